@@ -1,0 +1,27 @@
+//! Compiles the protos without a `protoc` binary, and keeps the descriptor set
+//! for server reflection.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+const PROTOS: [&str; 1] = ["pinnersage/v1/recommendation.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // prost-build does not print this, and without it every change of any file
+    // would compile the protos again.
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-env-changed=PINNERSAGE_GIT_SHA");
+
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let mut encoded = Vec::new();
+    prost::Message::encode(&descriptors, &mut encoded)?;
+    fs::write(out.join("pinnersage.v1.bin"), encoded)?;
+    tonic_prost_build::configure()
+        // A request that does not decode is the caller's fault; see the codec.
+        .codec_path("crate::wire::Codec")
+        // Only the client of the command line and of the tests needs these.
+        .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Loads a running server and prints what its callers see.
+//!
+//! ```text
+//! cargo run --release --example load -- [--server http://127.0.0.1:50051]
+//!     [--users 300] [--callers 8] [--seconds 10] [--limit 400] [--medoids 3]
+//! ```
+//!
+//! Every caller has a connection of its own and asks for one user after the other
+//! (ids are drawn evenly below `--users`). Beside them a prober calls the health
+//! service each millisecond: its latency shows how long the server's async
+//! workers are kept from other work.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Parser;
+use pinnersage::wire::v1::RecommendRequest;
+use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+#[derive(Clone, Parser)]
+struct Args {
+    #[arg(long, default_value = "http://127.0.0.1:50051")]
+    server: String,
+    #[arg(long, default_value_t = 300)]
+    users: u64,
+    #[arg(long, default_value_t = 8)]
+    callers: u64,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, default_value_t = 400)]
+    limit: u32,
+    #[arg(long, default_value_t = 3)]
+    medoids: u32,
+}
+
+/// Latencies of the calls of one caller, and their codes.
+#[derive(Default)]
+struct Calls {
+    latencies: Vec<Duration>,
+    codes: BTreeMap<String, u64>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let callers: Vec<_> = (0..args.callers)
+        .map(|seed| tokio::spawn(call(args.clone(), seed, end)))
+        .collect();
+    let prober = tokio::spawn(probe(args.server.clone(), end));
+    let mut all = Calls::default();
+    for caller in callers {
+        let Calls { latencies, codes } = caller.await??;
+        all.latencies.extend(latencies);
+        for (code, count) in codes {
+            *all.codes.entry(code).or_default() += count;
+        }
+    }
+    let rate = all.latencies.len() as f64 / args.seconds as f64;
+    println!("Recommend: {rate:.0} calls/s, {}", quantiles(all.latencies));
+    println!("Health:    {}", quantiles(prober.await??));
+    println!("codes: {:?}", all.codes);
+    Ok(())
+}
+
+async fn call(args: Args, seed: u64, end: Instant) -> Result<Calls> {
+    let mut client = RecommendationServiceClient::connect(args.server).await?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut calls = Calls::default();
+    while Instant::now() < end {
+        let request = RecommendRequest {
+            user_id: Some(rng.random_range(0..args.users)),
+            limit: args.limit,
+            medoids: args.medoids,
+            ..Default::default()
+        };
+        let begun = Instant::now();
+        let code = match client.recommend(request).await {
+            Ok(_) => "OK".to_owned(),
+            Err(status) => format!("{:?}", status.code()),
+        };
+        calls.latencies.push(begun.elapsed());
+        *calls.codes.entry(code).or_default() += 1;
+    }
+    Ok(calls)
+}
+
+async fn probe(server: String, end: Instant) -> Result<Vec<Duration>> {
+    let channel = Channel::from_shared(server)?.connect().await?;
+    let mut client = HealthClient::new(channel);
+    let mut latencies = Vec::new();
+    while Instant::now() < end {
+        let begun = Instant::now();
+        client.check(HealthCheckRequest::default()).await?;
+        latencies.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(latencies)
+}
+
+fn quantiles(mut latencies: Vec<Duration>) -> String {
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        let place = (latencies.len() as f64 * share) as usize;
+        latencies
+            .get(place)
+            .or(latencies.last())
+            .copied()
+            .unwrap_or_default()
+    };
+    format!(
+        "p50 {:?}, p99 {:?}, p99.9 {:?}",
+        at(0.5),
+        at(0.99),
+        at(0.999)
+    )
+}

@@ -1,0 +1,128 @@
+//! Building a catalogue: files of pins in, a versioned directory out.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::pins::RawPins;
+use super::{BatchError, pins};
+use crate::index::{Catalog, CatalogFacts, Graph, GraphParams, Pin, PinTable};
+use crate::model::Embeddings;
+use crate::progress::Progress;
+use crate::snapshot::Manifest;
+
+/// How a catalogue is built.
+#[derive(Clone, Debug)]
+pub struct CatalogParams {
+    /// Name of the model that made the vectors.
+    pub embedding_version: String,
+    /// Pins of a lower quality are dropped.
+    pub min_quality: Option<f64>,
+    /// With what the graph is built.
+    pub graph: GraphParams,
+}
+
+/// What became of the pins.
+#[derive(Clone, Debug)]
+pub struct CatalogSummary {
+    /// Rows that were read.
+    pub read: u64,
+    /// Pins dropped for their quality.
+    pub low_quality: u64,
+    /// Pins dropped as near-duplicates of a better one.
+    pub near_duplicates: u64,
+    /// The catalogue that was written.
+    pub manifest: Manifest<CatalogFacts>,
+}
+
+/// Builds a catalogue from `files` as the current version of `root`.
+///
+/// Read -> drop low quality -> drop near-duplicates -> share equal vectors ->
+/// graph -> write. Any bad row stops it before anything is written.
+pub fn build_catalog(
+    files: &[PathBuf],
+    root: &Path,
+    params: &CatalogParams,
+    progress: Progress,
+) -> Result<CatalogSummary, BatchError> {
+    let read = pins::count(files)?;
+    let mut raw = {
+        let stage = progress.stage("reading pins", read);
+        pins::read(files, params.min_quality.is_some(), &stage)?
+    };
+    let low_quality = params
+        .min_quality
+        .map_or(0, |least| raw.drop_low_quality(least));
+    let near_duplicates = raw.drop_near_duplicates();
+    if raw.pins.is_empty() {
+        return Err(BatchError::NoPins { read });
+    }
+
+    let (vectors, node_of_row) = distinct(&raw);
+    let (graph, order) = {
+        let stage = progress.stage("building the graph", vectors.len() as u64);
+        Graph::build(&vectors, params.graph, stage.bar())?
+    };
+    let pins = table(raw, &vectors, &node_of_row, &order);
+    let facts = CatalogFacts {
+        embedding_version: params.embedding_version.clone(),
+        dimension: vectors.dimension(),
+        pins: pins.ids().len(),
+        nodes: vectors.len(),
+        graph: params.graph,
+    };
+    let manifest = Catalog::write(root, &pins, &graph, facts)?;
+    Ok(CatalogSummary {
+        read,
+        low_quality,
+        near_duplicates,
+        manifest,
+    })
+}
+
+/// The distinct vectors of the pins, in the order of their first pin, and for
+/// each row of a vector its place among them.
+fn distinct(raw: &RawPins) -> (Embeddings, HashMap<usize, usize>) {
+    let mut vectors = Vec::new();
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut place_of_row = HashMap::new();
+    for pin in &raw.pins {
+        let vector = raw.vectors.row(pin.row);
+        let next = places.len();
+        let place = *places
+            .entry(bytemuck::cast_slice(vector))
+            .or_insert_with(|| {
+                vectors.extend_from_slice(vector);
+                next
+            });
+        place_of_row.insert(pin.row, place);
+    }
+    (
+        Embeddings::from_unit_rows(raw.vectors.dimension(), vectors),
+        place_of_row,
+    )
+}
+
+/// The table of the pins, with their vectors in the order of the graph.
+fn table(
+    raw: RawPins,
+    vectors: &Embeddings,
+    place_of_row: &HashMap<usize, usize>,
+    order: &[usize],
+) -> PinTable {
+    let mut node_of_place = vec![0u32; order.len()];
+    for (node, &place) in order.iter().enumerate() {
+        node_of_place[place] = node as u32;
+    }
+    let data = order
+        .iter()
+        .flat_map(|&place| vectors.row(place))
+        .copied()
+        .collect();
+    let pin = |pin: pins::RawPin| Pin {
+        id: pin.id,
+        node: node_of_place[place_of_row[&pin.row]],
+        title: pin.title,
+    };
+    let pins: Vec<Pin> = raw.pins.into_iter().map(pin).collect();
+    PinTable::new(&pins, Embeddings::from_unit_rows(vectors.dimension(), data))
+}

@@ -1,0 +1,243 @@
+//! Typed columns of Parquet files.
+//!
+//! A file is opened with the columns that are wanted; the others are not read.
+//! A column that is missing or of another type is an error of the file. Within a
+//! column, a value is `None` where the file says null.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, SchemaRef, TimeUnit};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use super::BatchError;
+use crate::model::Timestamp;
+
+const BATCH_ROWS: usize = 8_192;
+
+/// A Parquet file of which some columns are read.
+pub(super) struct Table {
+    path: PathBuf,
+    schema: SchemaRef,
+    rows: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Table {
+    /// Opens the file at `path` for the columns `wanted`, as far as it has them.
+    pub(super) fn open(path: &Path, wanted: &[&str]) -> Result<Self, BatchError> {
+        let failed = |e: &dyn std::fmt::Display| BatchError::file(path, e);
+        let file = File::open(path).map_err(|e| failed(&e))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+            .map_err(|e| failed(&format!("not a readable Parquet file: {e}")))?;
+        let schema = builder.schema().clone();
+        let places = (0..schema.fields().len())
+            .filter(|&at| wanted.contains(&schema.field(at).name().as_str()));
+        let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+        let rows = builder.metadata().file_metadata().num_rows();
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|e| failed(&e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            schema,
+            rows: rows.max(0).cast_unsigned(),
+            reader,
+        })
+    }
+
+    /// Number of rows of the file.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether the file has the column `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.schema.column_with_name(name).is_some()
+    }
+
+    /// Refuses the file unless its column `name` is there and of a type that
+    /// `accepts`, which the error calls `expected`.
+    pub(super) fn require(
+        &self,
+        name: &str,
+        expected: &str,
+        accepts: fn(&DataType) -> bool,
+    ) -> Result<(), BatchError> {
+        match self.schema.field_with_name(name) {
+            Err(_) => Err(BatchError::file(
+                &self.path,
+                format!("column {name} is missing"),
+            )),
+            Ok(field) if accepts(field.data_type()) => Ok(()),
+            Ok(field) => {
+                let found = field.data_type();
+                let reason = format!("column {name} is {found}, where it should be {expected}");
+                Err(BatchError::file(&self.path, reason))
+            }
+        }
+    }
+
+    /// The next rows, and the number of the first of them.
+    pub(super) fn batches(self) -> impl Iterator<Item = Result<(u64, RecordBatch), BatchError>> {
+        let Self { path, reader, .. } = self;
+        let mut next = 0;
+        reader.map(move |batch| {
+            let batch = batch.map_err(|e| BatchError::file(&path, e))?;
+            let first = next;
+            next += batch.num_rows() as u64;
+            Ok((first, batch))
+        })
+    }
+}
+
+/// The column `name` of a batch, if the file has it.
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
+    batch.column_by_name(name)
+}
+
+pub(super) fn is_id(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Int64 | DataType::UInt64)
+}
+
+pub(super) fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
+}
+
+pub(super) fn is_float(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float32 | DataType::Float64)
+}
+
+pub(super) fn is_vector(data_type: &DataType) -> bool {
+    let (DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)) =
+        data_type
+    else {
+        return false;
+    };
+    *item.data_type() == DataType::Float32
+}
+
+pub(super) fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..) | DataType::Int64)
+}
+
+/// An id: null is none, and so is a negative number, which no id is.
+pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, &'static str> {
+    if column.is_null(row) {
+        return Err("is null");
+    }
+    match column.as_primitive_opt::<UInt64Type>() {
+        Some(ids) => Ok(ids.value(row)),
+        None => {
+            u64::try_from(column.as_primitive::<Int64Type>().value(row)).map_err(|_| "is negative")
+        }
+    }
+}
+
+pub(super) fn text(column: &ArrayRef, row: usize) -> Option<&str> {
+    if column.is_null(row) {
+        return None;
+    }
+    if let Some(texts) = column.as_string_opt::<i32>() {
+        return Some(texts.value(row));
+    }
+    if let Some(texts) = column.as_string_opt::<i64>() {
+        return Some(texts.value(row));
+    }
+    column.as_string_view_opt().map(|texts| texts.value(row))
+}
+
+pub(super) fn float(column: &ArrayRef, row: usize) -> Option<f64> {
+    if column.is_null(row) {
+        return None;
+    }
+    match column.as_primitive_opt::<Float32Type>() {
+        Some(floats) => Some(f64::from(floats.value(row))),
+        None => Some(column.as_primitive::<Float64Type>().value(row)),
+    }
+}
+
+/// Replaces `out` by the vector in `row`.
+pub(super) fn vector(
+    column: &ArrayRef,
+    row: usize,
+    out: &mut Vec<f32>,
+) -> Result<(), &'static str> {
+    out.clear();
+    if column.is_null(row) {
+        return Err("is null");
+    }
+    let items = if let Some(lists) = column.as_list_opt::<i32>() {
+        lists.value(row)
+    } else if let Some(lists) = column.as_list_opt::<i64>() {
+        lists.value(row)
+    } else {
+        column.as_fixed_size_list().value(row)
+    };
+    if items.null_count() > 0 {
+        return Err("has a null component");
+    }
+    out.extend_from_slice(items.as_primitive::<Float32Type>().values());
+    Ok(())
+}
+
+/// A moment: a timestamp of any unit, or seconds since 1970.
+pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, &'static str> {
+    const RANGE: &str = "is out of range";
+    if column.is_null(row) {
+        return Err("is null");
+    }
+    let DataType::Timestamp(unit, _) = column.data_type() else {
+        let seconds = column.as_primitive::<Int64Type>().value(row);
+        return Timestamp::from_seconds(seconds).ok_or(RANGE);
+    };
+    match unit {
+        TimeUnit::Second => {
+            let seconds = column.as_primitive::<TimestampSecondType>().value(row);
+            Timestamp::from_seconds(seconds).ok_or(RANGE)
+        }
+        TimeUnit::Millisecond => {
+            let millis = column.as_primitive::<TimestampMillisecondType>().value(row);
+            millis
+                .checked_mul(1_000)
+                .map(Timestamp::from_micros)
+                .ok_or(RANGE)
+        }
+        TimeUnit::Microsecond => {
+            let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            Ok(Timestamp::from_micros(micros))
+        }
+        TimeUnit::Nanosecond => {
+            let nanos = column.as_primitive::<TimestampNanosecondType>().value(row);
+            Ok(Timestamp::from_micros(nanos.div_euclid(1_000)))
+        }
+    }
+}
+
+/// The bits of an id column, whatever its sign.
+pub(super) fn bits(column: &ArrayRef, row: usize) -> Option<u64> {
+    if column.is_null(row) {
+        return None;
+    }
+    match column.as_primitive_opt::<UInt64Type>() {
+        Some(bits) => Some(bits.value(row)),
+        None => Some(
+            column
+                .as_primitive::<Int64Type>()
+                .value(row)
+                .cast_unsigned(),
+        ),
+    }
+}

@@ -1,0 +1,35 @@
+//! The client side of the contract, for the commands that ask a server.
+
+use anyhow::Context;
+use tonic::transport::Channel;
+
+use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
+
+/// Where a server is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// Server to ask.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    server: String,
+}
+
+impl ServerArgs {
+    pub(super) fn new(server: String) -> Self {
+        Self { server }
+    }
+
+    pub(super) async fn connect(&self) -> anyhow::Result<RecommendationServiceClient<Channel>> {
+        let connected = RecommendationServiceClient::connect(self.server.clone()).await;
+        connected.with_context(|| format!("no server at {}", self.server))
+    }
+}
+
+/// A failed call, in the words of the server.
+pub(super) fn told(status: &tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}: {}", status.code(), status.message())
+}
+
+/// A title for people: pins without one are shown by a dash.
+pub(super) fn title(title: &str) -> &str {
+    if title.is_empty() { "-" } else { title }
+}

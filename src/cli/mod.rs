@@ -1,0 +1,94 @@
+//! The command line: one file a subcommand.
+
+mod bar;
+mod catalog;
+mod client;
+mod demo;
+mod explain;
+mod profiles;
+mod recommend;
+mod serve;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Settings, SettingsError};
+use crate::telemetry;
+
+/// Exit code for settings that are refused (EX_USAGE of sysexits.h).
+const BAD_SETTINGS: u8 = 64;
+
+/// Personalised candidate lists from user actions.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Settings in TOML that change the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a catalogue: the index over all pins.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    /// Build or export profiles: the interests of all users.
+    #[command(subcommand)]
+    Profiles(profiles::ProfilesCommand),
+    /// Serve recommendations over gRPC.
+    Serve(serve::ServeArgs),
+    /// Ask a running server for candidates for a user.
+    Recommend(recommend::RecommendArgs),
+    /// Ask a running server for the interests of a user.
+    Explain(explain::ExplainArgs),
+    /// Build and serve the sample data, and show what a user gets.
+    Demo(demo::DemoArgs),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let Cli { config, command } = Cli::parse();
+    let done = Settings::load(config.as_deref())
+        .map_err(Into::into)
+        .and_then(|settings| {
+            telemetry::init(&settings.log);
+            run(command, settings)
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            match error.is::<SettingsError>() {
+                true => ExitCode::from(BAD_SETTINGS),
+                false => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
+    match command {
+        Command::Catalog(command) => catalog::run(command, &settings),
+        Command::Profiles(command) => profiles::run(command, settings),
+        Command::Serve(args) => serve::run(args, &settings),
+        Command::Recommend(args) => recommend::run(args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => demo::run(args, &settings),
+    }
+}
+
+/// Runs `work` on all cores.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(work);
+    // A server that is stopped while it loads does not wait for the loading.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,144 @@
+//! `pinnersage profiles`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::batch::{ProfileParams, build_profiles, export_profiles};
+use crate::cluster::Params;
+use crate::config::{ProfileSettings, Settings};
+use crate::model::Timestamp;
+use crate::progress::Progress;
+use crate::snapshot::Manifest;
+use crate::store::ProfileFacts;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProfilesCommand {
+    /// Build the profiles of all users from Parquet files of actions.
+    ///
+    /// Columns: user_id and pin_id (int64 or uint64), time (timestamp, or int64
+    /// seconds), and optionally action (string, "save" when missing).
+    Build(BuildArgs),
+    /// Write profiles as Parquet.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// Parquet files of actions, in any order.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    actions: Vec<PathBuf>,
+    /// Catalogue whose vectors are clustered.
+    #[arg(long, value_name = "DIR")]
+    catalog: PathBuf,
+    /// Directory that holds the versions of the profiles.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    as_of: Timestamp,
+    /// Length of the window in days [default: profiles.window_days].
+    #[arg(long, value_name = "DAYS")]
+    window_days: Option<f64>,
+    /// Greatest Ward distance of a merge [default: profiles.alpha].
+    #[arg(long, value_name = "A")]
+    alpha: Option<f64>,
+    /// Decay of importance a day [default: profiles.lambda_per_day].
+    #[arg(long, value_name = "L")]
+    lambda_per_day: Option<f64>,
+    /// Leave pins of a user's own history out of the answers
+    /// [default: profiles.history_filter].
+    #[arg(long, value_name = "SWITCH")]
+    history_filter: Option<Switch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Profiles to export.
+    #[arg(long, value_name = "DIR")]
+    profiles: PathBuf,
+    /// Parquet file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Result<()> {
+    match command {
+        ProfilesCommand::Build(args) => build(&args, settings),
+        ProfilesCommand::Export(args) => {
+            let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
+            println!("{users} profiles in {}", args.out.display());
+            Ok(())
+        }
+    }
+}
+
+fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
+    let profiles = &mut settings.profiles;
+    profiles.window_days = args.window_days.unwrap_or(profiles.window_days);
+    profiles.alpha = args.alpha.unwrap_or(profiles.alpha);
+    profiles.lambda_per_day = args.lambda_per_day.unwrap_or(profiles.lambda_per_day);
+    if let Some(switch) = args.history_filter {
+        profiles.history_filter = switch == Switch::On;
+    }
+    settings.check()?;
+    let params = profile_params(&settings.profiles, args.as_of);
+    let progress = Progress::for_stderr();
+    let manifest = build_profiles(&args.actions, &args.catalog, &args.out, &params, progress)?;
+    print(&manifest);
+    println!("  in {}", args.out.display());
+    Ok(())
+}
+
+pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> ProfileParams {
+    ProfileParams {
+        as_of,
+        window_days: settings.window_days,
+        cluster: Params {
+            alpha: settings.alpha,
+            lambda_per_day: settings.lambda_per_day,
+        },
+        max_actions: settings.max_actions,
+        action_weights: settings.action_weights.clone(),
+        history_filter: settings.history_filter,
+        memory: settings.memory.as_u64(),
+    }
+}
+
+pub(super) fn print(manifest: &Manifest<ProfileFacts>) {
+    let facts = &manifest.facts;
+    let actions = &facts.actions;
+    println!("profiles {} as of {}", manifest.version, facts.as_of);
+    println!("  {} actions read", actions.read());
+    println!(
+        "  {} refused: pin not in the catalogue",
+        actions.unknown_pin
+    );
+    println!(
+        "  {} refused: before the window of {} days",
+        actions.before_window, facts.window_days
+    );
+    println!(
+        "  {} refused: at or after {}",
+        actions.after_as_of, facts.as_of
+    );
+    for (name, count) in &actions.unknown_action {
+        println!("  {count} refused: action {name:?} has no weight");
+    }
+    println!(
+        "  {} cut: beyond the {} most recent of a user",
+        actions.cut, facts.max_actions
+    );
+    println!("  {} clustered", actions.used);
+    let a_user = facts.medoids as f64 / facts.users.max(1) as f64;
+    println!(
+        "  {} users, {} medoids, {a_user:.1} a user",
+        facts.users, facts.medoids
+    );
+}

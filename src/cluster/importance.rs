@@ -1,0 +1,27 @@
+//! Importance of a cluster: how much, and how lately, the user acted on it.
+
+use super::Point;
+use crate::model::Timestamp;
+
+/// Sum over `members` of weight * exp(-lambda * (`as_of` - time)), time in days
+/// (section 4.3 of the paper), and above 0 even where that underflows, because
+/// it is a weight of sampling.
+pub(super) fn importance(
+    points: &[Point],
+    members: &[usize],
+    lambda_per_day: f64,
+    as_of: Timestamp,
+) -> f64 {
+    members
+        .iter()
+        .map(|&member| &points[member])
+        .map(|point| decayed(point.weight, lambda_per_day, as_of.days_since(point.time)))
+        .sum::<f64>()
+        .max(f64::MIN_POSITIVE)
+}
+
+/// What is left of `importance` after `days`: decay is multiplicative, so a
+/// stored importance can be brought to any later moment exactly.
+pub fn decayed(importance: f64, lambda_per_day: f64, days: f64) -> f64 {
+    importance * (-lambda_per_day * days).exp()
+}

@@ -1,0 +1,48 @@
+//! The exact scan: every pin is looked at. The yardstick of recall, and what the
+//! walk falls back to when it would have to look at most pins anyway.
+
+use super::PinTable;
+use crate::kernel;
+use crate::model::{Neighbor, PinId};
+use crate::recommend::Retrieve;
+
+/// Nodes scored in one call of the kernel.
+const BLOCK: usize = 1024;
+
+/// Exact retrieval over the pins of a catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Exact<'a>(pub &'a PinTable);
+
+impl Retrieve for Exact<'_> {
+    fn contains(&self, pin: PinId) -> bool {
+        self.0.place(pin).is_some()
+    }
+
+    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+        let Some(place) = self.0.place(pin) else {
+            return Vec::new();
+        };
+        let vectors = self.0.vectors();
+        let query = vectors.row(self.0.node(place));
+        let mut best: Vec<Neighbor> = Vec::new();
+        let mut scores = Vec::new();
+        let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
+        for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
+            kernel::dot_rows(query, block, &mut scores);
+            // Pins that can no longer be among the best k are not even looked up.
+            let least = best
+                .get(k.wrapping_sub(1))
+                .map_or(f32::NEG_INFINITY, |worst| worst.score);
+            for (node, score) in (node..).zip(&scores) {
+                let score = score.clamp(-1.0, 1.0);
+                if score >= least {
+                    let sharers = self.0.sharers(node).filter(|&pin| eligible(pin));
+                    best.extend(sharers.map(|pin| Neighbor { pin, score }));
+                }
+            }
+            best.sort_unstable_by(Neighbor::by_falling_score);
+            best.truncate(k);
+        }
+        best
+    }
+}

@@ -1,0 +1,27 @@
+//! What a catalogue states of itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::GraphParams;
+use crate::snapshot::Facts;
+
+/// The facts in the manifest of a catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogFacts {
+    /// Name of the model that made the vectors. Profiles and catalogues are
+    /// served together only when theirs are equal.
+    pub embedding_version: String,
+    /// Length of every vector.
+    pub dimension: usize,
+    /// Number of pins.
+    pub pins: usize,
+    /// Number of distinct vectors, each one node of the graph.
+    pub nodes: usize,
+    /// With what the graph was built.
+    pub graph: GraphParams,
+}
+
+impl Facts for CatalogFacts {
+    const FORMAT: &'static str = "pinnersage-catalog/1";
+}

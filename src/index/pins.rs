@@ -1,0 +1,185 @@
+//! The pins of a catalogue: ids, vectors and titles.
+//!
+//! Pins are ordered by id. Pins with equal vectors share one node, and nodes are
+//! in the order of the graph.
+
+use crate::model::{EmbeddingError, Embeddings, PinId};
+use crate::snapshot::{Reader, SnapshotError, Writer};
+
+use super::CatalogFacts;
+
+const IDS: &str = "ids.bin";
+const NODES: &str = "nodes.bin";
+const VECTORS: &str = "vectors.bin";
+const TITLE_ENDS: &str = "title_ends.bin";
+const TITLES: &str = "titles.bin";
+
+/// Ids, vectors and titles of all pins.
+#[derive(Debug)]
+pub struct PinTable {
+    /// Ascending.
+    ids: Vec<PinId>,
+    /// For each pin its node: the row of its vector.
+    nodes: Vec<u32>,
+    /// One row a node.
+    vectors: Embeddings,
+    /// Where the title of each pin ends in `titles`.
+    title_ends: Vec<u64>,
+    titles: String,
+    /// The pins of node n are `sharers[sharer_ends[n - 1]..sharer_ends[n]]`.
+    sharers: Vec<u32>,
+    sharer_ends: Vec<u32>,
+}
+
+/// One pin, before it is in a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pin {
+    /// Its id.
+    pub id: PinId,
+    /// Its node: the row of its vector.
+    pub node: u32,
+    /// What a person calls it; may be empty.
+    pub title: String,
+}
+
+impl PinTable {
+    /// A table of `pins`, which must be sorted by id, over `vectors` by node.
+    pub fn new(pins: &[Pin], vectors: Embeddings) -> Self {
+        debug_assert!(pins.is_sorted_by(|a, b| a.id < b.id));
+        let mut titles = String::new();
+        let title_ends = pins
+            .iter()
+            .map(|pin| {
+                titles.push_str(&pin.title);
+                titles.len() as u64
+            })
+            .collect();
+        let ids = pins.iter().map(|pin| pin.id).collect();
+        let nodes = pins.iter().map(|pin| pin.node).collect();
+        Self::assemble(ids, nodes, vectors, title_ends, titles)
+    }
+
+    fn assemble(
+        ids: Vec<PinId>,
+        nodes: Vec<u32>,
+        vectors: Embeddings,
+        title_ends: Vec<u64>,
+        titles: String,
+    ) -> Self {
+        let mut sharer_ends = vec![0u32; vectors.len()];
+        nodes
+            .iter()
+            .for_each(|&node| sharer_ends[node as usize] += 1);
+        let mut end = 0;
+        for count in &mut sharer_ends {
+            end += *count;
+            *count = end;
+        }
+        // Filled from the back, so that the pins of a node ascend.
+        let mut next = sharer_ends.clone();
+        let mut sharers = vec![0u32; nodes.len()];
+        for (pin, &node) in nodes.iter().enumerate().rev() {
+            next[node as usize] -= 1;
+            sharers[next[node as usize] as usize] = pin as u32;
+        }
+        Self {
+            ids,
+            nodes,
+            vectors,
+            title_ends,
+            titles,
+            sharers,
+            sharer_ends,
+        }
+    }
+
+    /// All ids, ascending.
+    pub fn ids(&self) -> &[PinId] {
+        &self.ids
+    }
+
+    /// Place of a pin in the table.
+    pub fn place(&self, pin: PinId) -> Option<usize> {
+        self.ids.binary_search(&pin).ok()
+    }
+
+    /// Node of the pin at `place`: the row of its vector.
+    pub fn node(&self, place: usize) -> usize {
+        self.nodes[place] as usize
+    }
+
+    /// The pins that share `node`, ascending.
+    pub fn sharers(&self, node: usize) -> impl Iterator<Item = PinId> {
+        let begin = node
+            .checked_sub(1)
+            .map_or(0, |before| self.sharer_ends[before]);
+        let places = &self.sharers[begin as usize..self.sharer_ends[node] as usize];
+        places.iter().map(|&place| self.ids[place as usize])
+    }
+
+    /// The distinct vectors, one a node.
+    pub fn vectors(&self) -> &Embeddings {
+        &self.vectors
+    }
+
+    /// Title of a pin; empty when it has none or is not here.
+    pub fn title(&self, pin: PinId) -> &str {
+        let Some(place) = self.place(pin) else {
+            return "";
+        };
+        let begin = place
+            .checked_sub(1)
+            .map_or(0, |before| self.title_ends[before]);
+        &self.titles[begin as usize..self.title_ends[place] as usize]
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
+        writer.write(IDS, bytemuck::cast_slice(&self.ids))?;
+        writer.write(NODES, bytemuck::cast_slice(&self.nodes))?;
+        writer.write(VECTORS, bytemuck::cast_slice(self.vectors.as_slice()))?;
+        writer.write(TITLE_ENDS, bytemuck::cast_slice(&self.title_ends))?;
+        writer.write(TITLES, self.titles.as_bytes())
+    }
+
+    /// Reads the table and checks what the code behind it relies on.
+    pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
+        let CatalogFacts {
+            dimension,
+            pins,
+            nodes: node_count,
+            ..
+        } = reader.manifest().facts;
+        let check = |holds: bool, name: &str, reason: &str| match holds {
+            true => Ok(()),
+            false => Err(reader.damaged(name, reason)),
+        };
+        let vectors = reader.exactly(VECTORS, node_count.saturating_mul(dimension))?;
+        let vectors = embeddings(dimension, vectors)
+            .map_err(|e| reader.damaged("manifest.json", e.to_string()))?;
+        let ids: Vec<PinId> = reader.exactly(IDS, pins)?;
+        check(ids.is_sorted_by(|a, b| a < b), IDS, "the ids do not ascend")?;
+        let nodes: Vec<u32> = reader.exactly(NODES, pins)?;
+        check(
+            nodes.iter().all(|&n| (n as usize) < node_count),
+            NODES,
+            "a node is out of range",
+        )?;
+        let title_ends: Vec<u64> = reader.exactly(TITLE_ENDS, pins)?;
+        let titles = String::from_utf8(reader.records(TITLES)?)
+            .map_err(|_| reader.damaged(TITLES, "is not UTF-8"))?;
+        let whole = title_ends.is_sorted()
+            && title_ends
+                .last()
+                .is_none_or(|&end| end == titles.len() as u64)
+            && title_ends
+                .iter()
+                .all(|&end| titles.is_char_boundary(end as usize));
+        check(whole, TITLE_ENDS, "the ends do not fit the titles")?;
+        Ok(Self::assemble(ids, nodes, vectors, title_ends, titles))
+    }
+}
+
+fn embeddings(dimension: usize, data: Vec<f32>) -> Result<Embeddings, EmbeddingError> {
+    crate::model::check_dimension(dimension)?;
+    Ok(Embeddings::from_unit_rows(dimension, data))
+}

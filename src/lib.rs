@@ -1,0 +1,62 @@
+//! PinnerSage as a service: user actions in, personalised candidate lists out.
+//!
+//! # Two flows
+//!
+//! Offline, [`batch::build_profiles`]: files of actions -> group by user ->
+//! [`cluster::profile_of`] (Ward's clusters, a medoid and an importance of each)
+//! -> a versioned directory.
+//!
+//! Online, [`recommend::recommend`]: look up the user's medoids -> sample a few
+//! in proportion to importance -> retrieve the nearest pins of each -> merge.
+//! [`serve::run`] puts it behind gRPC.
+//!
+//! # Layers
+//!
+//! Modules stand in reading order. One uses only modules of lower floors, and
+//! those of one floor do not use each other.
+//!
+//! | floor | modules | what they are |
+//! | --- | --- | --- |
+//! | 0 | [`kernel`] | inner loops over vectors |
+//! | 1 | [`model`] | the nouns, whose constructors hold the invariants |
+//! | 2 | [`cluster`], [`recommend`] | the pure cores, offline and online |
+//! | 2 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
+//! | 3 | [`index`], [`store`], [`telemetry`] | retrieval over pins, profiles by user, logging |
+//! | 4 | [`batch`], [`serve`] | the shells, offline and online |
+//! | 5 | [`cli`] | arguments in, what a person sees out |
+//!
+//! # Invariants
+//!
+//! Held by `tests/tidy.rs` where a text can show them, by other tests where not.
+//!
+//! 1. `kernel`, `model`, `cluster` and `recommend` do no I/O, read no clock, own
+//!    no randomness and log nothing.
+//! 2. Equal versions, request and seed give equal bytes, on any machine.
+//! 3. A call sees one catalogue and one set of profiles from begin to end.
+//! 4. No bytes of a request can cause a panic.
+//! 5. A status INTERNAL never carries the text of its cause.
+//! 6. Types of tonic and prost stay in `wire`, `serve` and `cli`.
+//! 7. The library that builds the graph is named in `index/graph.rs` only.
+//! 8. There is one Ward, one sampler, one merge; whoever needs one calls it.
+//! 9. No `unsafe` code.
+
+pub mod kernel;
+pub mod model;
+
+pub mod cluster;
+pub mod recommend;
+
+pub mod config;
+pub mod metrics;
+pub mod progress;
+pub mod snapshot;
+pub mod telemetry;
+pub mod wire;
+
+pub mod index;
+pub mod store;
+
+pub mod batch;
+pub mod serve;
+
+pub mod cli;

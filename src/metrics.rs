@@ -1,0 +1,87 @@
+//! The metrics: names, meanings, buckets. Base units; no id of a user or a pin is
+//! ever a label.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Calls by method and gRPC code.
+pub const REQUESTS: &str = "pinnersage_grpc_requests_total";
+/// Duration of calls by method, whatever their code.
+pub const REQUEST_DURATION: &str = "pinnersage_grpc_request_duration_seconds";
+/// Calls that are being answered.
+pub const IN_FLIGHT: &str = "pinnersage_requests_in_flight";
+/// Duration of each stage of a recommendation.
+pub const STAGE_DURATION: &str = "pinnersage_recommend_stage_duration_seconds";
+/// Answers that are less than what was asked for, by reason.
+pub const DEGRADED: &str = "pinnersage_recommend_degraded_total";
+/// Answers that do not rest on the user's own profile, by reason.
+pub const FALLBACK: &str = "pinnersage_recommend_fallback_total";
+/// Candidates in an answer.
+pub const CANDIDATES: &str = "pinnersage_recommend_candidates";
+/// Pins in the catalogue that is served.
+pub const INDEX_PINS: &str = "pinnersage_index_pins";
+/// 1, labelled with the version of the catalogue that is served.
+pub const CATALOG_INFO: &str = "pinnersage_catalog_info";
+/// Profiles that are served.
+pub const PROFILES: &str = "pinnersage_profiles";
+/// Age of the catalogue (since it was written) and the profiles (since as_of).
+pub const SNAPSHOT_AGE: &str = "pinnersage_snapshot_age_seconds";
+/// 1, labelled with version and commit of this binary.
+pub const BUILD_INFO: &str = "pinnersage_build_info";
+
+/// Bounds of the buckets of durations, in seconds, from 50 us to 10 s.
+const SECONDS: [f64; 17] = [
+    50e-6, 100e-6, 200e-6, 350e-6, 500e-6, 750e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
+    0.25, 1.0, 2.5, 10.0,
+];
+/// Bounds of the buckets of counts of candidates.
+const COUNTS: [f64; 9] = [
+    0.0, 10.0, 50.0, 100.0, 200.0, 399.0, 400.0, 1_000.0, 2_000.0,
+];
+
+/// Begins to record, for the whole process. Call once, in main.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let duration = |name: &str| Matcher::Full(name.to_owned());
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(duration(REQUEST_DURATION), &SECONDS)?
+        .set_buckets_for_metric(duration(STAGE_DURATION), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(CANDIDATES.to_owned()), &COUNTS)?
+        .install_recorder()?;
+    describe();
+    let sha = option_env!("PINNERSAGE_GIT_SHA").unwrap_or("unknown");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("git_sha", sha)];
+    metrics::gauge!(BUILD_INFO, &labels).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Calls by method and gRPC code");
+    describe_histogram!(
+        REQUEST_DURATION,
+        Unit::Seconds,
+        "Duration of calls by method"
+    );
+    describe_gauge!(IN_FLIGHT, "Calls that are being answered");
+    describe_histogram!(
+        STAGE_DURATION,
+        Unit::Seconds,
+        "Duration of a stage of a recommendation"
+    );
+    describe_counter!(
+        DEGRADED,
+        "Answers of a lesser quality than asked for, by reason"
+    );
+    describe_counter!(
+        FALLBACK,
+        "Answers without the user's own profile, by reason"
+    );
+    describe_histogram!(CANDIDATES, "Candidates in an answer");
+    describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
+    describe_gauge!(
+        CATALOG_INFO,
+        "1, with the version of the catalogue that is served"
+    );
+    describe_gauge!(PROFILES, "Profiles that are served");
+    describe_gauge!(SNAPSHOT_AGE, Unit::Seconds, "Age of catalogue and profiles");
+    describe_gauge!(BUILD_INFO, "1, with version and commit of this binary");
+}

@@ -1,0 +1,30 @@
+//! What retrieval finds and what is recommended; each keeps why it is there.
+
+use super::PinId;
+
+/// A pin that retrieval found near a medoid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbor {
+    /// The pin.
+    pub pin: PinId,
+    /// Its cosine to the medoid, in [-1, 1].
+    pub score: f32,
+}
+
+impl Neighbor {
+    /// The order of every list of neighbours: by falling score, then by pin id.
+    pub fn by_falling_score(a: &Self, b: &Self) -> std::cmp::Ordering {
+        b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
+    }
+}
+
+/// A recommended pin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The pin.
+    pub pin: PinId,
+    /// Its cosine to the medoid that found it, in [-1, 1].
+    pub score: f32,
+    /// Place of that medoid among the sampled ones.
+    pub medoid_index: usize,
+}

@@ -1,0 +1,14 @@
+//! The nouns of the field. Their constructors hold the invariants, so
+//! that nothing behind them checks again.
+
+mod candidate;
+mod embedding;
+mod ids;
+mod profile;
+mod time;
+
+pub use candidate::{Candidate, Neighbor};
+pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
+pub use ids::{PinId, UserId};
+pub use profile::Medoid;
+pub use time::{ParseTimestampError, Timestamp};

@@ -1,0 +1,322 @@
+//! Between the messages of the contract and the types of the core. Every limit of
+//! a request is checked here, before any work is done.
+
+use prost::Message;
+use tonic::Status;
+
+use super::live::Loaded;
+use super::status::CallError;
+use crate::model::{Medoid, PinId, Timestamp, UserId};
+use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
+use crate::wire::v1;
+
+pub(super) const DEFAULT_LIMIT: usize = 400;
+pub(super) const DEFAULT_MEDOIDS: usize = 3;
+const MAX_LIMIT: u32 = 2_000;
+const MAX_MEDOIDS: u32 = 20;
+const MAX_EXCLUDED: usize = 2_000;
+const MAX_TOKEN: usize = 256;
+const MAX_BATCH: usize = 100;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// A [`v1::RecommendRequest`] that keeps every limit.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ask {
+    pub(super) user: UserId,
+    pub(super) seed: Option<u64>,
+    pub(super) require_profile: bool,
+    pub(super) include_titles: bool,
+    limit: usize,
+    medoids: usize,
+    strategy: MergeStrategy,
+    excluded: Vec<PinId>,
+}
+
+impl TryFrom<v1::RecommendRequest> for Ask {
+    type Error = CallError;
+
+    fn try_from(request: v1::RecommendRequest) -> Result<Self, CallError> {
+        let strategy = match request.merge_strategy() {
+            v1::MergeStrategy::Unspecified | v1::MergeStrategy::Interleave => {
+                MergeStrategy::Interleave
+            }
+            v1::MergeStrategy::GlobalTop => MergeStrategy::GlobalTop,
+        };
+        if v1::MergeStrategy::try_from(request.merge_strategy).is_err() {
+            let reason = format!("{} is no merge strategy", request.merge_strategy);
+            return Err(CallError::field("merge_strategy", reason));
+        }
+        let token = request.freshness_token.len();
+        at_most("freshness_token", token, MAX_TOKEN, "bytes")?;
+        if token > 0 {
+            return Err(CallError::TakesNoActions);
+        }
+        let excluded = request.exclude_pin_ids;
+        at_most("exclude_pin_ids", excluded.len(), MAX_EXCLUDED, "pins")?;
+        Ok(Self {
+            user: user(request.user_id)?,
+            seed: request.seed,
+            require_profile: request.require_profile,
+            include_titles: request.include_titles,
+            limit: or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
+            medoids: or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?,
+            strategy,
+            excluded: excluded.into_iter().map(PinId).collect(),
+        })
+    }
+}
+
+impl Ask {
+    /// What the core is asked.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request {
+            limit: self.limit,
+            medoids: self.medoids,
+            strategy: self.strategy,
+            excluded: &self.excluded,
+        }
+    }
+}
+
+/// The user of a request, who must be named.
+pub(super) fn user(user_id: Option<u64>) -> Result<UserId, CallError> {
+    user_id
+        .map(UserId)
+        .ok_or_else(|| CallError::field("user_id", "is required"))
+}
+
+/// The requests of a batch.
+pub(super) fn batch(
+    request: v1::BatchRecommendRequest,
+) -> Result<Vec<v1::RecommendRequest>, CallError> {
+    if request.requests.is_empty() {
+        return Err(CallError::field("requests", "is empty"));
+    }
+    at_most("requests", request.requests.len(), MAX_BATCH, "requests")?;
+    Ok(request.requests)
+}
+
+fn at_most(field: &str, found: usize, most: usize, what: &str) -> Result<(), CallError> {
+    if found > most {
+        return Err(CallError::field(
+            field,
+            format!("has {found} {what}, at most {most} may be"),
+        ));
+    }
+    Ok(())
+}
+
+fn or_default(field: &str, value: u32, most: u32, default: usize) -> Result<usize, CallError> {
+    match value {
+        0 => Ok(default),
+        value if value <= most => Ok(value as usize),
+        value => Err(CallError::field(
+            field,
+            format!("is {value}, at most {most} may be"),
+        )),
+    }
+}
+
+/// The answer to `ask`, for which `seed` was used.
+pub(super) fn response(
+    ask: &Ask,
+    seed: u64,
+    answer: &Recommendation,
+    loaded: &Loaded,
+    now: Timestamp,
+) -> v1::RecommendResponse {
+    let title = |pin| match ask.include_titles {
+        true => loaded.catalog().pins.title(pin).to_owned(),
+        false => String::new(),
+    };
+    let degraded = match answer.medoids_missing {
+        true => v1::DegradedReason::MedoidsNotInCatalog,
+        false => v1::DegradedReason::Unspecified,
+    };
+    let candidate = |candidate: &crate::model::Candidate| v1::Candidate {
+        pin_id: candidate.pin.0,
+        score: candidate.score,
+        medoid_index: candidate.medoid_index as u32,
+        title: title(candidate.pin),
+    };
+    let medoid = |sampled: &crate::recommend::SampledMedoid| v1::SampledMedoid {
+        pin_id: sampled.medoid.pin.0,
+        importance: sampled.medoid.importance,
+        inclusion_probability: sampled.inclusion_probability,
+        origin: origin(answer.origin).into(),
+        title: title(sampled.medoid.pin),
+    };
+    // Whole days: an answer must not differ from an equal one a second later.
+    let days = loaded.profile_age_days(now).max(0.0) as i64;
+    v1::RecommendResponse {
+        candidates: answer.candidates.iter().map(candidate).collect(),
+        medoids: answer.sampled.iter().map(medoid).collect(),
+        catalog_version: loaded.catalog().manifest.version.clone(),
+        profile_version: loaded.profiles().manifest().version.clone(),
+        seed,
+        fallback_reason: fallback(answer.fallback).into(),
+        degraded: answer.medoids_missing,
+        degraded_reason: degraded.into(),
+        state_age: Some(prost_types::Duration {
+            seconds: days * SECONDS_PER_DAY,
+            nanos: 0,
+        }),
+    }
+}
+
+/// The outcome of one request of a batch.
+pub(super) fn batch_result(
+    outcome: Result<v1::RecommendResponse, CallError>,
+) -> v1::BatchRecommendResult {
+    use v1::batch_recommend_result::Outcome;
+    let outcome = match outcome {
+        Ok(response) => Outcome::Response(response),
+        Err(error) => Outcome::Error(rpc_status(&error.into())),
+    };
+    v1::BatchRecommendResult {
+        outcome: Some(outcome),
+    }
+}
+
+/// A status as a message: its details are one already, where it has any.
+fn rpc_status(status: &Status) -> tonic_types::pb::Status {
+    let detailed = tonic_types::pb::Status::decode(status.details()).unwrap_or_default();
+    tonic_types::pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: detailed.details,
+    }
+}
+
+/// All interests of a user.
+pub(super) fn interests(user: UserId, loaded: &Loaded) -> v1::ExplainUserResponse {
+    let profile = loaded.profiles().get(user);
+    let (medoids, origin, fallback) = match &profile {
+        Some(profile) => (
+            profile.medoids,
+            v1::MedoidOrigin::Profile,
+            v1::FallbackReason::Unspecified,
+        ),
+        None => (
+            loaded.profiles().popular(),
+            v1::MedoidOrigin::Popular,
+            v1::FallbackReason::UnknownUser,
+        ),
+    };
+    let interest = |medoid: &Medoid| v1::Interest {
+        pin_id: medoid.pin.0,
+        title: loaded.catalog().pins.title(medoid.pin).to_owned(),
+        importance: medoid.importance,
+        size: medoid.size,
+        last_action_time: Some(timestamp(medoid.last_action_time)),
+        origin: origin.into(),
+        in_catalog: loaded.index().contains(medoid.pin),
+    };
+    let profiles = loaded.profiles().manifest();
+    v1::ExplainUserResponse {
+        interests: medoids.iter().map(interest).collect(),
+        fallback_reason: fallback.into(),
+        as_of: Some(timestamp(profiles.facts.as_of)),
+        catalog_version: loaded.catalog().manifest.version.clone(),
+        profile_version: profiles.version.clone(),
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.seconds_and_nanos();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+fn origin(origin: Origin) -> v1::MedoidOrigin {
+    match origin {
+        Origin::Profile => v1::MedoidOrigin::Profile,
+        Origin::Popular => v1::MedoidOrigin::Popular,
+    }
+}
+
+fn fallback(fallback: Option<Fallback>) -> v1::FallbackReason {
+    match fallback {
+        None => v1::FallbackReason::Unspecified,
+        Some(Fallback::UnknownUser) => v1::FallbackReason::UnknownUser,
+        Some(Fallback::ProfileNotInCatalog) => v1::FallbackReason::ProfileNotInCatalog,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(change: impl FnOnce(&mut v1::RecommendRequest)) -> Result<Ask, CallError> {
+        let mut request = v1::RecommendRequest {
+            user_id: Some(0),
+            ..Default::default()
+        };
+        change(&mut request);
+        Ask::try_from(request)
+    }
+
+    fn refused(change: impl FnOnce(&mut v1::RecommendRequest)) -> String {
+        match ask(change) {
+            Err(CallError::Field { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn zero_means_the_default_and_the_greatest_values_are_taken() {
+        let asked = ask(|_| {}).expect("a good request");
+        assert_eq!(
+            (asked.limit, asked.medoids),
+            (DEFAULT_LIMIT, DEFAULT_MEDOIDS)
+        );
+        assert_eq!(asked.strategy, MergeStrategy::Interleave);
+        let greatest = ask(|r| {
+            r.limit = MAX_LIMIT;
+            r.medoids = MAX_MEDOIDS;
+            r.exclude_pin_ids = vec![7; MAX_EXCLUDED];
+            r.merge_strategy = 2;
+        });
+        assert_eq!(greatest.expect("a good request").limit, 2_000);
+    }
+
+    #[test]
+    fn what_breaks_a_limit_is_named() {
+        assert_eq!(refused(|r| r.user_id = None), "user_id");
+        assert_eq!(refused(|r| r.limit = MAX_LIMIT + 1), "limit");
+        assert_eq!(refused(|r| r.medoids = u32::MAX), "medoids");
+        assert_eq!(
+            refused(|r| r.exclude_pin_ids = vec![7; MAX_EXCLUDED + 1]),
+            "exclude_pin_ids"
+        );
+        assert_eq!(refused(|r| r.merge_strategy = 3), "merge_strategy");
+        assert_eq!(refused(|r| r.merge_strategy = -1), "merge_strategy");
+        assert_eq!(
+            refused(|r| r.freshness_token = vec![0; MAX_TOKEN + 1]),
+            "freshness_token"
+        );
+        assert_eq!(
+            ask(|r| r.freshness_token = vec![0]),
+            Err(CallError::TakesNoActions)
+        );
+        let batch = |requests| batch(v1::BatchRecommendRequest { requests });
+        assert!(batch(vec![]).is_err());
+        assert!(batch(vec![Default::default(); MAX_BATCH + 1]).is_err());
+        assert_eq!(
+            batch(vec![Default::default()]).map(|requests| requests.len()),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn a_status_in_a_batch_keeps_its_details() {
+        let status = Status::from(CallError::field("limit", "is 9"));
+        let message = rpc_status(&status);
+        assert_eq!((message.code, message.message.as_str()), (3, "limit: is 9"));
+        assert!(
+            message.details[0]
+                .type_url
+                .ends_with("google.rpc.BadRequest")
+        );
+        assert_eq!(rpc_status(&Status::internal("x")).details, []);
+    }
+}

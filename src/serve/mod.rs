@@ -1,0 +1,180 @@
+//! The online shell. [`run`] serves until it is told to stop.
+
+mod convert;
+mod live;
+mod observe;
+mod ops;
+mod recommendation;
+mod status;
+
+pub use live::{Loaded, MismatchError};
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::wire::DESCRIPTORS;
+use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
+use live::Live;
+
+/// The sockets that a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    grpc: TcpListener,
+    ops: TcpListener,
+}
+
+/// How a server behaves.
+#[derive(Clone, Debug)]
+pub struct ServeParams {
+    /// Largest request that is read, in bytes.
+    pub max_request_size: usize,
+    /// How long calls in flight may take to end.
+    pub drain_timeout: Duration,
+    /// Where `/metrics` comes from; none answers with an empty page.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Why a server stopped, other than being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError<E> {
+    /// What should be served could not be loaded.
+    #[error(transparent)]
+    Load(E),
+    /// The thread that loads died.
+    #[error("loading died: {0}")]
+    LoadDied(#[from] tokio::task::JoinError),
+    /// A socket failed.
+    #[error("serving failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The port for metrics and probes failed.
+    #[error("serving metrics and probes failed: {0}")]
+    Ops(#[from] io::Error),
+}
+
+impl Listeners {
+    /// Binds both sockets; port 0 takes any free one. The error names the address.
+    pub async fn bind(grpc: SocketAddr, ops: SocketAddr) -> io::Result<Self> {
+        let bind = async |address: SocketAddr| {
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
+            TcpListener::bind(address).await.map_err(named)
+        };
+        Ok(Self {
+            grpc: bind(grpc).await?,
+            ops: bind(ops).await?,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> io::Result<SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where metrics and probes are served.
+    pub fn ops_address(&self) -> io::Result<SocketAddr> {
+        self.ops.local_addr()
+    }
+}
+
+/// Serves what `load` returns, until `shutdown` is done.
+///
+/// Both ports answer at once: health says NOT_SERVING and calls are answered
+/// UNAVAILABLE until everything is loaded and warmed; `ready` is called then.
+/// After `shutdown` calls in flight have `drain_timeout` to end.
+pub async fn run<E: Send + 'static>(
+    listeners: Listeners,
+    params: ServeParams,
+    load: impl FnOnce() -> Result<Loaded, E> + Send + 'static,
+    ready: impl FnOnce(&Loaded),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError<E>> {
+    let live = Arc::new(Live::default());
+    let (health, health_service) = tonic_health::server::health_reporter();
+    announce(&health, ServingStatus::NotServing).await;
+    let (stop, stopped) = watch::channel(false);
+
+    let service = recommendation::Service::new(live.clone());
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .layer(observe::ObserveLayer)
+        .add_service(health_service)
+        .add_service(reflection_v1())
+        .add_service(reflection_v1alpha())
+        .add_service(
+            RecommendationServiceServer::new(service)
+                .max_decoding_message_size(params.max_request_size),
+        );
+    let incoming = TcpListenerStream::new(listeners.grpc);
+    let serving = server.serve_with_incoming_shutdown(incoming, told(stopped.clone()));
+    let serving = tokio::spawn(serving);
+    let ops = tokio::spawn(ops::serve(
+        listeners.ops,
+        live.clone(),
+        params.metrics,
+        told(stopped),
+    ));
+
+    let mut shutdown = std::pin::pin!(shutdown);
+    tokio::select! {
+        loaded = tokio::task::spawn_blocking(load) => {
+            let loaded = Arc::new(loaded?.map_err(ServeError::Load)?);
+            live.set(loaded.clone());
+            announce(&health, ServingStatus::Serving).await;
+            ready(&loaded);
+            shutdown.await;
+        }
+        () = &mut shutdown => {}
+    }
+    announce(&health, ServingStatus::NotServing).await;
+    // Nobody listens any more only when both servers have failed already.
+    let _ = stop.send(true);
+    match tokio::time::timeout(params.drain_timeout, serving).await {
+        Ok(served) => served??,
+        Err(_) => tracing::warn!("calls in flight did not end in time and were cut off"),
+    }
+    ops.abort();
+    Ok(())
+}
+
+async fn told(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a reason to stop too.
+    let _ = stopped.wait_for(|&stopped| stopped).await;
+}
+
+async fn announce(health: &HealthReporter, status: ServingStatus) {
+    let name = crate::wire::v1::recommendation_service_server::SERVICE_NAME;
+    health.set_service_status("", status).await;
+    health.set_service_status(name, status).await;
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+fn reflection_v1() -> tonic_reflection::server::v1::ServerReflectionServer<
+    impl tonic_reflection::server::v1::ServerReflection,
+> {
+    reflection()
+        .build_v1()
+        .expect("the descriptors were made by the compiler of the protos")
+}
+
+fn reflection_v1alpha() -> tonic_reflection::server::v1alpha::ServerReflectionServer<
+    impl tonic_reflection::server::v1alpha::ServerReflection,
+> {
+    reflection()
+        .build_v1alpha()
+        .expect("the descriptors were made by the compiler of the protos")
+}

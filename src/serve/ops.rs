@@ -1,0 +1,76 @@
+//! The port for operators: `/metrics`, `/livez`, `/readyz`.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics::gauge;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use super::live::{Live, Loaded};
+use crate::metrics as names;
+
+#[derive(Clone)]
+struct Parts {
+    live: Arc<Live>,
+    metrics: Option<PrometheusHandle>,
+}
+
+/// Serves until `stop` is done.
+pub(super) async fn serve(
+    listener: TcpListener,
+    live: Arc<Live>,
+    metrics: Option<PrometheusHandle>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(Parts { live, metrics });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
+    match parts.live.get() {
+        Some(_) => (StatusCode::OK, "ready\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
+    }
+}
+
+async fn scrape(State(parts): State<Parts>) -> String {
+    if let Some(loaded) = parts.live.get() {
+        describe(loaded);
+    }
+    parts
+        .metrics
+        .map(|metrics| metrics.render())
+        .unwrap_or_default()
+}
+
+/// What is served, as of this scrape.
+fn describe(loaded: &Loaded) {
+    let catalog = &loaded.catalog().manifest;
+    let profiles = &loaded.profiles().manifest().facts;
+    gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
+    gauge!(names::PROFILES).set(profiles.users as f64);
+    gauge!(names::CATALOG_INFO, "version" => catalog.version.clone()).set(1.0);
+    let now = SystemTime::now();
+    let age = now
+        .duration_since(loaded.catalog().written_at)
+        .unwrap_or_default();
+    gauge!(names::SNAPSHOT_AGE, "kind" => "catalog").set(age.as_secs_f64());
+    let since_1970 = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let as_of = profiles.as_of.micros() as f64 / 1e6;
+    gauge!(names::SNAPSHOT_AGE, "kind" => "profiles").set(since_1970.as_secs_f64() - as_of);
+}

@@ -1,0 +1,337 @@
+//! The command line on inputs that are wrong: each is refused by file, row and
+//! field, and nothing is written.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, UInt64Array};
+use common::files::{columns, ids, texts, vectors};
+use common::{Pin, World, version_directory};
+
+fn pinnersage(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinnersage"));
+    command.args(arguments).output().expect("the program runs")
+}
+
+/// Runs a command that must fail with 1, and gives back what it said.
+fn refusal(arguments: &[&str]) -> String {
+    let output = pinnersage(arguments);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a name")
+}
+
+/// What `catalog build` says of a file with these columns.
+fn catalog_refusal(named: Vec<(&str, ArrayRef)>) -> String {
+    let world = World::files();
+    columns(&world.path("pins.parquet"), named);
+    catalog_refusal_of(&world)
+}
+
+fn catalog_refusal_of(world: &World) -> String {
+    let (pins, out) = (world.path("pins.parquet"), world.path("out"));
+    let said = refusal(&[
+        "catalog",
+        "build",
+        "--pins",
+        path(&pins),
+        "--out",
+        path(&out),
+    ]);
+    assert!(!out.exists(), "nothing is written");
+    said
+}
+
+fn profiles_refusal_of(world: &World) -> String {
+    let (actions, out) = (world.path("actions.parquet"), world.path("out"));
+    let catalog = world.path("catalog");
+    refusal(&[
+        "profiles",
+        "build",
+        "--actions",
+        path(&actions),
+        "--catalog",
+        path(&catalog),
+        "--out",
+        path(&out),
+        "--as-of",
+        common::AS_OF,
+    ])
+}
+
+#[track_caller]
+fn assert_says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is missing in: {said}");
+    }
+}
+
+#[test]
+fn bad_vectors_are_named_by_file_row_and_pin() {
+    let nan = [0.5f32, f32::NAN];
+    let rows: [&[f32]; 6] = [
+        &[1.0, 0.0],
+        &[1.0, 2.0, 3.0],
+        &nan,
+        &[0.0, 0.0],
+        &[],
+        &[0.0, 1.0],
+    ];
+    let named = vec![
+        ("pin_id", ids([10, 11, 12, 13, 14, 15])),
+        ("embedding", vectors(rows)),
+    ];
+    let said = catalog_refusal(named);
+    assert_says(
+        &said,
+        &[
+            "4 bad rows",
+            "pins.parquet: row 1: pin 11: the embedding has dimension 3 where the first has 2",
+            "pins.parquet: row 2: pin 12: component 1 of the embedding is not finite",
+            "pins.parquet: row 3: pin 13: the embedding is all zero",
+            "pins.parquet: row 4: pin 14: the embedding is empty",
+        ],
+    );
+}
+
+#[test]
+fn bad_ids_are_named_and_many_bad_rows_are_counted() {
+    let vector: &[f32] = &[1.0, 0.0];
+    let named = vec![
+        ("pin_id", ids([1, 2, 1, -4])),
+        ("embedding", vectors([vector; 4])),
+    ];
+    let said = catalog_refusal(named);
+    assert_says(
+        &said,
+        &[
+            "row 2: pin 1: stands already in",
+            "pins.parquet, row 0",
+            "row 3: pin_id is negative",
+        ],
+    );
+    let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None; 25]));
+    let said = catalog_refusal(vec![
+        ("pin_id", nulls),
+        ("embedding", vectors([vector; 25])),
+    ]);
+    assert_says(
+        &said,
+        &["25 bad rows", "row 9: pin_id is null", "and 15 more"],
+    );
+    assert!(!said.contains("row 10:"));
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named() {
+    let vector: &[f32] = &[1.0, 0.0];
+    let said = catalog_refusal(vec![("pin_id", ids([1]))]);
+    assert_says(&said, &["pins.parquet: column embedding is missing"]);
+    let said = catalog_refusal(vec![
+        ("pin_id", texts(["1"])),
+        ("embedding", vectors([vector])),
+    ]);
+    assert_says(
+        &said,
+        &["column pin_id is Utf8, where it should be Int64 or UInt64"],
+    );
+    let said = catalog_refusal(vec![("pin_id", ids([1])), ("embedding", ids([1]))]);
+    assert_says(
+        &said,
+        &["column embedding is Int64, where it should be a list of Float32"],
+    );
+    let none: [&[f32]; 0] = [];
+    let said = catalog_refusal(vec![("pin_id", ids([])), ("embedding", vectors(none))]);
+    assert_says(&said, &["none of the 0 pins"]);
+
+    let world = World::files();
+    let pins = world.path("pins.parquet");
+    let whole = fs::read(&pins).expect("a file");
+    fs::write(&pins, &whole[..whole.len() / 2]).expect("half a file");
+    assert_says(
+        &catalog_refusal_of(&world),
+        &["pins.parquet: not a readable Parquet file"],
+    );
+    // The footer is whole, but a page in the middle is not.
+    let mut torn = whole.clone();
+    torn[100..2_000].fill(0xff);
+    fs::write(&pins, torn).expect("a torn file");
+    assert_says(&catalog_refusal_of(&world), &["pins.parquet"]);
+    fs::remove_file(&pins).expect("no file");
+    assert_says(&catalog_refusal_of(&world), &["pins.parquet: No such file"]);
+}
+
+#[test]
+fn a_quality_threshold_needs_a_quality() {
+    let world = World::files();
+    let (pins, out) = (world.path("pins.parquet"), world.path("out"));
+    let said = refusal(&[
+        "catalog",
+        "build",
+        "--pins",
+        path(&pins),
+        "--out",
+        path(&out),
+        "--min-quality",
+        "0.5",
+    ]);
+    assert_says(&said, &["pins.parquet: column quality is missing"]);
+}
+
+#[test]
+fn bad_actions_are_named_by_file_and_row() {
+    let world = World::files();
+    world.build_catalog("catalog", "x");
+    let users: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), None, Some(3)]));
+    let times = ids([0, 0, i64::MAX]);
+    let named = vec![
+        ("user_id", users),
+        ("pin_id", ids([1, 2, 3])),
+        ("time", times),
+    ];
+    columns(&world.path("actions.parquet"), named);
+    let said = profiles_refusal_of(&world);
+    assert_says(
+        &said,
+        &[
+            "2 bad rows",
+            "actions.parquet: row 1: user_id is null",
+            "actions.parquet: row 2: time is out of range",
+        ],
+    );
+    let named = vec![
+        ("user_id", ids([1])),
+        ("pin_id", ids([1])),
+        ("time", texts(["now"])),
+    ];
+    columns(&world.path("actions.parquet"), named);
+    let said = profiles_refusal_of(&world);
+    assert_says(
+        &said,
+        &["column time is Utf8, where it should be a Timestamp, or Int64 seconds"],
+    );
+    let left: Vec<_> = fs::read_dir(world.path("out"))
+        .into_iter()
+        .flatten()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn one_flipped_byte_of_any_file_of_a_catalogue_is_refused_by_name() {
+    let world = World::built();
+    for root in ["catalog", "profiles"] {
+        let version = version_directory(&world.path(root));
+        for entry in fs::read_dir(version).expect("a version") {
+            let file = entry.expect("an entry").path();
+            let whole = fs::read(&file).expect("a file");
+            let mut damaged = whole.clone();
+            damaged[whole.len() / 2] ^= 0x10;
+            fs::write(&file, damaged).expect("a damaged file");
+            let said = refusal(&[
+                "serve",
+                "--catalog",
+                path(&world.path("catalog")),
+                "--profiles",
+                path(&world.path("profiles")),
+                "--listen",
+                "127.0.0.1:0",
+                "--ops-listen",
+                "127.0.0.1:0",
+            ]);
+            let name = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("a name");
+            assert_says(&said, &[name, "damaged"]);
+            fs::write(&file, whole).expect("the whole file");
+        }
+    }
+}
+
+#[test]
+fn a_catalogue_is_no_set_of_profiles() {
+    let world = World::built();
+    let catalog = world.path("catalog");
+    let said = refusal(&[
+        "serve",
+        "--catalog",
+        path(&catalog),
+        "--profiles",
+        path(&catalog),
+        "--listen",
+        "127.0.0.1:0",
+        "--ops-listen",
+        "127.0.0.1:0",
+    ]);
+    assert_says(
+        &said,
+        &[r#"is a "pinnersage-catalog/1", not a "pinnersage-profiles/1""#],
+    );
+    let nowhere = world.path("nowhere");
+    let out = world.path("x.parquet");
+    let said = refusal(&[
+        "profiles",
+        "export",
+        "--profiles",
+        path(&nowhere),
+        "--out",
+        path(&out),
+    ]);
+    assert_says(&said, &["nowhere", "no snapshot was written here"]);
+}
+
+#[test]
+fn bad_settings_exit_64_before_anything_starts() {
+    let world = World::files();
+    let config = world.path("settings.toml");
+    for (text, part) in [
+        ("[index]\nef_search = 0\n", "index.ef_search is 0"),
+        ("[index]\nef_serch = 5\n", "ef_serch"),
+        ("[profiles.action_weights]\nhide = -1.0\n", "hide = -1"),
+        ("not toml", "settings.toml"),
+    ] {
+        fs::write(&config, text).expect("settings");
+        let output = pinnersage(&["--config", path(&config), "explain", "--user", "1"]);
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert_says(&String::from_utf8_lossy(&output.stderr), &[part]);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_pinnersage"))
+        .args(["explain", "--user", "1"])
+        .env("PINNERSAGE__PROFILES__ALPHA", "-3")
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(64));
+    assert_says(
+        &String::from_utf8_lossy(&output.stderr),
+        &["profiles.alpha is -3"],
+    );
+}
+
+#[test]
+fn one_bad_pin_among_many_keeps_the_old_version() {
+    let world = World::built();
+    let before = version_directory(&world.path("catalog"));
+    let mut pins: Vec<Pin> = common::pins();
+    pins[300].embedding = vec![0.0; common::DIMENSION];
+    common::files::pins(&world.path("pins.parquet"), &pins);
+    let (file, catalog) = (world.path("pins.parquet"), world.path("catalog"));
+    let said = refusal(&[
+        "catalog",
+        "build",
+        "--pins",
+        path(&file),
+        "--out",
+        path(&catalog),
+    ]);
+    assert_says(&said, &["row 300: pin 300: the embedding is all zero"]);
+    assert_eq!(version_directory(&catalog), before);
+}

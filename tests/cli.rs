@@ -1,0 +1,249 @@
+//! The commands as a person runs them, from files to printed candidates.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use common::World;
+use serde_json::Value;
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pinnersage"))
+}
+
+/// Runs a command that must succeed, and gives back what it printed.
+fn run(arguments: &[&str]) -> String {
+    let output = command()
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a name")
+}
+
+/// A server in a process of its own.
+struct Process {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    url: String,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command()
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .env("PINNERSAGE__LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut process = Self {
+            child,
+            log,
+            url: String::new(),
+        };
+        let listening = process.wait_for("listening");
+        process.url = format!("http://{}", listening["grpc"].as_str().expect("an address"));
+        process.wait_for("ready");
+        process
+    }
+
+    /// Reads the log up to the line with `message`.
+    fn wait_for(&mut self, message: &str) -> Value {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.log.read_line(&mut line).expect("a log");
+            assert!(read > 0, "{message:?} was not said: {seen}");
+            seen.push_str(&line);
+            let Ok(line) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if line["fields"]["message"] == message {
+                return line["fields"].clone();
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits for a clean end.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
+        assert!(kill.success());
+        self.wait_for("stopped");
+        assert!(self.child.wait().expect("an end").success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Of use only when a test has failed; otherwise it has ended.
+        let _ = self.child.kill();
+    }
+}
+
+#[test]
+fn from_files_to_candidates() {
+    let world = World::files();
+    let [pins, actions, catalog, profiles, export] = [
+        "pins.parquet",
+        "actions.parquet",
+        "catalog",
+        "profiles",
+        "export.parquet",
+    ]
+    .map(|name| world.path(name));
+    let said = run(&[
+        "catalog",
+        "build",
+        "--pins",
+        path(&pins),
+        "--out",
+        path(&catalog),
+    ]);
+    assert!(said.contains("600 pins read"), "{said}");
+    assert!(
+        said.contains("600 pins indexed: 590 distinct vectors of 16 dimensions"),
+        "{said}"
+    );
+    let said = run(&[
+        "profiles",
+        "build",
+        "--actions",
+        path(&actions),
+        "--catalog",
+        path(&catalog),
+        "--out",
+        path(&profiles),
+        "--as-of",
+        common::AS_OF,
+        "--alpha",
+        "1",
+        "--history-filter",
+        "off",
+    ]);
+    assert!(said.contains("40 users"), "{said}");
+    let said = run(&[
+        "profiles",
+        "export",
+        "--profiles",
+        path(&profiles),
+        "--out",
+        path(&export),
+    ]);
+    assert!(said.starts_with("40 profiles in "), "{said}");
+    assert!(export.exists());
+
+    let serve = [
+        "serve",
+        "--catalog",
+        path(&catalog),
+        "--profiles",
+        path(&profiles),
+    ];
+    let server = Process::start(&serve);
+    let to = ["--server", server.url.as_str()];
+    let said = run(&[&["explain", "--user", "1"][..], &to].concat());
+    assert!(
+        said.contains("user 1:") && said.contains("of topic"),
+        "{said}"
+    );
+    let recommend = ["recommend", "--user", "1", "--limit", "5", "--seed", "9"];
+    let said = run(&[&recommend[..], &to].concat());
+    assert!(
+        said.contains("user 1: 5 candidates (seed 9)") && said.contains("[a]"),
+        "{said}"
+    );
+
+    let json = |arguments: &[&str]| -> Value {
+        let said = run(&[arguments, &["--json"], &to].concat());
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let explained = json(&["explain", "--user", "1"]);
+    let interests = explained["interests"].as_array().expect("interests");
+    let first = json(&recommend);
+    let candidates = first["candidates"].as_array().expect("candidates");
+    assert_eq!(candidates.len(), 5);
+    for medoid in first["medoids"].as_array().expect("medoids") {
+        assert!(
+            interests
+                .iter()
+                .any(|interest| interest["pin_id"] == medoid["pin_id"])
+        );
+    }
+    let excluded = candidates[0]["pin_id"].to_string();
+    let second = json(&[&recommend[..], &["--exclude", &excluded]].concat());
+    let second = second["candidates"].as_array().expect("candidates");
+    assert_eq!(second.len(), 5);
+    assert!(
+        second
+            .iter()
+            .all(|candidate| candidate["pin_id"] != candidates[0]["pin_id"])
+    );
+
+    let unknown = command()
+        .args(["recommend", "--user", "1", "--limit", "9999"])
+        .args(to)
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(
+        said.contains("limit: is 9999, at most 2000 may be"),
+        "{said}"
+    );
+    server.stop();
+}
+
+#[test]
+fn the_versions_of_a_catalogue_are_kept_and_an_old_one_can_be_served() {
+    let world = World::built();
+    let old = common::version_directory(&world.path("catalog"));
+    let mut pins = common::pins();
+    pins.truncate(500);
+    common::files::pins(&world.path("pins.parquet"), &pins);
+    world.build_catalog("catalog", common::EMBEDDING_VERSION);
+    assert_ne!(common::version_directory(&world.path("catalog")), old);
+    let profiles = world.path("profiles");
+    let server = Process::start(&[
+        "serve",
+        "--catalog",
+        path(&old),
+        "--profiles",
+        path(&profiles),
+    ]);
+    let said = run(&[
+        "recommend",
+        "--user",
+        "1",
+        "--json",
+        "--server",
+        &server.url,
+    ]);
+    let answer: Value = serde_json::from_str(&said).expect("JSON");
+    let version = old.file_name().and_then(|name| name.to_str());
+    assert_eq!(answer["catalog_version"].as_str(), version);
+    server.stop();
+}
+
+#[test]
+fn a_command_without_a_server_says_where_it_looked() {
+    let output = command()
+        .args(["explain", "--user", "1", "--server", "http://127.0.0.1:1"])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no server at http://127.0.0.1:1"), "{said}");
+}

@@ -1,0 +1,59 @@
+//! Writing Parquet files, good ones and bad ones.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::builder::{Float32Builder, ListBuilder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+
+use super::{Action, Pin};
+
+/// Writes named columns as they are.
+pub fn columns(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
+    let file = File::create(path).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
+    writer.write(&batch).expect("a batch");
+    writer.close().expect("a footer");
+}
+
+pub fn ids(ids: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(ids))
+}
+
+pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(texts))
+}
+
+pub fn vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> ArrayRef {
+    let mut lists = ListBuilder::new(Float32Builder::new());
+    for vector in vectors {
+        lists.values().append_slice(vector);
+        lists.append(true);
+    }
+    Arc::new(lists.finish())
+}
+
+pub fn pins(path: &Path, pins: &[Pin]) {
+    let named = vec![
+        ("pin_id", ids(pins.iter().map(|pin| pin.id))),
+        (
+            "embedding",
+            vectors(pins.iter().map(|pin| pin.embedding.as_slice())),
+        ),
+        ("title", texts(pins.iter().map(|pin| pin.title.as_str()))),
+    ];
+    columns(path, named);
+}
+
+pub fn actions(path: &Path, actions: &[Action]) {
+    let named = vec![
+        ("user_id", ids(actions.iter().map(|action| action.user))),
+        ("pin_id", ids(actions.iter().map(|action| action.pin))),
+        ("time", ids(actions.iter().map(|action| action.time))),
+        ("action", texts(actions.iter().map(|action| action.name))),
+    ];
+    columns(path, named);
+}

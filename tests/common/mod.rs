@@ -1,0 +1,171 @@
+//! A small world of pins and actions, its catalogue and profiles, and a server.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of this"
+)]
+
+pub mod files;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+
+use pinnersage::batch::{CatalogParams, ProfileParams, build_catalog, build_profiles};
+use pinnersage::cluster::Params;
+use pinnersage::index::GraphParams;
+use pinnersage::model::Timestamp;
+use pinnersage::progress::Progress;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+pub const DIMENSION: usize = 16;
+pub const TOPICS: usize = 30;
+pub const PINS: u64 = 600;
+pub const USERS: u64 = 40;
+/// Pins from this id on are exact copies of the pin ten below.
+pub const FIRST_COPY: u64 = 590;
+pub const EMBEDDING_VERSION: &str = "test-16";
+pub const AS_OF: &str = "2026-03-01";
+const DAY: i64 = 86_400;
+
+/// A world on disk: files of pins and actions, catalogue and profiles.
+pub struct World {
+    pub directory: TempDir,
+}
+
+impl World {
+    /// The files only.
+    pub fn files() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let world = Self { directory };
+        files::pins(&world.path("pins.parquet"), &pins());
+        files::actions(&world.path("actions.parquet"), &actions());
+        world
+    }
+
+    /// The files, and what is built from them.
+    pub fn built() -> Self {
+        let world = Self::files();
+        world.build_catalog("catalog", EMBEDDING_VERSION);
+        world.build_profiles("catalog", "profiles", true);
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn build_catalog(&self, name: &str, embedding_version: &str) {
+        let params = CatalogParams {
+            embedding_version: embedding_version.to_owned(),
+            min_quality: None,
+            graph: GraphParams {
+                ef_construction: 100,
+                seed: 1,
+            },
+        };
+        let pins = [self.path("pins.parquet")];
+        build_catalog(&pins, &self.path(name), &params, Progress::Silent).expect("a catalogue");
+    }
+
+    pub fn build_profiles(&self, catalog: &str, name: &str, history_filter: bool) {
+        let actions = [self.path("actions.parquet")];
+        let params = profile_params(history_filter);
+        let (catalog, out) = (self.path(catalog), self.path(name));
+        build_profiles(&actions, &catalog, &out, &params, Progress::Silent).expect("profiles");
+    }
+}
+
+pub fn profile_params(history_filter: bool) -> ProfileParams {
+    ProfileParams {
+        as_of: AS_OF.parse().expect("a date"),
+        window_days: 90.0,
+        cluster: Params {
+            alpha: 1.0,
+            lambda_per_day: 0.01,
+        },
+        max_actions: 3_000,
+        action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 0.5)].into(),
+        history_filter,
+        memory: 64 << 20,
+    }
+}
+
+/// One row of a file of pins.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    pub id: i64,
+    pub embedding: Vec<f32>,
+    pub title: String,
+}
+
+/// One row of a file of actions; time in seconds.
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub user: i64,
+    pub pin: i64,
+    pub time: i64,
+    pub name: &'static str,
+}
+
+/// Pin p belongs to topic p % 30.
+pub fn pins() -> Vec<Pin> {
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let mut vector = |spread: f32| -> Vec<f32> {
+        (0..DIMENSION)
+            .map(|_| rng.random_range(-spread..spread))
+            .collect()
+    };
+    let topics: Vec<Vec<f32>> = (0..TOPICS).map(|_| vector(1.0)).collect();
+    let mut pins: Vec<Pin> = Vec::new();
+    for id in 0..PINS {
+        let topic = &topics[id as usize % TOPICS];
+        let noise = vector(0.2);
+        let embedding = match id {
+            FIRST_COPY.. => pins[id as usize - 10].embedding.clone(),
+            _ => topic.iter().zip(noise).map(|(t, n)| t + n).collect(),
+        };
+        pins.push(Pin {
+            id: id as i64,
+            embedding,
+            title: format!("pin {id} of topic {}", id % 30),
+        });
+    }
+    pins
+}
+
+/// User u acted on 3 to 5 topics, 10 to 60 times in all.
+pub fn actions() -> Vec<Action> {
+    let rng = &mut ChaCha8Rng::seed_from_u64(2);
+    let as_of = AS_OF.parse::<Timestamp>().expect("a date").micros() / 1_000_000;
+    let mut actions = Vec::new();
+    for user in 0..USERS as i64 {
+        let topics: Vec<i64> = (0..rng.random_range(3..=5))
+            .map(|_| rng.random_range(0..TOPICS as i64))
+            .collect();
+        for _ in 0..rng.random_range(10..=60) {
+            let topic = topics[rng.random_range(0..topics.len())];
+            let pin = topic + TOPICS as i64 * rng.random_range(0..PINS as i64 / TOPICS as i64);
+            let time = as_of - 1 - rng.random_range(0..89 * DAY);
+            let name = if rng.random_range(0..4) == 0 {
+                "click"
+            } else {
+                "save"
+            };
+            actions.push(Action {
+                user,
+                pin,
+                time,
+                name,
+            });
+        }
+    }
+    actions
+}
+
+/// The version directory that `CURRENT` of `root` names.
+pub fn version_directory(root: &Path) -> PathBuf {
+    let current = std::fs::read_to_string(root.join("CURRENT")).expect("a current version");
+    root.join(current.trim_end())
+}

@@ -1,0 +1,150 @@
+//! A server in this process, on free ports, and clients for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pinnersage::serve::{Listeners, Loaded, MismatchError, ServeError, ServeParams, run};
+use pinnersage::wire::v1;
+use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
+use prost::bytes::{Buf, BufMut, Bytes};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::World;
+
+pub const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
+const EF_SEARCH: usize = 100;
+
+pub type Client = RecommendationServiceClient<Channel>;
+
+/// A running server. It stops when it is told to.
+pub struct Server {
+    pub grpc: SocketAddr,
+    pub ops: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<Result<(), ServeError<MismatchError>>>,
+}
+
+impl Server {
+    /// Serves the built world and waits until it is ready.
+    pub async fn start(world: &World) -> Self {
+        let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+        let (ready, is_ready) = oneshot::channel();
+        let server = Self::start_loading(move || load(catalog, profiles), ready).await;
+        is_ready.await.expect("a loaded server");
+        server
+    }
+
+    /// Serves what `load` returns, and tells `ready` when it has.
+    pub async fn start_loading(
+        load: impl FnOnce() -> Result<Loaded, MismatchError> + Send + 'static,
+        ready: oneshot::Sender<()>,
+    ) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = Listeners::bind(any, any).await.expect("free ports");
+        let grpc = listeners.grpc_address().expect("an address");
+        let ops = listeners.ops_address().expect("an address");
+        let params = ServeParams {
+            max_request_size: 256 << 10,
+            drain_timeout: Duration::from_secs(10),
+            metrics: None,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let told = async { _ = stopped.await };
+        let on_ready = |_: &Loaded| ready.send(()).expect("a waiting test");
+        let done = tokio::spawn(async { run(listeners, params, load, on_ready, told).await });
+        Self {
+            grpc,
+            ops,
+            stop,
+            done,
+        }
+    }
+
+    /// Stops the server and returns how it ended.
+    pub async fn stop(self) -> Result<(), ServeError<MismatchError>> {
+        // A server that failed to load listens to nobody.
+        let _ = self.stop.send(());
+        self.done.await.expect("no panic")
+    }
+
+    /// How a server ends that nobody stops.
+    pub async fn ended(self) -> Result<(), ServeError<MismatchError>> {
+        self.done.await.expect("no panic")
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.grpc)).expect("an address");
+        endpoint.connect().await.expect("a server")
+    }
+
+    pub async fn client(&self) -> Client {
+        RecommendationServiceClient::new(self.channel().await)
+    }
+
+    /// Calls Recommend with `bytes` as its message, and gives back the bytes of
+    /// the answer.
+    pub async fn call_raw(&self, bytes: &[u8]) -> Result<Bytes, Status> {
+        let mut client = Grpc::new(self.channel().await);
+        client.ready().await.expect("a connection");
+        let request = Request::new(Bytes::copy_from_slice(bytes));
+        let path = RECOMMEND.parse().expect("a path");
+        client
+            .unary(request, path, Raw)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+}
+
+pub fn load(catalog: PathBuf, profiles: PathBuf) -> Result<Loaded, MismatchError> {
+    Loaded::open(&catalog, &profiles, EF_SEARCH)
+}
+
+pub fn ask(user: u64) -> v1::RecommendRequest {
+    v1::RecommendRequest {
+        user_id: Some(user),
+        ..Default::default()
+    }
+}
+
+/// Bytes as they are, in place of messages.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

@@ -1,0 +1,224 @@
+//! The server as a gRPC server: bytes, health, reflection, probes, starting and
+//! stopping.
+
+mod common;
+
+use std::sync::mpsc;
+
+use common::World;
+use common::server::{Server, ask, load};
+use pinnersage::serve::{MismatchError, ServeError};
+use prost::Message;
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, RngExt, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const SERVICE: &str = "pinnersage.v1.RecommendationService";
+
+#[tokio::test]
+async fn no_bytes_of_a_request_are_answered_by_an_internal_error() {
+    let world = World::built();
+    let server = Server::start(&world).await;
+    let empty = server.call_raw(&[]).await.expect_err("no user");
+    assert_eq!(
+        (empty.code(), empty.message()),
+        (Code::InvalidArgument, "user_id: is required")
+    );
+
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let good = pinnersage::wire::v1::RecommendRequest {
+        limit: 10,
+        exclude_pin_ids: vec![1, 2, 3],
+        freshness_token: vec![1, 2, 3],
+        ..ask(1)
+    };
+    let good = good.encode_to_vec();
+    for round in 0..400 {
+        let mut bytes = good.clone();
+        match round % 3 {
+            0 => {
+                bytes.resize(rng.random_range(1..64), 0);
+                rng.fill_bytes(&mut bytes);
+            }
+            1 => bytes.truncate(rng.random_range(0..good.len())),
+            _ => bytes[rng.random_range(0..good.len())] ^= 1 << rng.random_range(0..8),
+        }
+        if let Err(status) = server.call_raw(&bytes).await {
+            let expected = [Code::InvalidArgument, Code::FailedPrecondition];
+            assert!(expected.contains(&status.code()), "{bytes:?}: {status:?}");
+        }
+    }
+    let large = server
+        .call_raw(&vec![0; 300 << 10])
+        .await
+        .expect_err("too large");
+    assert_eq!(large.code(), Code::OutOfRange);
+    server
+        .client()
+        .await
+        .recommend(ask(1))
+        .await
+        .expect("the server is still there");
+    server.stop().await.expect("a clean end");
+}
+
+async fn http(server: &Server, path: &str) -> String {
+    let mut stream = TcpStream::connect(server.ops).await.expect("a port");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
+    let world = World::built();
+    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let (go, wait) = mpsc::channel::<()>();
+    let (ready, is_ready) = oneshot::channel();
+    let loading = move || {
+        wait.recv().expect("the test lets it load");
+        load(catalog, profiles)
+    };
+    let server = Server::start_loading(loading, ready).await;
+    let mut health = HealthClient::new(server.channel().await);
+    let check = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    for service in ["", SERVICE] {
+        let status = health
+            .check(check(service))
+            .await
+            .expect("an answer")
+            .into_inner()
+            .status();
+        assert_eq!(status, ServingStatus::NotServing, "{service:?}");
+    }
+    let mut watched = health
+        .watch(check(SERVICE))
+        .await
+        .expect("a stream")
+        .into_inner();
+    let first = watched
+        .message()
+        .await
+        .expect("a message")
+        .expect("a status");
+    assert_eq!(first.status(), ServingStatus::NotServing);
+    let mut client = server.client().await;
+    let status = client
+        .recommend(ask(1))
+        .await
+        .expect_err("nothing is loaded");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(http(&server, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(http(&server, "/readyz").await.starts_with("HTTP/1.1 503"));
+
+    go.send(()).expect("a waiting server");
+    let second = watched
+        .message()
+        .await
+        .expect("a message")
+        .expect("a status");
+    assert_eq!(second.status(), ServingStatus::Serving);
+    is_ready.await.expect("a loaded server");
+    client.recommend(ask(1)).await.expect("an answer");
+    assert!(http(&server, "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(http(&server, "/metrics").await.starts_with("HTTP/1.1 200"));
+    let unknown = health
+        .check(check("no.such.Service"))
+        .await
+        .expect_err("unknown");
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    drop((watched, health, client));
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
+    let (hold, held) = mpsc::channel::<()>();
+    let (ready, _never) = oneshot::channel();
+    let loading = move || {
+        // Ends with an error when the test lets go.
+        let _ = held.recv();
+        load("nowhere".into(), "nowhere".into())
+    };
+    let server = Server::start_loading(loading, ready).await;
+    server.stop().await.expect("a clean end");
+    drop(hold);
+}
+
+#[tokio::test]
+async fn catalogue_and_profiles_of_different_embeddings_are_refused() {
+    let world = World::built();
+    world.build_catalog("catalog", "another-model");
+    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let (ready, _never) = oneshot::channel();
+    let server = Server::start_loading(move || load(catalog, profiles), ready).await;
+    let error = server.ended().await.expect_err("a mismatch");
+    assert!(matches!(
+        error,
+        ServeError::Load(MismatchError::EmbeddingVersion { .. })
+    ));
+    let text = error.to_string();
+    assert!(
+        text.contains("another-model") && text.contains("test-16"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn both_versions_of_reflection_know_the_services() {
+    let world = World::built();
+    let server = Server::start(&world).await;
+    let channel = server.channel().await;
+    macro_rules! services {
+        ($version:ident) => {{
+            use pb::server_reflection_request::MessageRequest;
+            use pb::server_reflection_response::MessageResponse;
+            use tonic_reflection::pb::$version as pb;
+            let request = pb::ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let mut client =
+                pb::server_reflection_client::ServerReflectionClient::new(channel.clone());
+            let stream = client
+                .server_reflection_info(tokio_stream::once(request))
+                .await;
+            let answer = stream.expect("a stream").into_inner().message().await;
+            match answer
+                .expect("an answer")
+                .expect("a message")
+                .message_response
+            {
+                Some(MessageResponse::ListServicesResponse(list)) => list
+                    .service
+                    .into_iter()
+                    .map(|service| service.name)
+                    .collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            }
+        }};
+    }
+    for services in [services!(v1), services!(v1alpha)] {
+        assert!(services.iter().any(|name| name == SERVICE), "{services:?}");
+        assert!(
+            services.iter().any(|name| name == "grpc.health.v1.Health"),
+            "{services:?}"
+        );
+    }
+    drop(channel);
+    server.stop().await.expect("a clean end");
+}

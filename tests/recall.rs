@@ -1,0 +1,66 @@
+//! The index on the catalogue that ships, with the default settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pinnersage::batch::{CatalogParams, build_catalog};
+use pinnersage::config::Settings;
+use pinnersage::index::{Catalog, Exact, GraphParams, Hnsw};
+use pinnersage::model::PinId;
+use pinnersage::progress::Progress;
+use pinnersage::recommend::Retrieve;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+const QUERIES: usize = 500;
+
+#[test]
+fn recall_is_at_least_99_percent_and_filters_hold() {
+    let settings = Settings::load(None).expect("the defaults");
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let pins: PathBuf = [root, "examples", "complete-journey", "pins.parquet"]
+        .iter()
+        .collect();
+    let params = CatalogParams {
+        embedding_version: "shipped".to_owned(),
+        min_quality: None,
+        graph: GraphParams {
+            ef_construction: settings.index.ef_construction,
+            seed: settings.index.seed,
+        },
+    };
+    build_catalog(&[pins], directory.path(), &params, Progress::Silent).expect("a catalogue");
+    let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalogue"));
+    let index = Hnsw::new(catalog.clone(), settings.index.ef_search);
+    let exact = Exact(&catalog.pins);
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+
+    for k in [100, 400] {
+        let mut found = 0;
+        for _ in 0..QUERIES {
+            let pin = catalog.pins.ids()[rng.random_range(0..catalog.pins.ids().len())];
+            // A third of all pins is barred, and the pin itself.
+            let eligible = |other: PinId| other != pin && !other.0.is_multiple_of(3);
+            let neighbors = index.neighbors(pin, k, &eligible);
+            assert_eq!(neighbors.len(), k);
+            assert!(
+                neighbors
+                    .iter()
+                    .all(|n| eligible(n.pin) && index.contains(n.pin))
+            );
+            let mut ids: Vec<PinId> = neighbors.iter().map(|n| n.pin).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), k, "no pin comes twice");
+            let truth = exact.neighbors(pin, k, &eligible);
+            found += truth
+                .iter()
+                .filter(|t| ids.binary_search(&t.pin).is_ok())
+                .count();
+        }
+        let recall = found as f64 / (QUERIES * k) as f64;
+        println!("recall@{k}: {recall:.4}");
+        assert!(recall >= 0.99, "recall@{k} is {recall}");
+    }
+}
