@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // A request that does not decode is the caller's fault; see the codec.
         .codec_path("crate::wire::Codec")
-        // Only the client of the command line and of the tests needs these.
+        // The outcome of a request in a batch; tonic-types knows its details.
         .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
         .compile_fds(descriptors)?;
     Ok(())

@@ -116,7 +116,7 @@ pub enum LogFormat {
 pub enum SettingsError {
     /// A source cannot be read, or a key or a type is not known.
     #[error("settings: {0}")]
-    Source(#[from] config::ConfigError),
+    Source(String),
     /// A value breaks its rule.
     #[error("settings: {key} is {value}, but must be {rule}")]
     Value {
@@ -127,6 +127,12 @@ pub enum SettingsError {
         /// What is allowed.
         rule: String,
     },
+}
+
+impl From<config::ConfigError> for SettingsError {
+    fn from(error: config::ConfigError) -> Self {
+        Self::Source(error.to_string())
+    }
 }
 
 impl Settings {
@@ -174,8 +180,8 @@ impl Settings {
         rule(
             "profiles.memory",
             &memory,
-            memory >= ByteSize::mib(16),
-            "at least 16MiB",
+            memory >= ByteSize::mib(64),
+            "at least 64MiB",
         )?;
         for (name, &weight) in &profiles.action_weights {
             let value = format!("{name} = {weight}");
@@ -272,7 +278,7 @@ mod tests {
         refused("[profiles]\nalpha = nan", &["profiles.alpha is NaN"]);
         refused(
             "[profiles]\nmemory = \"1KiB\"",
-            &["profiles.memory is 1.0 KiB", "16MiB"],
+            &["profiles.memory is 1.0 KiB", "64MiB"],
         );
         refused(
             "[profiles.action_weights]\nhide = -1",

@@ -17,7 +17,7 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 | [`kernel`] | inner loops over vectors |
+//! | 0 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 1 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 2 | [`cluster`], [`recommend`] | the pure cores, offline and online |
 //! | 2 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
@@ -41,6 +41,8 @@
 //! 9. No `unsafe` code.
 
 pub mod kernel;
+pub mod pool;
+
 pub mod model;
 
 pub mod cluster;

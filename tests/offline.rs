@@ -15,13 +15,13 @@ use common::files::{columns, ids, texts, vectors};
 use common::{World, profile_params, version_directory};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
-    CatalogParams, CatalogSummary, build_catalog, build_profiles, export_profiles,
+    BatchError, CatalogParams, build_catalog, build_profiles, export_profiles,
 };
 use pinnersage::cluster::{Point, Scratch, profile_of};
-use pinnersage::index::{Catalog, GraphParams};
+use pinnersage::index::{Catalog, CatalogFacts, GraphParams};
 use pinnersage::model::{PinId, Timestamp};
 use pinnersage::progress::Progress;
-use pinnersage::store::ProfilesReader;
+use pinnersage::store::{ActionCounts, ProfilesReader};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
@@ -141,6 +141,35 @@ fn every_action_is_used_or_counted_by_its_reason() {
 }
 
 #[test]
+fn a_build_without_any_profile_fails_and_says_why() {
+    let world = World::built();
+    let before = version_directory(&world.path("profiles"));
+    let mut params = profile_params(true);
+    params.as_of = "2001-01-01".parse().expect("a date");
+    let files = [world.path("actions.parquet")];
+    let (catalog, out) = (world.path("catalog"), world.path("profiles"));
+    let built = build_profiles(&files, &catalog, &out, &params, Progress::Silent);
+    let Err(BatchError::NoProfiles(counts)) = built else {
+        panic!("{built:?}");
+    };
+    assert_eq!(counts.after_as_of, common::actions().len() as u64);
+    assert_eq!(version_directory(&out), before);
+}
+
+#[test]
+fn only_so_many_unknown_names_are_listed() {
+    let mut counts = ActionCounts::default();
+    for name in 0..250 {
+        counts.refuse_action(&name.to_string());
+        counts.refuse_action("0");
+    }
+    assert_eq!(counts.unknown_action.len(), 100);
+    assert_eq!(counts.unknown_action["0"], 251);
+    assert_eq!(counts.unknown_action_unlisted, 150);
+    assert_eq!(counts.refused(), 500);
+}
+
+#[test]
 fn actions_without_names_are_saves_and_times_may_be_of_any_unit() {
     let world = World::built();
     let as_of = common::AS_OF.parse::<Timestamp>().expect("a date");
@@ -165,7 +194,7 @@ fn actions_without_names_are_saves_and_times_may_be_of_any_unit() {
     assert!(profile.history().is_none());
 }
 
-fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogSummary, Catalog) {
+fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogFacts, Catalog) {
     let params = CatalogParams {
         embedding_version: "x".to_owned(),
         min_quality,
@@ -181,10 +210,8 @@ fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogSummary, Catal
         &params,
         Progress::Silent,
     );
-    (
-        built.expect("a catalogue"),
-        Catalog::open(&out).expect("a catalogue"),
-    )
+    let facts = built.expect("a catalogue").facts;
+    (facts, Catalog::open(&out).expect("a catalogue"))
 }
 
 #[test]
@@ -207,25 +234,22 @@ fn low_quality_and_near_duplicates_are_dropped_and_counted() {
     ];
     columns(&world.path("pins.parquet"), named);
 
-    let (summary, catalog) = catalog_of(&world, None);
+    let (facts, catalog) = catalog_of(&world, None);
     // Of 77 the best are 30 and 10, of which 10 is the lower id; of 88 it is 60.
     assert_eq!(catalog.pins.ids(), [10, 50, 60].map(PinId));
     assert_eq!(
-        (summary.read, summary.low_quality, summary.near_duplicates),
+        (facts.read, facts.low_quality, facts.near_duplicates),
         (6, 0, 3)
     );
-    assert_eq!(
-        summary.manifest.facts.nodes, 1,
-        "equal vectors share a node"
-    );
+    assert_eq!(facts.nodes, 1, "equal vectors share a node");
     assert_eq!(
         catalog.pins.sharers(0).collect::<Vec<_>>(),
         [10, 50, 60].map(PinId)
     );
 
-    let (summary, catalog) = catalog_of(&world, Some(0.5));
+    let (facts, catalog) = catalog_of(&world, Some(0.5));
     assert_eq!(catalog.pins.ids(), [10, 60].map(PinId));
-    assert_eq!((summary.low_quality, summary.near_duplicates), (2, 2));
+    assert_eq!((facts.low_quality, facts.near_duplicates), (2, 2));
 }
 
 #[test]

@@ -55,7 +55,7 @@ async fn no_bytes_of_a_request_are_answered_by_an_internal_error() {
         }
     }
     let large = server
-        .call_raw(&vec![0; 300 << 10])
+        .call_raw(&vec![0; 3 << 20])
         .await
         .expect_err("too large");
     assert_eq!(large.code(), Code::OutOfRange);
@@ -88,7 +88,7 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
     let (ready, is_ready) = oneshot::channel();
     let loading = move || {
         wait.recv().expect("the test lets it load");
-        load(catalog, profiles)
+        load(&catalog, &profiles)
     };
     let server = Server::start_loading(loading, ready).await;
     let mut health = HealthClient::new(server.channel().await);
@@ -141,7 +141,56 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
         .expect_err("unknown");
     assert_eq!(unknown.code(), Code::NotFound);
 
-    drop((watched, health, client));
+    // A client that goes on watching is told, and does not hold up the end.
+    let stopping = tokio::spawn(server.stop());
+    let third = watched
+        .message()
+        .await
+        .expect("a message")
+        .expect("a status");
+    assert_eq!(third.status(), ServingStatus::NotServing);
+    assert_eq!(
+        watched.message().await.expect("the end of the stream"),
+        None
+    );
+    stopping.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
+    let world = World::built();
+    let server = Server::start(&world).await;
+    let mut client = server.client().await;
+    client.recommend(ask(1)).await.expect("an answer");
+    client.recommend(ask(u64::MAX)).await.expect("an answer");
+    server.call_raw(&[0xff]).await.expect_err("no message");
+    let page = http(&server, "/metrics").await;
+    let value = |series: &str| -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(series));
+        let line = line.unwrap_or_else(|| panic!("{series} is missing in {page}"));
+        line.trim().parse().expect("a number")
+    };
+    let method = r#"method="pinnersage.v1.RecommendationService/Recommend""#;
+    let calls = |code| {
+        value(&format!(
+            "pinnersage_grpc_requests_total{{{method},code=\"{code}\"}}"
+        ))
+    };
+    // Other tests of this process count as well.
+    assert!(calls("OK") >= 2.0);
+    assert!(calls("INVALID_ARGUMENT") >= 1.0);
+    let timed = value(&format!(
+        "pinnersage_grpc_request_duration_seconds_count{{{method}}}"
+    ));
+    assert!(timed >= 3.0);
+    for stage in ["lookup", "sample", "retrieve", "merge"] {
+        let name = "pinnersage_recommend_stage_duration_seconds_count";
+        assert!(value(&format!("{name}{{stage=\"{stage}\"}}")) >= 2.0);
+    }
+    assert!(value(r#"pinnersage_recommend_fallback_total{reason="unknown_user"}"#) >= 1.0);
+    assert_eq!(value("pinnersage_index_pins"), 600.0);
+    assert_eq!(value("pinnersage_profiles"), 40.0);
+    assert!(value(r#"pinnersage_snapshot_age_seconds{kind="catalog"}"#) >= 0.0);
     server.stop().await.expect("a clean end");
 }
 
@@ -152,7 +201,7 @@ async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
     let loading = move || {
         // Ends with an error when the test lets go.
         let _ = held.recv();
-        load("nowhere".into(), "nowhere".into())
+        load("nowhere".as_ref(), "nowhere".as_ref())
     };
     let server = Server::start_loading(loading, ready).await;
     server.stop().await.expect("a clean end");
@@ -165,7 +214,7 @@ async fn catalogue_and_profiles_of_different_embeddings_are_refused() {
     world.build_catalog("catalog", "another-model");
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let (ready, _never) = oneshot::channel();
-    let server = Server::start_loading(move || load(catalog, profiles), ready).await;
+    let server = Server::start_loading(move || load(&catalog, &profiles), ready).await;
     let error = server.ended().await.expect_err("a mismatch");
     assert!(matches!(
         error,

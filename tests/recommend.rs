@@ -316,6 +316,21 @@ async fn a_batch_has_an_outcome_for_every_request() {
     };
     assert_eq!(error.code, Code::InvalidArgument as i32);
     assert!(error.details[0].type_url.ends_with("google.rpc.BadRequest"));
+    // The largest batch that keeps every limit.
+    let excluded = v1::RecommendRequest {
+        exclude_pin_ids: (0..2_000).collect(),
+        ..ask(1)
+    };
+    let batch = v1::BatchRecommendRequest {
+        requests: vec![excluded; 100],
+    };
+    let results = client
+        .batch_recommend(batch)
+        .await
+        .expect("an answer")
+        .into_inner()
+        .results;
+    assert_eq!(results.len(), 100);
     for requests in [vec![], vec![ask(1); 101]] {
         let batch = v1::BatchRecommendRequest { requests };
         let status = client

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by floor: one uses only modules of lower floors.
 const FLOORS: [&[&str]; 6] = [
-    &["kernel"],
+    &["kernel", "pool"],
     &["model"],
     &[
         "cluster",

@@ -138,10 +138,7 @@ impl Filter<'_> {
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
         let name = self.names.iter().position(|&name| name == action.name);
         let Some(name) = name else {
-            match counts.unknown_action.get_mut(action.name) {
-                Some(count) => *count += 1,
-                None => _ = counts.unknown_action.insert(action.name.to_owned(), 1),
-            }
+            counts.refuse_action(action.name);
             return None;
         };
         let place = self.pins.place(action.pin);

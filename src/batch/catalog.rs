@@ -21,19 +21,6 @@ pub struct CatalogParams {
     pub graph: GraphParams,
 }
 
-/// What became of the pins.
-#[derive(Clone, Debug)]
-pub struct CatalogSummary {
-    /// Rows that were read.
-    pub read: u64,
-    /// Pins dropped for their quality.
-    pub low_quality: u64,
-    /// Pins dropped as near-duplicates of a better one.
-    pub near_duplicates: u64,
-    /// The catalogue that was written.
-    pub manifest: Manifest<CatalogFacts>,
-}
-
 /// Builds a catalogue from `files` as the current version of `root`.
 ///
 /// Read -> drop low quality -> drop near-duplicates -> share equal vectors ->
@@ -43,7 +30,7 @@ pub fn build_catalog(
     root: &Path,
     params: &CatalogParams,
     progress: Progress,
-) -> Result<CatalogSummary, BatchError> {
+) -> Result<Manifest<CatalogFacts>, BatchError> {
     let read = pins::count(files)?;
     let mut raw = {
         let stage = progress.stage("reading pins", read);
@@ -66,17 +53,15 @@ pub fn build_catalog(
     let facts = CatalogFacts {
         embedding_version: params.embedding_version.clone(),
         dimension: vectors.dimension(),
+        read,
+        low_quality,
+        min_quality: params.min_quality,
+        near_duplicates,
         pins: pins.ids().len(),
         nodes: vectors.len(),
         graph: params.graph,
     };
-    let manifest = Catalog::write(root, &pins, &graph, facts)?;
-    Ok(CatalogSummary {
-        read,
-        low_quality,
-        near_duplicates,
-        manifest,
-    })
+    Ok(Catalog::write(root, &pins, &graph, facts)?)
 }
 
 /// The distinct vectors of the pins, in the order of their first pin, and for

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::snapshot::SnapshotError;
+use crate::store::ActionCounts;
 
 /// Rows that an error lists before it only counts them.
 const ROWS_SHOWN: usize = 10;
@@ -34,11 +35,18 @@ pub enum BatchError {
         /// Number of rows that were read.
         read: u64,
     },
+    /// No action is left to cluster.
+    #[error(
+        "none of the {} actions that were read can be clustered: {} of unknown pins, {} before \
+         the window, {} after it, the others of actions without a weight",
+        .0.read(), .0.unknown_pin, .0.before_window, .0.after_as_of
+    )]
+    NoProfiles(ActionCounts),
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     /// The graph of the index could not be taken from its library.
-    #[error("the graph could not be built: {0}")]
+    #[error("the graph could not be built")]
     Graph(#[from] postcard::Error),
     /// No filter could be made over the history of a user.
     #[error("no history filter could be made for user {0}")]

@@ -12,8 +12,9 @@ mod export;
 mod partition;
 mod pins;
 mod profiles;
+mod runs;
 
-pub use catalog::{CatalogParams, CatalogSummary, build_catalog};
+pub use catalog::{CatalogParams, build_catalog};
 pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
 pub use profiles::{ProfileParams, build_profiles};

@@ -2,21 +2,16 @@
 //! partition files by user, so that each file fits in memory and holds all of
 //! its users whole.
 
-use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use std::cmp::Reverse;
-
 use super::BatchError;
 use super::actions::ActionRecord;
-use crate::model::{Medoid, UserId};
 use crate::snapshot::SnapshotError;
-use crate::store::ProfileRecord;
 
-/// Buffer of each partition file.
-const BUFFER: usize = 1 << 16;
+/// Buffer of each file: there may be as many as partitions at a time.
+pub(super) const BUFFER: usize = 1 << 14;
 /// Most partition files: each is an open file and a buffer.
 const MAX_PARTITIONS: u64 = 1_000;
 
@@ -117,83 +112,10 @@ fn keep_most_recent(records: &mut Vec<ActionRecord>, most: usize) -> u64 {
     (before - kept) as u64
 }
 
-/// Profiles of one partition, on disk, by ascending user.
-pub(super) struct Run {
-    path: PathBuf,
-    file: BufReader<File>,
-}
-
-impl Run {
-    /// Writes `profiles`, which must be sorted by user, to `path`.
-    pub(super) fn write(path: PathBuf, profiles: &[ProfileRecord]) -> Result<Self, BatchError> {
-        let write = || {
-            let mut file = BufWriter::with_capacity(BUFFER, File::create_new(&path)?);
-            for profile in profiles {
-                file.write_all(&profile.user.0.to_le_bytes())?;
-                file.write_all(&(profile.medoids.len() as u64).to_le_bytes())?;
-                file.write_all(&(profile.history.len() as u64).to_le_bytes())?;
-                file.write_all(bytemuck::cast_slice(&profile.medoids))?;
-                file.write_all(&profile.history)?;
-            }
-            file.flush()?;
-            File::open(&path)
-        };
-        let file = write().map_err(SnapshotError::io(&path))?;
-        Ok(Self {
-            path,
-            file: BufReader::with_capacity(BUFFER, file),
-        })
-    }
-
-    fn next(&mut self) -> Result<Option<ProfileRecord>, BatchError> {
-        let mut head = [0u64; 3];
-        let head_read = self.file.read_exact(bytemuck::cast_slice_mut(&mut head));
-        match head_read {
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-            other => other.map_err(SnapshotError::io(&self.path))?,
-        }
-        let mut medoids: Vec<Medoid> = vec![bytemuck::Zeroable::zeroed(); head[1] as usize];
-        let mut history = vec![0; head[2] as usize];
-        self.file
-            .read_exact(bytemuck::cast_slice_mut(&mut medoids))
-            .and_then(|()| self.file.read_exact(&mut history))
-            .map_err(SnapshotError::io(&self.path))?;
-        Ok(Some(ProfileRecord {
-            user: UserId(head[0]),
-            medoids,
-            history,
-        }))
-    }
-}
-
-/// Gives the profiles of all `runs` to `take`, by ascending user.
-pub(super) fn merge(
-    mut runs: Vec<Run>,
-    mut take: impl FnMut(&ProfileRecord) -> Result<(), BatchError>,
-) -> Result<(), BatchError> {
-    let mut heads: Vec<Option<ProfileRecord>> =
-        runs.iter_mut().map(Run::next).collect::<Result<_, _>>()?;
-    let mut queue: BinaryHeap<Reverse<(UserId, usize)>> = heads
-        .iter()
-        .enumerate()
-        .filter_map(|(at, head)| Some(Reverse((head.as_ref()?.user, at))))
-        .collect();
-    while let Some(Reverse((_, at))) = queue.pop() {
-        let next = runs[at].next()?;
-        if let Some(next) = &next {
-            queue.push(Reverse((next.user, at)));
-        }
-        if let Some(profile) = std::mem::replace(&mut heads[at], next) {
-            take(&profile)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PinId, Timestamp};
+    use crate::model::{Timestamp, UserId};
 
     fn record(user: u64, time: i64) -> ActionRecord {
         let time = Timestamp::from_micros(time);
@@ -233,39 +155,5 @@ mod tests {
             .chain((0..5).map(|t| record(2, t)))
             .collect();
         assert_eq!(all, expected);
-    }
-
-    #[test]
-    fn runs_are_merged_by_user() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let profile = |user: u64| {
-            let medoid = Medoid {
-                pin: PinId(user * 10),
-                importance: 1.0,
-                last_action_time: Timestamp::from_micros(5),
-                size: 1,
-                reserved: 0,
-            };
-            let user_id = UserId(user);
-            ProfileRecord {
-                user: user_id,
-                medoids: vec![medoid; 2],
-                history: vec![7; user as usize],
-            }
-        };
-        let runs = [vec![1, 4, 9], vec![], vec![2, 3, 5]]
-            .into_iter()
-            .enumerate();
-        let runs = runs.map(|(at, users)| {
-            let profiles: Vec<ProfileRecord> = users.into_iter().map(profile).collect();
-            Run::write(directory.path().join(at.to_string()), &profiles).expect("a run")
-        });
-        let mut merged = Vec::new();
-        merge(runs.collect(), |profile| {
-            merged.push(profile.clone());
-            Ok(())
-        })
-        .expect("a merge");
-        assert_eq!(merged, [1, 2, 3, 4, 5, 9].map(profile));
     }
 }

@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::actions::{ActionRecord, Filter};
-use super::partition::{self, Partitions, Run};
+use super::partition::{self, Partitions};
+use super::runs::{self, RunWriter};
 use super::{BatchError, actions};
 use crate::cluster::{self, Params, Point, Scratch};
 use crate::index::{Catalog, PinTable};
 use crate::model::{PinId, Timestamp};
+use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::snapshot::Manifest;
 use crate::store::{
     ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, ProfileFacts, ProfileRecord, ProfilesWriter,
 };
+
+/// Users whose profiles are in memory at a time.
+const USERS_AT_A_TIME: usize = 4_096;
 
 /// How profiles are built.
 #[derive(Clone, Debug)]
@@ -74,6 +79,7 @@ pub fn build_profiles(
     };
 
     let mut runs = Vec::with_capacity(partitions.len());
+    let scratches = Pool::default();
     {
         let taken = rows - counts.refused();
         let stage = progress.stage("clustering actions", taken);
@@ -83,17 +89,30 @@ pub fn build_profiles(
             counts.used += records.len() as u64;
             counts.cut += cut;
             stage.advance(cut);
-            let profiles = cluster_users(&records, &pins, &weights, params, |actions| {
-                stage.advance(actions as u64);
-            })?;
-            runs.push(Run::write(path.with_extension("profiles"), &profiles)?);
+            let mut run = RunWriter::create(path.with_extension("profiles"))?;
+            let mut users = records.chunk_by(|a, b| a.user == b.user);
+            loop {
+                let some: Vec<&[ActionRecord]> = users.by_ref().take(USERS_AT_A_TIME).collect();
+                if some.is_empty() {
+                    break;
+                }
+                for profile in cluster_users(&some, &pins, &weights, params, &scratches) {
+                    run.append(&profile?)?;
+                }
+                stage.advance(some.iter().map(|actions| actions.len() as u64).sum());
+            }
+            runs.push(run.finish()?);
         }
     }
-    partition::merge(runs, |profile| Ok(writer.append(profile)?))?;
+    runs::merge(runs, |profile| Ok(writer.append(profile)?))?;
 
     let (users, medoids) = writer.counts();
+    if users == 0 {
+        return Err(BatchError::NoProfiles(counts));
+    }
     let facts = ProfileFacts {
         embedding_version: catalog.facts.embedding_version,
+        dimension: catalog.facts.dimension,
         catalog_version: catalog.version,
         as_of: params.as_of,
         window_days: params.window_days,
@@ -109,21 +128,21 @@ pub fn build_profiles(
     Ok(writer.finish(facts)?)
 }
 
-/// The profiles of all users of `records`, which must be sorted, in their order.
+/// The profiles of some users, in their order.
 fn cluster_users(
-    records: &[ActionRecord],
+    users: &[&[ActionRecord]],
     pins: &PinTable,
     weights: &[f64],
     params: &ProfileParams,
-    done: impl Fn(usize) + Sync,
-) -> Result<Vec<ProfileRecord>, BatchError> {
-    let users: Vec<&[ActionRecord]> = records.chunk_by(|a, b| a.user == b.user).collect();
+    scratches: &Pool<Scratch>,
+) -> Vec<Result<ProfileRecord, BatchError>> {
     users
         .par_iter()
-        .map_init(Scratch::default, |scratch, &actions| {
-            let profile = profile_record(actions, pins, weights, params, scratch);
-            done(actions.len());
-            profile
+        // A heavy user costs a thousand times a light one, so a thread that has
+        // nothing left must be able to take over any single one.
+        .with_max_len(1)
+        .map(|actions| {
+            scratches.lend(|scratch| profile_record(actions, pins, weights, params, scratch))
         })
         .collect()
 }

@@ -1,13 +1,15 @@
 //! `pinnersage catalog`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::batch::{CatalogParams, CatalogSummary, build_catalog};
+use super::out;
+use crate::batch::{CatalogParams, build_catalog};
 use crate::config::Settings;
-use crate::index::GraphParams;
+use crate::index::{CatalogFacts, GraphParams};
 use crate::progress::Progress;
+use crate::snapshot::Manifest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
@@ -42,10 +44,8 @@ pub(super) fn run(command: CatalogCommand, settings: &Settings) -> anyhow::Resul
         min_quality: args.min_quality,
         graph: graph_params(settings),
     };
-    let summary = build_catalog(&args.pins, &args.out, &params, Progress::for_stderr())?;
-    print(&summary);
-    println!("  in {}", args.out.display());
-    Ok(())
+    let manifest = build_catalog(&args.pins, &args.out, &params, Progress::for_stderr())?;
+    out::print(&summary(&manifest, &args.out))
 }
 
 pub(super) fn graph_params(settings: &Settings) -> GraphParams {
@@ -55,21 +55,28 @@ pub(super) fn graph_params(settings: &Settings) -> GraphParams {
     }
 }
 
-pub(super) fn print(summary: &CatalogSummary) {
-    let CatalogSummary {
+/// What became of the pins, for a person.
+pub(super) fn summary(manifest: &Manifest<CatalogFacts>, root: &Path) -> String {
+    let Manifest { version, facts, .. } = manifest;
+    let CatalogFacts {
+        embedding_version,
         read,
         low_quality,
         near_duplicates,
-        manifest,
-    } = summary;
-    let facts = &manifest.facts;
-    println!(
-        "catalogue {}, embedding version {}",
-        manifest.version, facts.embedding_version
-    );
-    println!("  {read} pins read");
-    println!("  {low_quality} dropped: quality too low");
-    println!("  {near_duplicates} dropped: near-duplicates of a better pin");
-    let (pins, nodes, dimension) = (facts.pins, facts.nodes, facts.dimension);
-    println!("  {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions");
+        ..
+    } = facts;
+    let CatalogFacts {
+        pins,
+        nodes,
+        dimension,
+        ..
+    } = facts;
+    format!(
+        "catalogue {version}, embedding version {embedding_version}, in {}
+  {read} pins read
+  {low_quality} dropped: quality too low
+  {near_duplicates} dropped: near-duplicates of a better pin
+  {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions",
+        root.display()
+    )
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
-use super::{catalog, explain, profiles, recommend, serve};
+use super::{catalog, explain, out, profiles, recommend, serve};
 use crate::batch::{CatalogParams, build_catalog, build_profiles};
 use crate::config::Settings;
 use crate::model::Timestamp;
@@ -103,18 +103,14 @@ fn build(
         graph: catalog::graph_params(settings),
     };
     let progress = Progress::for_stderr();
-    catalog::print(&build_catalog(&[pins], catalog, &params, progress)?);
+    let manifest = build_catalog(&[pins], catalog, &params, progress)?;
+    out::print(&catalog::summary(&manifest, catalog))?;
     let as_of: Timestamp = AS_OF.parse()?;
-    let params = profiles::profile_params(&settings.profiles, as_of);
-    profiles::print(&build_profiles(
-        &[actions],
-        catalog,
-        profiles,
-        &params,
-        progress,
-    )?);
-    println!();
-    Ok(())
+    let mut params = profiles::profile_params(&settings.profiles, as_of);
+    // People buy the same groceries again: what they had is no worse for that.
+    params.history_filter = false;
+    let manifest = build_profiles(&[actions], catalog, profiles, &params, progress)?;
+    out::print(&format!("{}\n", profiles::summary(&manifest, profiles)))
 }
 
 /// The place for things that can be made again, by the conventions of the
@@ -157,12 +153,12 @@ async fn show(user: u64, grpc: SocketAddr, ops: SocketAddr) -> anyhow::Result<()
     let url = format!("http://{grpc}");
     let server = ServerArgs::new(url.clone());
     explain::show(user, &server).await?;
-    println!();
+    out::print(&"")?;
     recommend::show(user, CANDIDATES_SHOWN, &server).await?;
     let command = env::args()
         .next()
         .unwrap_or_else(|| "pinnersage".to_owned());
-    println!(
+    out::print(&format!(
         "
 Serving at {grpc} until ctrl-c. In another terminal:
   {command} recommend --user {user} --server {url}
@@ -170,6 +166,5 @@ Serving at {grpc} until ctrl-c. In another terminal:
   grpcurl -plaintext -d '{{\"user_id\": {user}, \"limit\": 5}}' {grpc} \\
     pinnersage.v1.RecommendationService/Recommend
   curl http://{ops}/metrics"
-    );
-    Ok(())
+    ))
 }

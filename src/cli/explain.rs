@@ -1,10 +1,13 @@
 //! `pinnersage explain`.
 
+use std::fmt;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::bar::bar;
 use super::client::{ServerArgs, title, told};
+use super::out;
 use crate::model::Timestamp;
 use crate::wire::v1;
 
@@ -39,23 +42,22 @@ struct Interest {
     size: u32,
     last_action_time: String,
     in_catalog: bool,
+    origin: &'static str,
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let explained = ask(args.user, &args.server).await?;
         match args.json {
-            true => println!("{}", serde_json::to_string_pretty(&explained)?),
-            false => explained.print(),
+            true => out::print(&serde_json::to_string_pretty(&explained)?),
+            false => out::print(&explained),
         }
-        Ok(())
     })
 }
 
 /// Asks for the interests of a user and prints them for a person.
 pub(super) async fn show(user: u64, server: &ServerArgs) -> anyhow::Result<()> {
-    ask(user, server).await?.print();
-    Ok(())
+    out::print(&ask(user, server).await?)
 }
 
 async fn ask(user: u64, server: &ServerArgs) -> anyhow::Result<Explained> {
@@ -83,6 +85,7 @@ impl From<v1::Interest> for Interest {
     fn from(interest: v1::Interest) -> Self {
         Self {
             pin_id: interest.pin_id,
+            origin: interest.origin().as_str_name(),
             title: interest.title,
             importance: interest.importance,
             size: interest.size,
@@ -92,8 +95,8 @@ impl From<v1::Interest> for Interest {
     }
 }
 
-impl Explained {
-    fn print(&self) {
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.fallback_reason == v1::FallbackReason::Unspecified.as_str_name();
         let whose = if known {
             "interests"
@@ -101,11 +104,12 @@ impl Explained {
             "popular interests (the user has none)"
         };
         let (user, count, as_of) = (self.user_id, self.interests.len(), &self.as_of);
-        println!("user {user}: {count} {whose} as of {as_of}");
-        println!(
+        writeln!(f, "user {user}: {count} {whose} as of {as_of}")?;
+        write!(
+            f,
             "  {:>20}  {:>10} {:>7}  last touched  pin",
             "", "importance", "actions"
-        );
+        )?;
         let greatest = self.interests.first().map_or(1.0, |first| first.importance);
         for interest in &self.interests {
             let Interest {
@@ -124,8 +128,12 @@ impl Explained {
                 " (no longer in the catalogue)"
             };
             let name = title(name);
-            println!("  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {name}{gone}");
+            write!(
+                f,
+                "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {name}{gone}"
+            )?;
         }
+        Ok(())
     }
 }
 

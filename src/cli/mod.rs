@@ -5,6 +5,7 @@ mod catalog;
 mod client;
 mod demo;
 mod explain;
+mod out;
 mod profiles;
 mod recommend;
 mod serve;

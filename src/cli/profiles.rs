@@ -1,9 +1,10 @@
 //! `pinnersage profiles`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::out;
 use crate::batch::{ProfileParams, build_profiles, export_profiles};
 use crate::cluster::Params;
 use crate::config::{ProfileSettings, Settings};
@@ -73,8 +74,7 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
         ProfilesCommand::Build(args) => build(&args, settings),
         ProfilesCommand::Export(args) => {
             let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
-            println!("{users} profiles in {}", args.out.display());
-            Ok(())
+            out::print(&format!("{users} profiles in {}", args.out.display()))
         }
     }
 }
@@ -91,9 +91,7 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     let params = profile_params(&settings.profiles, args.as_of);
     let progress = Progress::for_stderr();
     let manifest = build_profiles(&args.actions, &args.catalog, &args.out, &params, progress)?;
-    print(&manifest);
-    println!("  in {}", args.out.display());
-    Ok(())
+    out::print(&summary(&manifest, &args.out))
 }
 
 pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> ProfileParams {
@@ -111,34 +109,44 @@ pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> Pr
     }
 }
 
-pub(super) fn print(manifest: &Manifest<ProfileFacts>) {
-    let facts = &manifest.facts;
-    let actions = &facts.actions;
-    println!("profiles {} as of {}", manifest.version, facts.as_of);
-    println!("  {} actions read", actions.read());
-    println!(
-        "  {} refused: pin not in the catalogue",
-        actions.unknown_pin
-    );
-    println!(
-        "  {} refused: before the window of {} days",
-        actions.before_window, facts.window_days
-    );
-    println!(
-        "  {} refused: at or after {}",
-        actions.after_as_of, facts.as_of
-    );
+/// What became of the actions, for a person.
+pub(super) fn summary(manifest: &Manifest<ProfileFacts>, root: &Path) -> String {
+    let Manifest { version, facts, .. } = manifest;
+    let ProfileFacts {
+        as_of,
+        window_days,
+        actions,
+        users,
+        medoids,
+        ..
+    } = facts;
+    let mut lines = vec![
+        format!("profiles {version} as of {as_of}, in {}", root.display()),
+        format!("{} actions read", actions.read()),
+        format!("{} refused: pin not in the catalogue", actions.unknown_pin),
+        format!(
+            "{} refused: before the window of {window_days} days",
+            actions.before_window
+        ),
+        format!("{} refused: at or after {as_of}", actions.after_as_of),
+    ];
     for (name, count) in &actions.unknown_action {
-        println!("  {count} refused: action {name:?} has no weight");
+        lines.push(format!("{count} refused: action {name:?} has no weight"));
     }
-    println!(
-        "  {} cut: beyond the {} most recent of a user",
+    if actions.unknown_action_unlisted > 0 {
+        let unlisted = actions.unknown_action_unlisted;
+        lines.push(format!(
+            "{unlisted} refused: actions of yet other names have no weight"
+        ));
+    }
+    lines.push(format!(
+        "{} cut: beyond the {} most recent of a user",
         actions.cut, facts.max_actions
-    );
-    println!("  {} clustered", actions.used);
-    let a_user = facts.medoids as f64 / facts.users.max(1) as f64;
-    println!(
-        "  {} users, {} medoids, {a_user:.1} a user",
-        facts.users, facts.medoids
-    );
+    ));
+    lines.push(format!("{} clustered", actions.used));
+    let a_user = *medoids as f64 / (*users).max(1) as f64;
+    lines.push(format!(
+        "{users} users, {medoids} medoids, {a_user:.1} a user"
+    ));
+    lines.join("\n  ")
 }

@@ -1,10 +1,13 @@
 //! `pinnersage recommend`.
 
+use std::fmt;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::bar::bar;
 use super::client::{ServerArgs, title, told};
+use super::out;
 use crate::wire::v1;
 
 #[derive(Debug, Args)]
@@ -38,6 +41,7 @@ struct Recommended {
     seed: u64,
     fallback_reason: &'static str,
     degraded_reason: &'static str,
+    state_age_seconds: i64,
     catalog_version: String,
     profile_version: String,
     medoids: Vec<Medoid>,
@@ -74,10 +78,9 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let recommended = ask(args.user, request, &args.server).await?;
         match args.json {
-            true => println!("{}", serde_json::to_string_pretty(&recommended)?),
-            false => recommended.print(),
+            true => out::print(&serde_json::to_string_pretty(&recommended)?),
+            false => out::print(&recommended),
         }
-        Ok(())
     })
 }
 
@@ -89,8 +92,7 @@ pub(super) async fn show(user: u64, limit: u32, server: &ServerArgs) -> anyhow::
         include_titles: true,
         ..Default::default()
     };
-    ask(user, request, server).await?.print();
-    Ok(())
+    out::print(&ask(user, request, server).await?)
 }
 
 async fn ask(
@@ -110,6 +112,7 @@ async fn ask(
         seed: answer.seed,
         fallback_reason: answer.fallback_reason().as_str_name(),
         degraded_reason: answer.degraded_reason().as_str_name(),
+        state_age_seconds: answer.state_age.map_or(0, |age| age.seconds),
         medoids: answer.medoids.into_iter().map(Medoid::from).collect(),
         candidates: answer.candidates.into_iter().map(Candidate::from).collect(),
         catalog_version: answer.catalog_version,
@@ -146,23 +149,33 @@ impl From<v1::Candidate> for Candidate {
     }
 }
 
-impl Recommended {
-    fn print(&self) {
+impl fmt::Display for Recommended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (user, count, seed) = (self.user_id, self.candidates.len(), self.seed);
-        println!("user {user}: {count} candidates (seed {seed})");
-        if self.fallback_reason != v1::FallbackReason::Unspecified.as_str_name() {
-            println!(
-                "  not from the user's own profile: {}",
-                self.fallback_reason
-            );
+        writeln!(f, "user {user}: {count} candidates (seed {seed})")?;
+        match v1::FallbackReason::from_str_name(self.fallback_reason) {
+            Some(v1::FallbackReason::UnknownUser) => {
+                writeln!(f, "  from popular interests: the user has no profile")?;
+            }
+            Some(v1::FallbackReason::ProfileNotInCatalog) => {
+                writeln!(
+                    f,
+                    "  from popular interests: the catalogue has none of the user's medoids"
+                )?;
+            }
+            Some(v1::FallbackReason::Unspecified) | None => {}
         }
-        if self.degraded_reason != v1::DegradedReason::Unspecified.as_str_name() {
-            println!("  degraded: {}", self.degraded_reason);
+        if self.degraded_reason == v1::DegradedReason::MedoidsNotInCatalog.as_str_name() {
+            writeln!(
+                f,
+                "  degraded: the catalogue lacks some of the user's medoids"
+            )?;
         }
-        println!(
+        writeln!(
+            f,
             "  {:>20}  {:>10} {:>11}  sampled interest",
             "", "importance", "probability"
-        );
+        )?;
         let greatest = self
             .medoids
             .iter()
@@ -176,9 +189,12 @@ impl Recommended {
                 ..
             } = medoid;
             let (bar, mark, name) = (bar(*importance, greatest), mark(at), title(&medoid.title));
-            println!("  {bar}  {importance:>10.3} {probability:>11.3}  [{mark}] {pin_id} {name}");
+            writeln!(
+                f,
+                "  {bar}  {importance:>10.3} {probability:>11.3}  [{mark}] {pin_id} {name}"
+            )?;
         }
-        println!("  {:>5}  {:>6}  from  pin", "place", "score");
+        write!(f, "  {:>5}  {:>6}  from  pin", "place", "score")?;
         for (place, candidate) in self.candidates.iter().enumerate() {
             let Candidate {
                 pin_id,
@@ -187,11 +203,13 @@ impl Recommended {
                 ..
             } = candidate;
             let (mark, name) = (mark(*medoid_index as usize), title(&candidate.title));
-            println!(
-                "  {:>5}  {score:>6.3}  [{mark}]   {pin_id} {name}",
+            write!(
+                f,
+                "\n  {:>5}  {score:>6.3}  [{mark}]   {pin_id} {name}",
                 place + 1
-            );
+            )?;
         }
+        Ok(())
     }
 }
 

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{ServeSettings, Settings};
+use crate::model::Timestamp;
 use crate::serve::{Listeners, Loaded, ServeParams};
 
 #[derive(Debug, Args)]
@@ -61,7 +63,15 @@ pub(super) fn serve_params(settings: &ServeSettings, metrics: PrometheusHandle) 
         max_request_size: settings.max_request_size.as_u64() as usize,
         drain_timeout: settings.drain_timeout,
         metrics: Some(metrics),
+        clock: now,
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Done when the process is told to stop, by SIGTERM or ctrl-c.

@@ -11,9 +11,8 @@
 //! O(m^2) time and memory. Ward's distance is reducible: a merge never brings a
 //! cluster nearer to a third one than its parts were. Two things follow. Merging
 //! mutual nearest neighbours in any order gives the clusters of the greedy
-//! order; and along the chain distances only fall, so when the tip's nearest
-//! neighbour is farther than alpha, no link of the chain can ever merge again,
-//! and all of it is retired at once instead of being merged up to one root.
+//! order; and a cluster whose nearest neighbour is farther than alpha is final,
+//! so it is retired at once, and no tree is built above the cut.
 
 use crate::kernel;
 
@@ -73,7 +72,8 @@ pub(super) fn partition(
                 }
             }
             _ => {
-                active.retain(|point| !chain.contains(point));
+                // Only near neighbours were put on the chain, so it is its start.
+                active.retain(|&point| point != start);
                 chain.clear();
             }
         }

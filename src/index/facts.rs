@@ -14,6 +14,14 @@ pub struct CatalogFacts {
     pub embedding_version: String,
     /// Length of every vector.
     pub dimension: usize,
+    /// Rows that were read: the pins, and those that were dropped.
+    pub read: u64,
+    /// Pins dropped for a quality below `min_quality`.
+    pub low_quality: u64,
+    /// The least quality that was kept; none when quality did not matter.
+    pub min_quality: Option<f64>,
+    /// Pins dropped as near-duplicates of a better one.
+    pub near_duplicates: u64,
     /// Number of pins.
     pub pins: usize,
     /// Number of distinct vectors, each one node of the graph.

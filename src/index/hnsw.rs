@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::walk::{Bounds, Found, ScratchPool, walk};
+use super::walk::{Bounds, Found, Scratch, walk};
 use super::{Catalog, Exact};
 use crate::model::{Neighbor, PinId};
+use crate::pool::Pool;
 use crate::recommend::Retrieve;
 
 /// Pins that a walk looks for, for each one that is asked for. At twice k
@@ -19,7 +20,7 @@ const NODES_A_PIN: usize = 16;
 pub struct Hnsw {
     catalog: Arc<Catalog>,
     ef_search: usize,
-    scratches: ScratchPool,
+    scratches: Pool<Scratch>,
 }
 
 impl Hnsw {
@@ -28,7 +29,7 @@ impl Hnsw {
         Self {
             catalog,
             ef_search,
-            scratches: ScratchPool::default(),
+            scratches: Pool::default(),
         }
     }
 

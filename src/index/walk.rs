@@ -1,7 +1,5 @@
 //! The walk over the graph: the nodes most similar to a node, nearly.
 
-use std::sync::Mutex;
-
 use super::{Graph, PinTable};
 use crate::kernel;
 
@@ -24,26 +22,6 @@ pub(super) struct Scratch {
     /// For each node the last walk that came upon it.
     seen_in: Vec<u32>,
     walk: u32,
-}
-
-/// Scratches that no walk is using.
-#[derive(Debug, Default)]
-pub(super) struct ScratchPool(Mutex<Vec<Scratch>>);
-
-impl ScratchPool {
-    /// Lends a scratch to `work`. The lock is held only to take it and to put it
-    /// back.
-    pub(super) fn lend<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
-        let idle = || {
-            self.0
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-        };
-        let mut scratch = idle().pop().unwrap_or_default();
-        let result = work(&mut scratch);
-        idle().push(scratch);
-        result
-    }
 }
 
 /// How far a walk goes.
@@ -79,17 +57,14 @@ pub(super) fn walk<'a>(
         seen_in,
         walk,
     } = scratch;
-    let found = |node: u32| Found {
-        node,
-        similarity: kernel::dot(query, vectors.row(node as usize)),
-        weight: weigh(node as usize),
-        expanded: false,
-    };
+    let mut held = weigh(start);
     seen_in[start] = *walk;
-    pool.push(found(
-        u32::try_from(start).expect("nodes are numbered by u32"),
-    ));
-    let mut held = pool[0].weight;
+    pool.push(Found {
+        node: u32::try_from(start).expect("nodes are numbered by u32"),
+        similarity: kernel::dot(query, query),
+        weight: held,
+        expanded: false,
+    });
     let mut at = 0;
     while at < pool.len() {
         if pool[at].expanded {
@@ -102,16 +77,25 @@ pub(super) fn walk<'a>(
             if std::mem::replace(&mut seen_in[link as usize], *walk) == *walk {
                 continue;
             }
-            let new = found(link);
+            let similarity = kernel::dot(query, vectors.row(link as usize));
             let worst = pool
                 .last()
                 .map_or(f32::NEG_INFINITY, |worst| worst.similarity);
-            if held >= bounds.effort && new.similarity <= worst {
+            if held >= bounds.effort && similarity <= worst {
                 continue;
             }
-            let place = pool.partition_point(|old| old.similarity >= new.similarity);
-            pool.insert(place, new);
-            held += new.weight;
+            let weight = weigh(link as usize);
+            let place = pool.partition_point(|old| old.similarity >= similarity);
+            pool.insert(
+                place,
+                Found {
+                    node: link,
+                    similarity,
+                    weight,
+                    expanded: false,
+                },
+            );
+            held += weight;
             while let Some(worst) = pool.last().filter(|w| held - w.weight >= bounds.effort) {
                 held -= worst.weight;
                 pool.pop();

@@ -79,9 +79,8 @@ fn interleave(lists: &[List], limit: usize) -> Result<Vec<Candidate>, usize> {
         let Some(at) = turns.next() else { break };
         match rests[at].find(|neighbor| seen.insert(neighbor.pin)) {
             Some(neighbor) => candidates.push(candidate(neighbor, at)),
-            // An exhausted list has brought every eligible pin there is, so the
-            // others can add nothing to what it and they have brought.
-            None if lists[at].exhausted => turns.drop_out(at),
+            // It has brought every eligible pin there is: nobody can add one.
+            None if lists[at].exhausted => break,
             None => return Err(at),
         }
     }
@@ -120,10 +119,6 @@ impl Turns {
         })?;
         self.lists[at].1 -= total;
         Some(at)
-    }
-
-    fn drop_out(&mut self, at: usize) {
-        self.lists[at].0 = 0;
     }
 }
 
@@ -190,13 +185,18 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_list_is_named_and_an_exhausted_one_gives_its_turns_away() {
+    fn a_dry_list_is_named_and_an_exhausted_one_ends_the_merge() {
         let lists = [list(&[1], 1, false), list(&[2, 3], 1, false)];
         assert_eq!(merge(&lists, MergeStrategy::Interleave, 3), Err(0));
-        let lists = [list(&[1], 1, true), list(&[2, 3, 4], 1, false)];
-        let merged = merge(&lists, MergeStrategy::Interleave, 4).expect("one list goes on");
-        assert_eq!(pins(&merged), [(1, 0), (2, 1), (3, 1), (4, 1)]);
+        // The other list was cut short, but there is no fourth pin to be had.
+        let lists = [list(&[1, 2, 3], 1, true), list(&[3], 1, false)];
+        let merged = merge(&lists, MergeStrategy::Interleave, 2).expect("long enough");
+        assert_eq!(pins(&merged), [(1, 0), (3, 1)]);
+        let lists = [list(&[1, 2, 3], 1, true), list(&[3, 1, 2], 1, true)];
+        let merged = merge(&lists, MergeStrategy::Interleave, 9).expect("all there is");
+        assert_eq!(pins(&merged), [(1, 0), (3, 1), (2, 0)]);
         assert_eq!(merge(&[], MergeStrategy::Interleave, 4), Ok(vec![]));
+        let lists = [list(&[1], 1, true), list(&[1], 1, false)];
         assert_eq!(merge(&lists, MergeStrategy::GlobalTop, 4), Err(1));
     }
 
@@ -205,9 +205,8 @@ mod tests {
     fn naive(lists: &[List], limit: usize) -> Vec<(u64, usize)> {
         let mut merged: Vec<(u64, usize)> = Vec::new();
         let mut credit = vec![0i64; lists.len()];
-        let mut out = vec![false; lists.len()];
         while merged.len() < limit {
-            let weight = |at: usize| if out[at] { 0 } else { lists[at].quota as i64 };
+            let weight = |at: usize| lists[at].quota as i64;
             let total: i64 = (0..lists.len()).map(weight).sum();
             (0..lists.len()).for_each(|at| credit[at] += weight(at));
             let best = (0..lists.len())
@@ -223,7 +222,7 @@ mod tests {
                 .find(|&pin| !taken(pin));
             match next {
                 Some(pin) => merged.push((pin, at)),
-                None => out[at] = true,
+                None => break,
             }
         }
         merged

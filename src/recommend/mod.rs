@@ -28,7 +28,7 @@ pub trait Retrieve {
     fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor>;
 }
 
-/// A stage of the flow.
+/// A stage of the flow, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Finding medoids to sample from.
@@ -65,7 +65,7 @@ pub struct Request<'a> {
     pub medoids: usize,
     /// How lists become one.
     pub strategy: MergeStrategy,
-    /// Pins that must not be returned, sorted.
+    /// Pins that must not be returned.
     pub excluded: &'a [PinId],
 }
 

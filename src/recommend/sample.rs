@@ -28,7 +28,7 @@ pub(super) fn sample(weights: &[f64], k: usize, rng: &mut impl Rng) -> Vec<Draw>
         .map(|(index, weight)| {
             let uniform: f64 = rng.random();
             // 1 - u lies in (0, 1], so the logarithm is finite.
-            (-(1.0 - uniform).ln() / weight, index)
+            (-libm::log(1.0 - uniform) / weight, index)
         })
         .collect();
     keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -66,25 +66,38 @@ fn inclusion_probabilities(weights: &[f64], k: usize, of: &[usize]) -> Vec<f64> 
         return vec![1.0; of.len()];
     }
     let total: f64 = weights.iter().sum();
-    let rates: Vec<f64> = weights.iter().map(|weight| weight / total).collect();
+    let mut rates: Vec<f64> = of.iter().map(|&i| weights[i] / total).collect();
+    let others = (0..weights.len()).filter(|i| !of.contains(i));
+    rates.extend(others.map(|i| weights[i] / total));
     let mut probabilities = vec![0.0; of.len()];
     let mut waiting = vec![0.0; rates.len()];
-    let mut arrived = vec![0.0; k];
+    let (mut others_arrived, mut arrived) = (vec![0.0; k], vec![0.0; k]);
     let step = STEP / (k as f64).sqrt();
     for node in 0.. {
         let s = FIRST + step * f64::from(node);
-        let t = (s - (-s).exp()).exp();
-        let width = step * t * (1.0 + (-s).exp());
-        for (waiting, rate) in waiting.iter_mut().zip(&rates) {
-            *waiting = (-rate * t).exp();
-        }
+        let t = libm::exp(s - libm::exp(-s));
+        let width = step * t * (1.0 + libm::exp(-s));
         if !width.is_finite() {
             // Only weights 300 orders of magnitude apart get this far.
             break;
         }
+        for (waiting, rate) in waiting.iter_mut().zip(&rates) {
+            *waiting = libm::exp(-rate * t);
+        }
+        let (drawn, others) = waiting.split_at(of.len());
+        // What those not drawn do is the same for all that are.
+        others_arrived.fill(0.0);
+        others_arrived[0] = 1.0;
+        others
+            .iter()
+            .for_each(|&waits| add_arrival(&mut others_arrived, waits));
         let mut done = t > 1.0;
-        for (sum, &i) in probabilities.iter_mut().zip(of) {
-            let term = width * rates[i] * waiting[i] * fewer_than_k(&waiting, i, &mut arrived);
+        for (i, sum) in probabilities.iter_mut().enumerate() {
+            arrived.copy_from_slice(&others_arrived);
+            let rest = drawn.iter().enumerate().filter(|&(j, _)| j != i);
+            rest.for_each(|(_, &waits)| add_arrival(&mut arrived, waits));
+            let fewer_than_k: f64 = arrived.iter().sum();
+            let term = width * rates[i] * drawn[i] * fewer_than_k;
             *sum += term;
             done &= term <= NEGLIGIBLE * *sum;
         }
@@ -95,19 +108,13 @@ fn inclusion_probabilities(weights: &[f64], k: usize, of: &[usize]) -> Vec<f64> 
     probabilities.into_iter().map(|sum| sum.min(1.0)).collect()
 }
 
-/// Probability that fewer than k = `arrived.len()` places other than `i` have
-/// arrived, where place j is still waiting with probability `waiting[j]`.
-fn fewer_than_k(waiting: &[f64], i: usize, arrived: &mut [f64]) -> f64 {
-    // arrived[m]: probability that exactly m of those seen so far have arrived.
-    arrived.fill(0.0);
-    arrived[0] = 1.0;
-    for (_, &waits) in waiting.iter().enumerate().filter(|&(j, _)| j != i) {
-        for m in (1..arrived.len()).rev() {
-            arrived[m] = arrived[m] * waits + arrived[m - 1] * (1.0 - waits);
-        }
-        arrived[0] *= waits;
+/// Adds one place, which is still waiting with probability `waits`, to those of
+/// which exactly m have arrived with probability `arrived[m]`.
+fn add_arrival(arrived: &mut [f64], waits: f64) {
+    for m in (1..arrived.len()).rev() {
+        arrived[m] = arrived[m] * waits + arrived[m - 1] * (1.0 - waits);
     }
-    arrived.iter().sum()
+    arrived[0] *= waits;
 }
 
 #[cfg(test)]

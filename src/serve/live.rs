@@ -118,7 +118,6 @@ impl Loaded {
             excluded: &[],
         };
         for seed in 0..WARMING_USERS {
-            // Without a profile: the popular medoids are what most users share.
             self.recommend(UserId(seed), &request, seed, &Unwatched);
         }
     }

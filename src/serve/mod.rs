@@ -6,6 +6,7 @@ mod observe;
 mod ops;
 mod recommendation;
 mod status;
+mod workers;
 
 pub use live::{Loaded, MismatchError};
 
@@ -18,11 +19,12 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::model::Timestamp;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
@@ -43,6 +45,8 @@ pub struct ServeParams {
     pub drain_timeout: Duration,
     /// Where `/metrics` comes from; none answers with an empty page.
     pub metrics: Option<PrometheusHandle>,
+    /// Tells the time of an answer.
+    pub clock: fn() -> Timestamp,
 }
 
 /// Why a server stopped, other than being told to.
@@ -51,15 +55,18 @@ pub enum ServeError<E> {
     /// What should be served could not be loaded.
     #[error(transparent)]
     Load(E),
-    /// The thread that loads died.
-    #[error("loading died: {0}")]
-    LoadDied(#[from] tokio::task::JoinError),
-    /// A socket failed.
-    #[error("serving failed: {0}")]
+    /// The sockets or the threads of the server failed.
+    #[error("serving failed")]
     Transport(#[from] tonic::transport::Error),
     /// The port for metrics and probes failed.
-    #[error("serving metrics and probes failed: {0}")]
+    #[error("serving metrics and probes failed")]
     Ops(#[from] io::Error),
+    /// The workers could not be started.
+    #[error("the threads of the workers could not be started")]
+    Workers(#[from] rayon::ThreadPoolBuildError),
+    /// A part of the server died, which is a defect of ours.
+    #[error("a part of the server died")]
+    Died(#[from] tokio::task::JoinError),
 }
 
 impl Listeners {
@@ -99,13 +106,16 @@ pub async fn run<E: Send + 'static>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>> {
     let live = Arc::new(Live::default());
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (mut health, health_service) = tonic_health::server::health_reporter();
     announce(&health, ServingStatus::NotServing).await;
     let (stop, stopped) = watch::channel(false);
 
-    let service = recommendation::Service::new(live.clone());
+    let service = recommendation::Service {
+        live: live.clone(),
+        workers: workers::Workers::new()?,
+        clock: params.clock,
+    };
     let server = Server::builder()
-        .tcp_nodelay(true)
         .layer(observe::ObserveLayer)
         .add_service(health_service)
         .add_service(reflection_v1())
@@ -114,33 +124,45 @@ pub async fn run<E: Send + 'static>(
             RecommendationServiceServer::new(service)
                 .max_decoding_message_size(params.max_request_size),
         );
-    let incoming = TcpListenerStream::new(listeners.grpc);
+    // Without this an answer in two segments waits 40 ms for the client's delayed
+    // acknowledgement; the option of the builder is for listeners of its own.
+    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let serving = server.serve_with_incoming_shutdown(incoming, told(stopped.clone()));
-    let serving = tokio::spawn(serving);
-    let ops = tokio::spawn(ops::serve(
-        listeners.ops,
-        live.clone(),
-        params.metrics,
-        told(stopped),
-    ));
+    let mut serving = tokio::spawn(serving);
+    let ops = ops::serve(listeners.ops, live.clone(), params.metrics, told(stopped));
+    let mut ops = tokio::spawn(ops);
 
-    let mut shutdown = std::pin::pin!(shutdown);
-    tokio::select! {
-        loaded = tokio::task::spawn_blocking(load) => {
-            let loaded = Arc::new(loaded?.map_err(ServeError::Load)?);
-            live.set(loaded.clone());
-            announce(&health, ServingStatus::Serving).await;
-            ready(&loaded);
-            shutdown.await;
+    let until_told = async {
+        let mut shutdown = std::pin::pin!(shutdown);
+        tokio::select! {
+            loaded = tokio::task::spawn_blocking(load) => {
+                let loaded = Arc::new(loaded?.map_err(ServeError::Load)?);
+                live.set(loaded.clone());
+                announce(&health, ServingStatus::Serving).await;
+                ready(&loaded);
+                shutdown.await;
+            }
+            () = &mut shutdown => {}
         }
-        () = &mut shutdown => {}
+        Ok::<(), ServeError<E>>(())
+    };
+    tokio::select! {
+        done = until_told => done?,
+        failed = &mut serving => failed??,
+        failed = &mut ops => failed??,
     }
     announce(&health, ServingStatus::NotServing).await;
     // Nobody listens any more only when both servers have failed already.
     let _ = stop.send(true);
-    match tokio::time::timeout(params.drain_timeout, serving).await {
-        Ok(served) => served??,
-        Err(_) => tracing::warn!("calls in flight did not end in time and were cut off"),
+    // Clients that watch health have been told; their streams would never end.
+    for name in HEALTH_NAMES {
+        health.clear_service_status(name).await;
+    }
+    if !serving.is_finished() {
+        match tokio::time::timeout(params.drain_timeout, serving).await {
+            Ok(served) => served??,
+            Err(_) => tracing::warn!("calls in flight did not end in time and were cut off"),
+        }
     }
     ops.abort();
     Ok(())
@@ -151,10 +173,16 @@ async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|&stopped| stopped).await;
 }
 
+/// What health is asked about: the whole server, and the service.
+const HEALTH_NAMES: [&str; 2] = [
+    "",
+    crate::wire::v1::recommendation_service_server::SERVICE_NAME,
+];
+
 async fn announce(health: &HealthReporter, status: ServingStatus) {
-    let name = crate::wire::v1::recommendation_service_server::SERVICE_NAME;
-    health.set_service_status("", status).await;
-    health.set_service_status(name, status).await;
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

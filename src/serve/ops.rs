@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 
 use super::live::{Live, Loaded};
 use crate::metrics as names;
+
+const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Parts {
@@ -29,14 +31,31 @@ pub(super) async fn serve(
     metrics: Option<PrometheusHandle>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let upkeep = metrics
+        .clone()
+        .map(|metrics| tokio::spawn(keep_up(metrics)));
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .with_state(Parts { live, metrics });
-    axum::serve(listener, router)
+    let served = axum::serve(listener, router)
         .with_graceful_shutdown(stop)
-        .await
+        .await;
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
+    }
+    served
+}
+
+/// Folds samples into their buckets, which otherwise only a scrape would do:
+/// memory must not grow where nobody scrapes.
+async fn keep_up(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {

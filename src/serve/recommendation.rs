@@ -1,7 +1,8 @@
 //! `RecommendationService`: convert, call the core, convert back.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tonic::{Request, Response, Status};
@@ -9,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Ask};
 use super::live::{Live, Loaded};
 use super::status::CallError;
+use super::workers::Workers;
 use crate::metrics as names;
 use crate::model::Timestamp;
 use crate::recommend::{Fallback, Recommendation, Stage, Watch};
@@ -16,14 +18,13 @@ use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
 
 pub(super) struct Service {
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
+    pub(super) workers: Workers,
+    /// Tells the time of an answer.
+    pub(super) clock: fn() -> Timestamp,
 }
 
 impl Service {
-    pub(super) fn new(live: Arc<Live>) -> Self {
-        Self { live }
-    }
-
     fn loaded(&self) -> Result<Arc<Loaded>, CallError> {
         self.live.get().cloned().ok_or(CallError::NotLoaded)
     }
@@ -35,8 +36,13 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
-        let loaded = self.loaded()?;
-        Ok(Response::new(answer(&loaded, request.into_inner())?))
+        let (loaded, now) = (self.loaded()?, (self.clock)());
+        let request = request.into_inner();
+        Ok(Response::new(
+            self.workers
+                .run(move || answer(&loaded, request, now))
+                .await??,
+        ))
     }
 
     async fn batch_recommend(
@@ -45,14 +51,14 @@ impl RecommendationService for Service {
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
         let loaded = self.loaded()?;
         let requests = convert::batch(request.into_inner())?;
+        let now = (self.clock)();
         let work = move || {
-            let outcomes = requests.into_iter().map(|request| answer(&loaded, request));
+            let outcomes = requests
+                .into_iter()
+                .map(|request| answer(&loaded, request, now));
             outcomes.map(convert::batch_result).collect()
         };
-        let results = tokio::task::spawn_blocking(work).await.map_err(|error| {
-            tracing::error!(%error, "a batch died");
-            CallError::Internal
-        })?;
+        let results = self.workers.run(work).await?;
         Ok(Response::new(v1::BatchRecommendResponse { results }))
     }
 
@@ -66,27 +72,23 @@ impl RecommendationService for Service {
     }
 }
 
-/// Answers one request. The clock is read and the seed is drawn here, so that the
-/// rest is a function of its arguments.
+/// Answers one request. A seed that is not given is drawn here, so that the rest
+/// is a function of its arguments.
 fn answer(
     loaded: &Loaded,
     request: v1::RecommendRequest,
+    now: Timestamp,
 ) -> Result<v1::RecommendResponse, CallError> {
     let ask = Ask::try_from(request)?;
     if ask.require_profile && !loaded.knows(ask.user) {
         return Err(CallError::NoProfile(ask.user));
     }
     let seed = ask.seed.unwrap_or_else(rand::random);
-    let answer = loaded.recommend(ask.user, &ask.request(), seed, &Stopwatch);
+    let stopwatch = Stopwatch::default();
+    let answer = loaded.recommend(ask.user, &ask.request(), seed, &stopwatch);
+    stopwatch.record();
     count(&answer);
-    Ok(convert::response(&ask, seed, &answer, loaded, now()))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    Ok(convert::response(&ask, seed, &answer, loaded, now))
 }
 
 fn count(answer: &Recommendation) {
@@ -103,20 +105,31 @@ fn count(answer: &Recommendation) {
     }
 }
 
-/// Times the stages of the flow.
-struct Stopwatch;
+/// Times the stages of the flow. A stage may come in several parts; it is
+/// recorded once a request, so that counts are those of requests.
+#[derive(Default)]
+struct Stopwatch([Cell<Duration>; 4]);
 
 impl Watch for Stopwatch {
     fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
-        let name = match stage {
-            Stage::Lookup => "lookup",
-            Stage::Sample => "sample",
-            Stage::Retrieve => "retrieve",
-            Stage::Merge => "merge",
-        };
         let begun = Instant::now();
         let result = work();
-        histogram!(names::STAGE_DURATION, "stage" => name).record(begun.elapsed());
+        let spent = &self.0[stage as usize];
+        spent.set(spent.get() + begun.elapsed());
         result
+    }
+}
+
+impl Stopwatch {
+    fn record(&self) {
+        let stages = [
+            (Stage::Lookup, "lookup"),
+            (Stage::Sample, "sample"),
+            (Stage::Retrieve, "retrieve"),
+            (Stage::Merge, "merge"),
+        ];
+        for (stage, name) in stages {
+            histogram!(names::STAGE_DURATION, "stage" => name).record(self.0[stage as usize].get());
+        }
     }
 }

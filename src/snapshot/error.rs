@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The directory holds no version.
     #[error("{}: holds neither {CURRENT} nor {MANIFEST}: no snapshot was written here", .0.display(), CURRENT = super::CURRENT, MANIFEST = super::MANIFEST)]
@@ -41,7 +41,7 @@ impl SnapshotError {
     /// Adds the path to an error of the operating system.
     pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        |source| Self::Io { path, source }
+        |cause| Self::Io { path, cause }
     }
 
     /// Says that the file at `path` is not what was written.

@@ -73,6 +73,14 @@ impl<F: Facts> Reader<F> {
         Ok(records)
     }
 
+    /// Checks length and checksum of every file.
+    pub fn check_files(&self) -> Result<(), SnapshotError> {
+        let files = self.manifest.files.iter();
+        files
+            .map(|file| self.records::<u8>(&file.name))
+            .try_for_each(|read| read.map(drop))
+    }
+
     /// Reads the file `name`, which must hold exactly `count` records of `T`.
     pub fn exactly<T: Pod>(&self, name: &str, count: usize) -> Result<Vec<T>, SnapshotError> {
         let records = self.records(name)?;

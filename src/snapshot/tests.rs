@@ -95,6 +95,40 @@ fn what_is_damaged_is_refused_by_name() {
 }
 
 #[test]
+fn writing_the_same_again_repairs_what_is_damaged() {
+    let root = tempfile::tempdir().expect("a directory");
+    let numbers = root
+        .path()
+        .join(write(root.path(), "text").version)
+        .join("numbers.bin");
+    fs::write(&numbers, [1, 0, 0, 0, 3, 0, 0, 0]).expect("a flipped bit");
+    error(root.path());
+    write(root.path(), "text");
+    let reader = Reader::<Note>::open(root.path()).expect("a snapshot");
+    reader.check_files().expect("intact files");
+    assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 2);
+}
+
+#[test]
+fn facts_keep_every_bit_of_their_floats() {
+    #[derive(Serialize, Deserialize)]
+    struct Half {
+        lambda: f64,
+    }
+    impl Facts for Half {
+        const FORMAT: &'static str = "pinnersage-half/1";
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    for days in 1..200 {
+        let lambda = std::f64::consts::LN_2 / f64::from(days);
+        let writer = Writer::create(root.path()).expect("a directory");
+        writer.finish(Half { lambda }).expect("a version");
+        let reader = Reader::<Half>::open(root.path()).expect("what was written");
+        assert_eq!(reader.manifest().facts.lambda.to_bits(), lambda.to_bits());
+    }
+}
+
+#[test]
 fn another_kind_of_snapshot_is_refused() {
     let root = tempfile::tempdir().expect("a directory");
     write(root.path(), "text");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{CURRENT, Facts, FileEntry, MANIFEST, Manifest, SnapshotError, version_of};
+use super::{CURRENT, Facts, FileEntry, MANIFEST, Manifest, Reader, SnapshotError, version_of};
 
 /// Writes one version into a versioned directory. Dropped before
 /// [`Writer::finish`], it leaves nothing behind.
@@ -114,8 +114,11 @@ impl Writer {
         }
         sync_directory(&self.side)?;
         let place = self.root.join(&manifest.version);
-        if !place.exists() {
-            fs::rename(&self.side, &place).map_err(SnapshotError::io(&place))?;
+        if Reader::<F>::open(&place)
+            .and_then(|reader| reader.check_files())
+            .is_err()
+        {
+            self.replace(&place)?;
         }
         let pointer = self.root.join(format!(".{CURRENT}-{}", std::process::id()));
         write_synced(&pointer, format!("{}\n", manifest.version).as_bytes())?;
@@ -123,6 +126,22 @@ impl Writer {
         fs::rename(&pointer, &current).map_err(SnapshotError::io(&current))?;
         sync_directory(&self.root)?;
         Ok(manifest)
+    }
+}
+
+impl Writer {
+    /// Gives the side name the name of its version. Whatever bears that name is
+    /// damaged: an intact one would have been kept.
+    fn replace(&self, place: &Path) -> Result<(), SnapshotError> {
+        let aside = self.side.with_extension("damaged");
+        if place.exists() {
+            fs::rename(place, &aside).map_err(SnapshotError::io(place))?;
+        }
+        fs::rename(&self.side, place).map_err(SnapshotError::io(place))?;
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(SnapshotError::io(&aside))?;
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ pub struct ProfileFacts {
     /// Name of the model whose vectors were clustered. Profiles and catalogues
     /// are served together only when theirs are equal.
     pub embedding_version: String,
+    /// Length of those vectors.
+    pub dimension: usize,
     /// Version of the catalogue whose vectors were clustered.
     pub catalog_version: String,
     /// The moment at which importances hold and the window ends.
@@ -43,6 +45,9 @@ impl Facts for ProfileFacts {
     const FORMAT: &'static str = "pinnersage-profiles/1";
 }
 
+/// Names of unknown actions that are counted each by itself.
+const NAMES_LISTED: usize = 100;
+
 /// What became of the actions that were read: each is counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,8 +62,10 @@ pub struct ActionCounts {
     pub before_window: u64,
     /// Refused: at `as_of` or later.
     pub after_as_of: u64,
-    /// Refused: the action has no weight; by its name.
+    /// Refused: the action has no weight; by its name, for the first names.
     pub unknown_action: BTreeMap<String, u64>,
+    /// Refused: the action has no weight, and there were too many names to list.
+    pub unknown_action_unlisted: u64,
 }
 
 impl ActionCounts {
@@ -70,6 +77,19 @@ impl ActionCounts {
     /// Number of actions that were refused, for whatever reason.
     pub fn refused(&self) -> u64 {
         let unknown_action: u64 = self.unknown_action.values().sum();
+        let unknown_action = unknown_action + self.unknown_action_unlisted;
         self.unknown_pin + self.before_window + self.after_as_of + unknown_action
+    }
+
+    /// Counts an action that has no weight. Names come from the input, so only
+    /// so many of them are kept.
+    pub fn refuse_action(&mut self, name: &str) {
+        if let Some(count) = self.unknown_action.get_mut(name) {
+            *count += 1;
+        } else if self.unknown_action.len() < NAMES_LISTED {
+            self.unknown_action.insert(name.to_owned(), 1);
+        } else {
+            self.unknown_action_unlisted += 1;
+        }
     }
 }

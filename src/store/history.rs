@@ -1,5 +1,5 @@
-//! Which pins a user acted on: a binary fuse filter a user, about nine bits a
-//! pin and sometimes a little more.
+//! Which pins a user acted on: a binary fuse filter a user. It takes 212 bytes for
+//! 100 pins, 3.6 kB for 3,000 (see the test), and nine bits a pin in the limit.
 //!
 //! It never forgets a pin of the history; one in 256 other pins is taken for one
 //! of it too, and so not recommended to this user.
@@ -54,6 +54,7 @@ impl<'a> HistoryFilter<'a> {
         let fits = segment.is_power_of_two()
             && mask == segment - 1
             && first > 0
+            && first.is_multiple_of(segment)
             && first + 2 * segment <= fingerprints.len() as u64;
         if fits { Ok(()) } else { Err(InvalidFilter) }
     }
@@ -93,6 +94,14 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(HistoryFilter::check(&bytes[..length]), Err(InvalidFilter));
         }
+        let mut shifted = bytes.clone();
+        shifted[16] += 1;
+        shifted.push(0);
+        assert_eq!(
+            HistoryFilter::check(&shifted),
+            Err(InvalidFilter),
+            "no whole segment"
+        );
         for at in 8..BinaryFuse8::DESCRIPTOR_LEN {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0xff;

@@ -1,9 +1,12 @@
 //! A server in this process, on free ports, and clients for it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
+use pinnersage::model::Timestamp;
 use pinnersage::serve::{Listeners, Loaded, MismatchError, ServeError, ServeParams, run};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
@@ -20,6 +23,11 @@ use super::World;
 pub const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
 const EF_SEARCH: usize = 100;
 
+/// The recorder belongs to the whole process, so all servers of a test binary
+/// share it.
+static METRICS: LazyLock<Option<PrometheusHandle>> =
+    LazyLock::new(|| Some(pinnersage::metrics::install().expect("no other recorder")));
+
 pub type Client = RecommendationServiceClient<Channel>;
 
 /// A running server. It stops when it is told to.
@@ -35,7 +43,7 @@ impl Server {
     pub async fn start(world: &World) -> Self {
         let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
         let (ready, is_ready) = oneshot::channel();
-        let server = Self::start_loading(move || load(catalog, profiles), ready).await;
+        let server = Self::start_loading(move || load(&catalog, &profiles), ready).await;
         is_ready.await.expect("a loaded server");
         server
     }
@@ -50,9 +58,10 @@ impl Server {
         let grpc = listeners.grpc_address().expect("an address");
         let ops = listeners.ops_address().expect("an address");
         let params = ServeParams {
-            max_request_size: 256 << 10,
+            max_request_size: 2 << 20,
             drain_timeout: Duration::from_secs(10),
-            metrics: None,
+            metrics: METRICS.clone(),
+            clock: || Timestamp::from_seconds(1_800_000_000).expect("a time"),
         };
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
@@ -101,8 +110,8 @@ impl Server {
     }
 }
 
-pub fn load(catalog: PathBuf, profiles: PathBuf) -> Result<Loaded, MismatchError> {
-    Loaded::open(&catalog, &profiles, EF_SEARCH)
+pub fn load(catalog: &Path, profiles: &Path) -> Result<Loaded, MismatchError> {
+    Loaded::open(catalog, profiles, EF_SEARCH)
 }
 
 pub fn ask(user: u64) -> v1::RecommendRequest {

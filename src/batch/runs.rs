@@ -1,0 +1,154 @@
+//! Runs: the profiles of one partition on disk, by ascending user, until those of
+//! all partitions are merged.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::PathBuf;
+
+use super::BatchError;
+use super::partition::BUFFER;
+use crate::model::{Medoid, UserId};
+use crate::snapshot::SnapshotError;
+use crate::store::ProfileRecord;
+
+/// A run while it is written.
+pub(super) struct RunWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// A run while it is read.
+pub(super) struct Run {
+    path: PathBuf,
+    file: BufReader<File>,
+}
+
+impl RunWriter {
+    pub(super) fn create(path: PathBuf) -> Result<Self, BatchError> {
+        let file = File::create_new(&path).map_err(SnapshotError::io(&path))?;
+        Ok(Self {
+            path,
+            file: BufWriter::with_capacity(BUFFER, file),
+        })
+    }
+
+    /// Appends a profile. Users must come by ascending id.
+    pub(super) fn append(&mut self, profile: &ProfileRecord) -> Result<(), BatchError> {
+        let ProfileRecord {
+            user,
+            medoids,
+            history,
+        } = profile;
+        let head = [user.0, medoids.len() as u64, history.len() as u64];
+        self.file
+            .write_all(bytemuck::cast_slice(&head))
+            .and_then(|()| self.file.write_all(bytemuck::cast_slice(medoids)))
+            .and_then(|()| self.file.write_all(history))
+            .map_err(|e| SnapshotError::io(&self.path)(e).into())
+    }
+
+    /// The run, ready to be read.
+    pub(super) fn finish(self) -> Result<Run, BatchError> {
+        let Self { path, file } = self;
+        file.into_inner()
+            .map_err(|e| SnapshotError::io(&path)(e.into_error()))?;
+        let file = File::open(&path).map_err(SnapshotError::io(&path))?;
+        Ok(Run {
+            path,
+            file: BufReader::with_capacity(BUFFER, file),
+        })
+    }
+}
+
+impl Run {
+    fn next(&mut self) -> Result<Option<ProfileRecord>, BatchError> {
+        let mut head = [0u64; 3];
+        let head_read = self.file.read_exact(bytemuck::cast_slice_mut(&mut head));
+        match head_read {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+            other => other.map_err(SnapshotError::io(&self.path))?,
+        }
+        let mut medoids: Vec<Medoid> = vec![bytemuck::Zeroable::zeroed(); head[1] as usize];
+        let mut history = vec![0; head[2] as usize];
+        self.file
+            .read_exact(bytemuck::cast_slice_mut(&mut medoids))
+            .and_then(|()| self.file.read_exact(&mut history))
+            .map_err(SnapshotError::io(&self.path))?;
+        Ok(Some(ProfileRecord {
+            user: UserId(head[0]),
+            medoids,
+            history,
+        }))
+    }
+}
+
+/// Gives the profiles of all `runs` to `take`, by ascending user.
+pub(super) fn merge(
+    mut runs: Vec<Run>,
+    mut take: impl FnMut(&ProfileRecord) -> Result<(), BatchError>,
+) -> Result<(), BatchError> {
+    let mut heads: Vec<Option<ProfileRecord>> =
+        runs.iter_mut().map(Run::next).collect::<Result<_, _>>()?;
+    let mut queue: BinaryHeap<Reverse<(UserId, usize)>> = heads
+        .iter()
+        .enumerate()
+        .filter_map(|(at, head)| Some(Reverse((head.as_ref()?.user, at))))
+        .collect();
+    while let Some(Reverse((_, at))) = queue.pop() {
+        let next = runs[at].next()?;
+        if let Some(next) = &next {
+            queue.push(Reverse((next.user, at)));
+        }
+        if let Some(profile) = std::mem::replace(&mut heads[at], next) {
+            take(&profile)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{PinId, Timestamp};
+
+    #[test]
+    fn runs_are_merged_by_user() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let profile = |user: u64| {
+            let medoid = Medoid {
+                pin: PinId(user * 10),
+                importance: 1.0,
+                last_action_time: Timestamp::from_micros(5),
+                size: 1,
+                reserved: 0,
+            };
+            let user_id = UserId(user);
+            ProfileRecord {
+                user: user_id,
+                medoids: vec![medoid; 2],
+                history: vec![7; user as usize],
+            }
+        };
+        let runs = [vec![1, 4, 9], vec![], vec![2, 3, 5]]
+            .into_iter()
+            .enumerate();
+        let runs = runs.map(|(at, users)| {
+            let profiles: Vec<ProfileRecord> = users.into_iter().map(profile).collect();
+            let path = directory.path().join(at.to_string());
+            let mut run = RunWriter::create(path).expect("a run");
+            profiles
+                .iter()
+                .for_each(|profile| run.append(profile).expect("a profile"));
+            run.finish().expect("a run")
+        });
+        let mut merged = Vec::new();
+        merge(runs.collect(), |profile| {
+            merged.push(profile.clone());
+            Ok(())
+        })
+        .expect("a merge");
+        assert_eq!(merged, [1, 2, 3, 4, 5, 9].map(profile));
+    }
+}

@@ -1,0 +1,13 @@
+//! Printing to standard output.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
+
+/// Prints `text` and an end of line. A reader that has seen enough, as in
+/// `pinnersage recommend ... | head`, is no error.
+pub(super) fn print(text: &impl Display) -> anyhow::Result<()> {
+    match writeln!(stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,40 @@
+//! Scratch memory that outlives one piece of work, for the next.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Scratches that nobody uses at the moment; made when there are too few.
+#[derive(Debug)]
+pub struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
+impl<T: Default> Pool<T> {
+    /// Lends a scratch to `work`. The lock is held only to take it and to put it
+    /// back; a scratch whose work panics is not put back.
+    pub fn lend<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = idle().pop().unwrap_or_default();
+        let result = work(&mut scratch);
+        idle().push(scratch);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_is_used_again_and_never_twice_at_a_time() {
+        let pool: Pool<Vec<u8>> = Pool::default();
+        pool.lend(|outer| {
+            outer.push(1);
+            pool.lend(|inner| assert!(inner.is_empty()));
+        });
+        assert_eq!(pool.lend(|last| last.len()), 1);
+    }
+}
