@@ -6,12 +6,11 @@ use tonic::Status;
 
 use super::live::Loaded;
 use super::status::CallError;
+use super::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
 use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
 use crate::wire::v1;
 
-pub(super) const DEFAULT_LIMIT: usize = 400;
-pub(super) const DEFAULT_MEDOIDS: usize = 3;
 const MAX_LIMIT: u32 = 2_000;
 const MAX_MEDOIDS: u32 = 20;
 const MAX_EXCLUDED: usize = 2_000;

@@ -112,8 +112,8 @@ impl Loaded {
 
     fn warm(&self) {
         let request = Request {
-            limit: super::convert::DEFAULT_LIMIT,
-            medoids: super::convert::DEFAULT_MEDOIDS,
+            limit: super::DEFAULT_LIMIT,
+            medoids: super::DEFAULT_MEDOIDS,
             strategy: recommend::MergeStrategy::Interleave,
             excluded: &[],
         };

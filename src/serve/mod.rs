@@ -29,6 +29,11 @@ use crate::wire::DESCRIPTORS;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
 
+/// Candidates of a request that does not say how many.
+const DEFAULT_LIMIT: usize = 400;
+/// Medoids to sample for a request that does not say how many.
+const DEFAULT_MEDOIDS: usize = 3;
+
 /// The sockets that a server listens on.
 #[derive(Debug)]
 pub struct Listeners {

@@ -1,4 +1,18 @@
 //! Where the CPU work of calls runs.
+//!
+//! Measured with `examples/load.rs` (16 callers, 100,000 pins, three walks of about
+//! a millisecond each, server and callers on the same two cores, two rounds each):
+//!
+//! | place | calls/s | p99 of Recommend | p50, p99 of a health check meanwhile |
+//! | --- | --- | --- | --- |
+//! | on the async workers | 734, 600 | 41, 49 ms | 19-24 ms, 39-52 ms |
+//! | `spawn_blocking` | 653, 648 | 63, 66 ms | 7 ms, 20-21 ms |
+//! | `block_in_place` | 650, 738 | 78, 71 ms | 7-9 ms, 22-23 ms |
+//! | one worker a core | 588, 615 | 37, 35 ms | 0.36 ms, 6 ms |
+//!
+//! Only the last keeps the async workers free, so that health is answered and
+//! other calls are read while the machine is busy, and serves calls in the order
+//! in which they came; the rates differ by no more than they do between rounds.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
