@@ -28,7 +28,8 @@ impl Retrieve for Exact<'_> {
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
-            kernel::dot_rows(query, block, &mut scores);
+            let rows = block.chunks_exact(vectors.dimension());
+            kernel::dot_each(query, rows, &mut scores);
             // Pins that can no longer be among the best k are not even looked up.
             let least = best
                 .get(k.wrapping_sub(1))

@@ -74,11 +74,7 @@ impl Graph {
     /// The nodes that `node` links to.
     pub fn links(&self, node: usize) -> &[u32] {
         let places = &self.links[node * LINKS..(node + 1) * LINKS];
-        let used = places
-            .iter()
-            .position(|&link| link == NONE)
-            .unwrap_or(LINKS);
-        &places[..used]
+        &places[..places.partition_point(|&link| link != NONE)]
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
@@ -93,6 +89,13 @@ impl Graph {
             .any(|&link| link != NONE && link as usize >= nodes)
         {
             return Err(reader.damaged(FILE, "a link is out of range"));
+        }
+        let (nodes, _) = links.as_chunks::<LINKS>();
+        if !nodes
+            .iter()
+            .all(|places| places.is_sorted_by_key(|&link| link == NONE))
+        {
+            return Err(reader.damaged(FILE, "a link comes after an unused place"));
         }
         Ok(Self { links })
     }

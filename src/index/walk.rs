@@ -19,6 +19,10 @@ pub(super) struct Found {
 pub(super) struct Scratch {
     /// Best first.
     pool: Vec<Found>,
+    /// Links of the node that is being expanded which no node led to before, and
+    /// how similar they are to the start.
+    fresh: Vec<u32>,
+    similarities: Vec<f32>,
     /// For each node the last walk that came upon it.
     seen_in: Vec<u32>,
     walk: u32,
@@ -54,6 +58,8 @@ pub(super) fn walk<'a>(
     scratch.begin(vectors.len());
     let Scratch {
         pool,
+        fresh,
+        similarities,
         seen_in,
         walk,
     } = scratch;
@@ -73,23 +79,24 @@ pub(super) fn walk<'a>(
         }
         pool[at].expanded = true;
         let mut next = at + 1;
-        for &link in graph.links(pool[at].node as usize) {
-            if std::mem::replace(&mut seen_in[link as usize], *walk) == *walk {
-                continue;
-            }
-            let similarity = kernel::dot(query, vectors.row(link as usize));
+        fresh.clear();
+        fresh.extend(graph.links(pool[at].node as usize));
+        fresh.retain(|&link| std::mem::replace(&mut seen_in[link as usize], *walk) != *walk);
+        let rows = fresh.iter().map(|&node| vectors.row(node as usize));
+        kernel::dot_each(query, rows, similarities);
+        for (&node, &similarity) in fresh.iter().zip(&*similarities) {
             let worst = pool
                 .last()
                 .map_or(f32::NEG_INFINITY, |worst| worst.similarity);
             if held >= bounds.effort && similarity <= worst {
                 continue;
             }
-            let weight = weigh(link as usize);
+            let weight = weigh(node as usize);
             let place = pool.partition_point(|old| old.similarity >= similarity);
             pool.insert(
                 place,
                 Found {
-                    node: link,
+                    node,
                     similarity,
                     weight,
                     expanded: false,
