@@ -13,6 +13,7 @@ use super::client::ServerArgs;
 use super::{catalog, explain, out, profiles, recommend, serve};
 use crate::batch::{CatalogParams, build_catalog, build_profiles};
 use crate::config::Settings;
+use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::serve::{Listeners, Loaded};
@@ -55,13 +56,10 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
     };
     let place = cache.join(key(&[&pins, &actions], settings)?);
     let (catalog, profiles) = (place.join("catalog"), place.join("profiles"));
-    let reader = match ProfilesReader::open(&profiles) {
-        Ok(reader) => reader,
-        Err(_) => {
-            build(pins, actions, &catalog, &profiles, settings)?;
-            ProfilesReader::open(&profiles)?
-        }
-    };
+    if Catalog::open(&catalog).is_err() || ProfilesReader::open(&profiles).is_err() {
+        build(pins, actions, &catalog, &profiles, settings)?;
+    }
+    let reader = ProfilesReader::open(&profiles)?;
     let user = args
         .user
         .or_else(|| example_user(&reader))

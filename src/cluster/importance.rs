@@ -3,9 +3,13 @@
 use super::Point;
 use crate::model::Timestamp;
 
+/// Least importance. Far below any that a lambda of practice leaves, and far
+/// enough above the least f64 to be divided by.
+const LEAST: f64 = 1e-150;
+
 /// Sum over `members` of weight * exp(-lambda * (`as_of` - time)), time in days
 /// (section 4.3 of the paper), and above 0 even where that underflows, because
-/// it is a weight of sampling.
+/// it is a weight of sampling: no less than [`LEAST`].
 pub(super) fn importance(
     points: &[Point],
     members: &[usize],
@@ -17,7 +21,7 @@ pub(super) fn importance(
         .map(|&member| &points[member])
         .map(|point| decayed(point.weight, lambda_per_day, as_of.days_since(point.time)))
         .sum::<f64>()
-        .max(f64::MIN_POSITIVE)
+        .max(LEAST)
 }
 
 /// What is left of `importance` after `days`: decay is multiplicative, so a

@@ -144,6 +144,15 @@ mod tests {
         sum
     }
 
+    #[test]
+    fn importances_at_their_floor_are_still_drawn_fairly() {
+        let weights = [13.0, 1.0, 1e-150, 1e-150];
+        let probabilities = inclusion_probabilities(&weights, 3, &[0, 1, 2, 3]);
+        for (probability, exact) in probabilities.into_iter().zip([1.0, 1.0, 0.5, 0.5]) {
+            assert!((probability - exact).abs() < 1e-8, "{probability} {exact}");
+        }
+    }
+
     proptest! {
         #[test]
         fn probabilities_equal_the_enumeration(

@@ -151,11 +151,12 @@ pub async fn run<E: Send + 'static>(
         }
         Ok::<(), ServeError<E>>(())
     };
-    tokio::select! {
-        done = until_told => done?,
-        failed = &mut serving => failed??,
-        failed = &mut ops => failed??,
-    }
+    let (ended, grpc_ended) = tokio::select! {
+        told = until_told => (told, false),
+        failed = &mut serving => (flat(failed), true),
+        failed = &mut ops => (flat(failed), false),
+    };
+    // From here on in this order whatever has ended, so that nothing is left behind.
     announce(&health, ServingStatus::NotServing).await;
     // Nobody listens any more only when both servers have failed already.
     let _ = stop.send(true);
@@ -163,14 +164,26 @@ pub async fn run<E: Send + 'static>(
     for name in HEALTH_NAMES {
         health.clear_service_status(name).await;
     }
-    if !serving.is_finished() {
-        match tokio::time::timeout(params.drain_timeout, serving).await {
-            Ok(served) => served??,
-            Err(_) => tracing::warn!("calls in flight did not end in time and were cut off"),
+    let mut drained = Ok(());
+    if !grpc_ended {
+        match tokio::time::timeout(params.drain_timeout, &mut serving).await {
+            Ok(served) => drained = flat(served),
+            Err(_) => {
+                tracing::warn!("calls in flight did not end in time and are given up");
+                serving.abort();
+            }
         }
     }
     ops.abort();
-    Ok(())
+    ended.and(drained)
+}
+
+/// How a part of the server ended.
+fn flat<E, F>(ended: Result<Result<(), F>, tokio::task::JoinError>) -> Result<(), ServeError<E>>
+where
+    ServeError<E>: From<F>,
+{
+    Ok(ended??)
 }
 
 async fn told(mut stopped: watch::Receiver<bool>) {

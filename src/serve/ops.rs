@@ -1,6 +1,7 @@
 //! The port for operators: `/metrics`, `/livez`, `/readyz`.
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,30 +32,27 @@ pub(super) async fn serve(
     metrics: Option<PrometheusHandle>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let upkeep = metrics
-        .clone()
-        .map(|metrics| tokio::spawn(keep_up(metrics)));
+    let upkeep = keep_up(metrics.clone());
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .with_state(Parts { live, metrics });
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await;
-    if let Some(upkeep) = upkeep {
-        upkeep.abort();
+    tokio::select! {
+        served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future() => served,
+        never = upkeep => match never {},
     }
-    served
 }
 
 /// Folds samples into their buckets, which otherwise only a scrape would do:
 /// memory must not grow where nobody scrapes.
-async fn keep_up(metrics: PrometheusHandle) {
+async fn keep_up(metrics: Option<PrometheusHandle>) -> Infallible {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
-        metrics.run_upkeep();
+        if let Some(metrics) = &metrics {
+            metrics.run_upkeep();
+        }
     }
 }
 

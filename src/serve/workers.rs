@@ -37,6 +37,10 @@ impl Workers {
     ) -> Result<T, CallError> {
         let (give, taken) = oneshot::channel();
         self.0.spawn(move || {
+            if give.is_closed() {
+                // The client left while this waited for its turn.
+                return;
+            }
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // Without a taker the client has left.
             let _ = give.send(result);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytemuck::Pod;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{CURRENT, Facts, MANIFEST, Manifest, SnapshotError, version_of};
 
@@ -73,12 +74,27 @@ impl<F: Facts> Reader<F> {
         Ok(records)
     }
 
-    /// Checks length and checksum of every file.
+    /// Checks length and checksum of every file, without holding one in memory.
     pub fn check_files(&self) -> Result<(), SnapshotError> {
-        let files = self.manifest.files.iter();
-        files
-            .map(|file| self.records::<u8>(&file.name))
-            .try_for_each(|read| read.map(drop))
+        let mut buffer = vec![0; 1 << 18];
+        for entry in &self.manifest.files {
+            let path = self.path.join(&entry.name);
+            let mut file = File::open(&path).map_err(SnapshotError::io(&path))?;
+            let (mut bytes, mut hash) = (0, Xxh3::new());
+            loop {
+                let read = file.read(&mut buffer).map_err(SnapshotError::io(&path))?;
+                if read == 0 {
+                    break;
+                }
+                bytes += read as u64;
+                hash.update(&buffer[..read]);
+            }
+            let sum = format!("{:032x}", hash.digest128());
+            if (bytes, &sum) != (entry.bytes, &entry.xxh3) {
+                return Err(SnapshotError::damaged(&path, "is not what was written"));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the file `name`, which must hold exactly `count` records of `T`.

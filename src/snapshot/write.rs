@@ -134,13 +134,16 @@ impl Writer {
     /// damaged: an intact one would have been kept.
     fn replace(&self, place: &Path) -> Result<(), SnapshotError> {
         let aside = self.side.with_extension("damaged");
+        if aside.exists() {
+            // Left by a process that was killed right here.
+            fs::remove_dir_all(&aside).map_err(SnapshotError::io(&aside))?;
+        }
         if place.exists() {
             fs::rename(place, &aside).map_err(SnapshotError::io(place))?;
         }
         fs::rename(&self.side, place).map_err(SnapshotError::io(place))?;
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(SnapshotError::io(&aside))?;
-        }
+        // The version is in place; what is left of the damaged one is only litter.
+        let _ = fs::remove_dir_all(&aside);
         Ok(())
     }
 }
