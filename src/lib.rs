@@ -17,13 +17,14 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
-//! | 1 | [`model`] | the nouns, whose constructors hold the invariants |
-//! | 2 | [`cluster`], [`recommend`] | the pure cores, offline and online |
-//! | 2 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
-//! | 3 | [`index`], [`store`], [`telemetry`] | retrieval over pins, profiles by user, logging |
-//! | 4 | [`batch`], [`serve`] | the shells, offline and online |
-//! | 5 | [`cli`] | arguments in, what a person sees out |
+//! | 0 | [`memory`] | huge pages, mapped files, fetching ahead |
+//! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
+//! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
+//! | 3 | [`cluster`], [`recommend`] | the pure cores, offline and online |
+//! | 3 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
+//! | 4 | [`index`], [`store`], [`telemetry`] | retrieval over pins, profiles by user, logging |
+//! | 5 | [`batch`], [`serve`] | the shells, offline and online |
+//! | 6 | [`cli`] | arguments in, what a person sees out |
 //!
 //! # Invariants
 //!
@@ -36,9 +37,10 @@
 //! 4. No bytes of a request can cause a panic.
 //! 5. A status INTERNAL never carries the text of its cause.
 //! 6. Types of tonic and prost stay in `wire`, `serve` and `cli`.
-//! 7. The library that builds the graph is named in `index/graph.rs` only.
-//! 8. There is one Ward, one sampler, one merge; whoever needs one calls it.
-//! 9. No `unsafe` code.
+//! 7. There is one Ward, one sampler, one merge; whoever needs one calls it.
+//! 8. `unsafe` code stands in `memory` only.
+
+pub mod memory;
 
 pub mod kernel;
 pub mod pool;

@@ -61,11 +61,6 @@ impl Stage {
     pub fn advance(&self, steps: u64) {
         self.bar.inc(steps);
     }
-
-    /// The bar itself, for a library that moves it.
-    pub fn bar(&self) -> ProgressBar {
-        self.bar.clone()
-    }
 }
 
 impl Drop for Stage {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pinnersage::batch::{CatalogParams, build_catalog};
 use pinnersage::config::Settings;
-use pinnersage::index::{Catalog, Exact, GraphParams, Hnsw};
+use pinnersage::index::{Approximate, Catalog, Exact, GraphParams};
 use pinnersage::model::PinId;
 use pinnersage::progress::Progress;
 use pinnersage::recommend::Retrieve;
@@ -32,7 +32,7 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
     };
     build_catalog(&[pins], directory.path(), &params, Progress::Silent).expect("a catalogue");
     let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalogue"));
-    let index = Hnsw::new(catalog.clone(), settings.index.ef_search);
+    let index = Approximate::new(catalog.clone(), settings.index.ef_search);
     let exact = Exact(&catalog.pins);
     let rng = &mut ChaCha8Rng::seed_from_u64(5);
 

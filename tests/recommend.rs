@@ -71,7 +71,7 @@ async fn every_user_gets_as_many_candidates_as_asked_for() {
             assert_eq!(answer.medoids.len(), profile.medoids.len().min(3));
             assert_eq!(answer.fallback_reason(), v1::FallbackReason::Unspecified);
             assert!(!answer.degraded);
-            assert_eq!(answer.catalog_version, catalog.manifest.version);
+            assert_eq!(answer.catalog_version, catalog.manifest().version);
             assert_eq!(answer.profile_version, profiles.manifest().version);
             for candidate in &answer.candidates {
                 assert!(

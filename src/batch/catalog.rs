@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+
 use super::pins::RawPins;
 use super::{BatchError, pins};
-use crate::index::{Catalog, CatalogFacts, Graph, GraphParams, Pin, PinTable};
+use crate::index::{Catalog, CatalogFacts, Codes, GraphParams, Pin, PinTable, build_graph};
+use crate::memory::Stored;
 use crate::model::Embeddings;
 use crate::progress::Progress;
 use crate::snapshot::Manifest;
@@ -44,24 +49,26 @@ pub fn build_catalog(
         return Err(BatchError::NoPins { read });
     }
 
-    let (vectors, node_of_row) = distinct(&raw);
-    let (graph, order) = {
-        let stage = progress.stage("building the graph", vectors.len() as u64);
-        Graph::build(&vectors, params.graph, stage.bar())?
+    let (distinct, place_of_row) = distinct(&raw);
+    let pins = table(raw, &distinct, &place_of_row, params.graph.seed);
+    drop((distinct, place_of_row));
+    let codes = Codes::new(pins.vectors()).map_err(BatchError::Memory)?;
+    let graph = {
+        let stage = progress.stage("building the graph", pins.vectors().len() as u64);
+        build_graph(&codes, params.graph, &stage).map_err(BatchError::Memory)?
     };
-    let pins = table(raw, &vectors, &node_of_row, &order);
     let facts = CatalogFacts {
         embedding_version: params.embedding_version.clone(),
-        dimension: vectors.dimension(),
+        dimension: pins.vectors().dimension(),
         read,
         low_quality,
         min_quality: params.min_quality,
         near_duplicates,
         pins: pins.ids().len(),
-        nodes: vectors.len(),
+        nodes: pins.vectors().len(),
         graph: params.graph,
     };
-    Ok(Catalog::write(root, &pins, &graph, facts)?)
+    Ok(Catalog::write(root, &pins, &codes, &graph, facts)?)
 }
 
 /// The distinct vectors of the pins, in the order of their first pin, and for
@@ -82,18 +89,21 @@ fn distinct(raw: &RawPins) -> (Embeddings, HashMap<usize, usize>) {
         place_of_row.insert(pin.row, place);
     }
     (
-        Embeddings::from_unit_rows(raw.vectors.dimension(), vectors),
+        Embeddings::from_unit_rows(raw.vectors.dimension(), Stored::Owned(vectors)),
         place_of_row,
     )
 }
 
-/// The table of the pins, with their vectors in the order of the graph.
+/// The table of the pins. Nodes are the distinct `vectors` in an order drawn from
+/// `seed`: a graph is built well only in a random one.
 fn table(
     raw: RawPins,
     vectors: &Embeddings,
     place_of_row: &HashMap<usize, usize>,
-    order: &[usize],
+    seed: u64,
 ) -> PinTable {
+    let mut order: Vec<usize> = (0..vectors.len()).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     let mut node_of_place = vec![0u32; order.len()];
     for (node, &place) in order.iter().enumerate() {
         node_of_place[place] = node as u32;
@@ -109,5 +119,6 @@ fn table(
         title: pin.title,
     };
     let pins: Vec<Pin> = raw.pins.into_iter().map(pin).collect();
+    let data = Stored::Owned(data);
     PinTable::new(&pins, Embeddings::from_unit_rows(vectors.dimension(), data))
 }

@@ -45,9 +45,9 @@ pub enum BatchError {
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The graph of the index could not be taken from its library.
-    #[error("the graph could not be built")]
-    Graph(#[from] postcard::Error),
+    /// There is no memory for the index.
+    #[error("no memory for the codes and the graph of so many pins")]
+    Memory(#[source] std::io::Error),
     /// No filter could be made over the history of a user.
     #[error("no history filter could be made for user {0}")]
     History(crate::model::UserId),

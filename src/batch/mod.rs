@@ -6,6 +6,7 @@
 
 mod actions;
 mod catalog;
+mod check;
 mod columns;
 mod error;
 mod export;
@@ -15,6 +16,7 @@ mod profiles;
 mod runs;
 
 pub use catalog::{CatalogParams, build_catalog};
+pub use check::{CheckParams, CurvePoint, check_catalog};
 pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
 pub use profiles::{ProfileParams, build_profiles};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::out;
-use crate::batch::{CatalogParams, build_catalog};
+use crate::batch::{CatalogParams, CheckParams, build_catalog, check_catalog};
 use crate::config::Settings;
 use crate::index::{CatalogFacts, GraphParams};
 use crate::progress::Progress;
@@ -18,6 +18,38 @@ pub(super) enum CatalogCommand {
     /// Columns: pin_id (int64 or uint64), embedding (list of float32), and
     /// optionally title (string), quality (float), signature (uint64).
     Build(BuildArgs),
+    /// Check the files of a catalogue, and measure recall against speed.
+    ///
+    /// Asks for the neighbours of sampled pins, each without itself, and compares
+    /// them with the exact ones: one line for each effort, which is the number of
+    /// nodes of the graph that a walk expands.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The catalogue.
+    #[arg(long, value_name = "DIR")]
+    catalog: PathBuf,
+    /// Neighbours to find.
+    #[arg(long, value_name = "K", default_value_t = 100, value_parser = positive)]
+    k: usize,
+    /// Pins whose neighbours are asked for.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive)]
+    queries: usize,
+    /// Threads that ask.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    threads: usize,
+    /// Efforts to measure: nodes that a walk expands.
+    #[arg(long, value_name = "E", value_delimiter = ',', value_parser = positive,
+          default_values_t = [64, 96, 128, 192, 256, 384])]
+    effort: Vec<usize>,
+    /// Seed of the choice of the pins.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -38,7 +70,13 @@ pub(super) struct BuildArgs {
 }
 
 pub(super) fn run(command: CatalogCommand, settings: &Settings) -> anyhow::Result<()> {
-    let CatalogCommand::Build(args) = command;
+    match command {
+        CatalogCommand::Build(args) => build(args, settings),
+        CatalogCommand::Check(args) => check(args),
+    }
+}
+
+fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
     let params = CatalogParams {
         embedding_version: args.embedding_version,
         min_quality: args.min_quality,
@@ -46,6 +84,58 @@ pub(super) fn run(command: CatalogCommand, settings: &Settings) -> anyhow::Resul
     };
     let manifest = build_catalog(&args.pins, &args.out, &params, Progress::for_stderr())?;
     out::print(&summary(&manifest, &args.out))
+}
+
+fn check(args: CheckArgs) -> anyhow::Result<()> {
+    let params = CheckParams {
+        k: args.k,
+        queries: args.queries,
+        threads: args.threads,
+        efforts: args.effort,
+        seed: args.seed,
+    };
+    let progress = match args.json {
+        true => Progress::Silent,
+        false => Progress::for_stderr(),
+    };
+    let curve = check_catalog(&args.catalog, &params, progress)?;
+    if args.json {
+        for point in &curve {
+            out::print(&serde_json::to_string(point)?)?;
+        }
+        return Ok(());
+    }
+    out::print(&format!(
+        "{:>6} {:>10} {:>12} {:>8} {:>8} {:>14} {:>12}",
+        "effort",
+        format!("recall@{}", args.k),
+        "answers/s",
+        "p50 us",
+        "p99 us",
+        "resident B/pin",
+        "cached B/pin",
+    ))?;
+    for point in &curve {
+        out::print(&format!(
+            "{:>6} {:>10.4} {:>12.0} {:>8.0} {:>8.0} {:>14.0} {:>12.0}",
+            point.effort,
+            point.recall,
+            point.queries_per_second,
+            point.p50_us,
+            point.p99_us,
+            point.resident_bytes_per_pin,
+            point.cached_bytes_per_pin,
+        ))?;
+    }
+    Ok(())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 pub(super) fn graph_params(settings: &Settings) -> GraphParams {

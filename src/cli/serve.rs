@@ -41,7 +41,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let ef_search = settings.index.ef_search;
         let load = move || Loaded::open(&args.catalog, &args.profiles, ef_search);
         let ready = |loaded: &Loaded| {
-            let catalog = &loaded.catalog().manifest;
+            let catalog = loaded.catalog().manifest();
             let profiles = loaded.profiles().manifest();
             tracing::info!(
                 catalog = catalog.version,

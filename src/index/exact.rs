@@ -41,8 +41,7 @@ impl Retrieve for Exact<'_> {
                     best.extend(sharers.map(|pin| Neighbor { pin, score }));
                 }
             }
-            best.sort_unstable_by(Neighbor::by_falling_score);
-            best.truncate(k);
+            best = Neighbor::best(best, k);
         }
         best
     }

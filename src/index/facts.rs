@@ -31,5 +31,5 @@ pub struct CatalogFacts {
 }
 
 impl Facts for CatalogFacts {
-    const FORMAT: &'static str = "pinnersage-catalog/1";
+    const FORMAT: &'static str = "pinnersage-catalog/2";
 }

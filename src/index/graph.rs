@@ -1,21 +1,19 @@
 //! The graph of the index: for each node its links to near nodes.
 //!
-//! Built by instant-distance, which is named in this file only. Of its graph the
-//! bottom layer is kept: every query is a pin of the catalogue, so a walk starts
-//! at its own node and needs no layers to come near.
+//! One layer. The layers of HNSW bring a query near its answer; here every query
+//! is a pin of the catalogue, so a walk starts where it is going.
 
-use indicatif::ProgressBar;
-use instant_distance::{Builder, Heuristic, Point};
-use serde::{Deserialize, Serialize, Serializer};
+use std::io;
+
+use serde::{Deserialize, Serialize};
 
 use super::CatalogFacts;
-use crate::kernel;
-use crate::model::Embeddings;
+use crate::memory::{Pages, prefetch};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
 const FILE: &str = "graph.bin";
-/// Links of a node in the bottom layer of instant-distance.
-const LINKS: usize = 64;
+/// Most links of a node in a finished graph: two lines of the cache.
+pub(super) const LINKS: usize = 32;
 /// Fills the places of links that a node does not have.
 const NONE: u32 = u32::MAX;
 
@@ -30,111 +28,58 @@ pub struct GraphParams {
     pub seed: u64,
 }
 
-/// Links of all nodes: `LINKS` places a node, its links first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Links of all nodes: `places` for each, its links first.
+#[derive(Debug)]
 pub struct Graph {
-    links: Vec<u32>,
+    links: Pages<u32>,
+    places: usize,
 }
 
 impl Graph {
-    /// Builds the graph of `vectors` on all cores.
-    ///
-    /// Also returns the order of the nodes: `order[n]` is the row in `vectors` of
-    /// node n. Moves `bar` to the number of vectors.
-    pub fn build(
-        vectors: &Embeddings,
-        params: GraphParams,
-        bar: ProgressBar,
-    ) -> Result<(Self, Vec<usize>), postcard::Error> {
-        let points = (0..vectors.len())
-            .map(|row| Row(vectors.row(row)))
-            .collect();
-        let (hnsw, ids) = Builder::default()
-            .ef_construction(params.ef_construction)
-            .select_heuristic(Some(Heuristic {
-                extend_candidates: false,
-                keep_pruned: false,
-            }))
-            .ml(UPPER_SHARE)
-            .seed(params.seed)
-            .progress(bar)
-            .build_hnsw(points);
-        let mut order = vec![0; ids.len()];
-        ids.iter()
-            .enumerate()
-            .for_each(|(row, id)| order[id.into_inner() as usize] = row);
-        Ok((
-            Self {
-                links: bottom_layer(&hnsw)?,
-            },
-            order,
-        ))
+    /// A graph of `nodes` without links, with `places` for those of each.
+    pub(super) fn empty(nodes: usize, places: usize) -> io::Result<Self> {
+        let mut links = Pages::zeroed(nodes.saturating_mul(places))?;
+        links.fill(NONE);
+        Ok(Self { links, places })
     }
 
     /// The nodes that `node` links to.
-    pub fn links(&self, node: usize) -> &[u32] {
-        let places = &self.links[node * LINKS..(node + 1) * LINKS];
-        &places[..places.partition_point(|&link| link != NONE)]
+    pub fn links(&self, node: u32) -> impl Iterator<Item = u32> {
+        let links = self.places_of(node).iter().copied();
+        links.take_while(|&link| link != NONE)
+    }
+
+    /// Replaces the links of `node`: at most as many as it has places.
+    pub(super) fn set_links(&mut self, node: u32, links: &[u32]) {
+        let begin = node as usize * self.places;
+        let (filled, rest) = self.links[begin..begin + self.places].split_at_mut(links.len());
+        filled.copy_from_slice(links);
+        rest.fill(NONE);
+    }
+
+    /// Begins to fetch the links of `node`.
+    pub(super) fn prefetch(&self, node: u32) {
+        prefetch(self.places_of(node));
+    }
+
+    fn places_of(&self, node: u32) -> &[u32] {
+        &self.links[node as usize * self.places..][..self.places]
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
         writer.write(FILE, bytemuck::cast_slice(&self.links))
     }
 
-    pub(super) fn read(reader: &Reader<CatalogFacts>, nodes: usize) -> Result<Self, SnapshotError> {
-        let places = nodes.saturating_mul(LINKS);
-        let links: Vec<u32> = reader.exactly(FILE, places)?;
-        if links
-            .iter()
-            .any(|&link| link != NONE && link as usize >= nodes)
-        {
+    pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
+        let nodes = reader.manifest().facts.nodes;
+        let links: Pages<u32> = reader.pages(FILE, nodes.saturating_mul(LINKS))?;
+        let out_of_range = |&link: &u32| link != NONE && link as usize >= nodes;
+        if links.iter().any(out_of_range) {
             return Err(reader.damaged(FILE, "a link is out of range"));
         }
-        let (nodes, _) = links.as_chunks::<LINKS>();
-        if !nodes
-            .iter()
-            .all(|places| places.is_sorted_by_key(|&link| link == NONE))
-        {
-            return Err(reader.damaged(FILE, "a link comes after an unused place"));
-        }
-        Ok(Self { links })
+        Ok(Self {
+            links,
+            places: LINKS,
+        })
     }
-}
-
-/// Share of the nodes of a layer that are in the next upper one too. Small,
-/// because upper layers serve here only while the graph is built.
-const UPPER_SHARE: f32 = 1.0 / 32.0;
-
-/// A vector as instant-distance sees it.
-#[derive(Clone)]
-struct Row<'a>(&'a [f32]);
-
-impl Point for Row<'_> {
-    fn distance(&self, other: &Self) -> f32 {
-        kernel::squared_l2(self.0, other.0)
-    }
-}
-
-/// instant-distance shows its links only through serde; its vectors we have.
-impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ().serialize(serializer)
-    }
-}
-
-/// Takes the bottom layer out of the serialised form of the graph, which is, in
-/// this order: ef_search, the points (each nothing, see [`Row`]), the nodes of the
-/// bottom layer with `LINKS` links each, the upper layers.
-fn bottom_layer(hnsw: &instant_distance::Hnsw<Row<'_>>) -> Result<Vec<u32>, postcard::Error> {
-    let bytes = postcard::to_allocvec(hnsw)?;
-    let (_ef_search, rest) = postcard::take_from_bytes::<usize>(&bytes)?;
-    let (_points, rest) = postcard::take_from_bytes::<usize>(rest)?;
-    let (nodes, mut rest) = postcard::take_from_bytes::<usize>(rest)?;
-    let mut links = Vec::with_capacity(nodes * LINKS);
-    for _ in 0..nodes * LINKS {
-        let (link, after) = postcard::take_from_bytes::<u32>(rest)?;
-        links.push(link);
-        rest = after;
-    }
-    Ok(links)
 }

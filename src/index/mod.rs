@@ -1,17 +1,22 @@
-//! Retrieval over the pins of one catalogue: the pins themselves, the graph, and
-//! the two ways to find neighbours, the walk over the graph and the exact scan.
+//! Retrieval over the pins of one catalogue: the pins themselves, their codes, the
+//! graph, and the two ways to find neighbours, the walk over the graph and the
+//! exact scan.
 
+mod approximate;
+mod build;
+mod codes;
 mod exact;
 mod facts;
 mod graph;
-mod hnsw;
 mod pins;
 mod walk;
 
+pub use approximate::Approximate;
+pub use build::build_graph;
+pub use codes::Codes;
 pub use exact::Exact;
 pub use facts::CatalogFacts;
 pub use graph::{Graph, GraphParams};
-pub use hnsw::Hnsw;
 pub use pins::{Pin, PinTable};
 
 use std::path::Path;
@@ -22,10 +27,11 @@ use crate::snapshot::{Manifest, Reader, SnapshotError, Writer};
 /// A catalogue: everything that is known of the pins of one version.
 #[derive(Debug)]
 pub struct Catalog {
-    /// What the catalogue states of itself.
-    pub manifest: Manifest<CatalogFacts>,
+    reader: Reader<CatalogFacts>,
     /// Ids, vectors and titles.
     pub pins: PinTable,
+    /// The vectors in 8 bits.
+    pub codes: Codes,
     /// Who is near whom.
     pub graph: Graph,
     /// When it was written, by the clock of the file system.
@@ -33,38 +39,57 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads and checks the catalogue in `path`.
+    /// Opens the catalogue in `path`: reads and checks what a walk needs, and maps
+    /// the rest, which [`Catalog::check_mapped`] checks.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let reader = Reader::open(path)?;
-        let pins = PinTable::read(&reader)?;
-        let graph = Graph::read(&reader, pins.vectors().len())?;
-        let written_at = reader.written_at()?;
         Ok(Self {
-            manifest: reader.into_manifest(),
-            pins,
-            graph,
-            written_at,
+            pins: PinTable::read(&reader)?,
+            codes: Codes::read(&reader)?,
+            graph: Graph::read(&reader)?,
+            written_at: reader.written_at()?,
+            reader,
         })
     }
 
-    /// Reads and checks the pins of the catalogue in `path`, without the graph,
-    /// which only retrieval needs.
+    /// Reads and checks the pins of the catalogue in `path`, without what only
+    /// retrieval needs.
     pub fn open_pins(path: &Path) -> Result<(Manifest<CatalogFacts>, PinTable), SnapshotError> {
         let reader = Reader::open(path)?;
+        check_mapped(&reader)?;
         let pins = PinTable::read(&reader)?;
         Ok((reader.into_manifest(), pins))
     }
 
-    /// Writes `pins` and `graph` as the current version of the catalogue in `root`.
+    /// What the catalogue states of itself.
+    pub fn manifest(&self) -> &Manifest<CatalogFacts> {
+        self.reader.manifest()
+    }
+
+    /// Checks the files that are only mapped, by reading all of them.
+    pub fn check_mapped(&self) -> Result<(), SnapshotError> {
+        check_mapped(&self.reader)
+    }
+
+    /// Writes `pins`, their `codes` and the `graph` over them as the current
+    /// version of the catalogue in `root`.
     pub fn write(
         root: &Path,
         pins: &PinTable,
+        codes: &Codes,
         graph: &Graph,
         facts: CatalogFacts,
     ) -> Result<Manifest<CatalogFacts>, SnapshotError> {
         let mut writer = Writer::create(root)?;
         pins.write(&mut writer)?;
+        codes.write(&mut writer)?;
         graph.write(&mut writer)?;
         writer.finish(facts)
     }
+}
+
+fn check_mapped(reader: &Reader<CatalogFacts>) -> Result<(), SnapshotError> {
+    PinTable::MAPPED
+        .into_iter()
+        .try_for_each(|name| reader.check(name))
 }

@@ -3,7 +3,8 @@
 //! Pins are ordered by id. Pins with equal vectors share one node, and nodes are
 //! in the order of the graph.
 
-use crate::model::{EmbeddingError, Embeddings, PinId};
+use crate::memory::Stored;
+use crate::model::{Embeddings, PinId, check_dimension};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
 use super::CatalogFacts;
@@ -24,11 +25,14 @@ pub struct PinTable {
     /// One row a node.
     vectors: Embeddings,
     /// Where the title of each pin ends in `titles`.
-    title_ends: Vec<u64>,
-    titles: String,
+    title_ends: Stored<u64>,
+    titles: Stored<u8>,
     /// The pins of node n are `sharers[sharer_ends[n - 1]..sharer_ends[n]]`.
     sharers: Vec<u32>,
     sharer_ends: Vec<u32>,
+    /// Number of sharers of each node, as far as 8 bits can tell: a walk asks for
+    /// it often, so it has to be small. Empty when each node has one.
+    counts: Vec<u8>,
 }
 
 /// One pin, before it is in a table.
@@ -56,20 +60,25 @@ impl PinTable {
             .collect();
         let ids = pins.iter().map(|pin| pin.id).collect();
         let nodes = pins.iter().map(|pin| pin.node).collect();
-        Self::assemble(ids, nodes, vectors, title_ends, titles)
+        let titles = Stored::Owned(titles.into_bytes());
+        Self::assemble(ids, nodes, vectors, Stored::Owned(title_ends), titles)
     }
 
     fn assemble(
         ids: Vec<PinId>,
         nodes: Vec<u32>,
         vectors: Embeddings,
-        title_ends: Vec<u64>,
-        titles: String,
+        title_ends: Stored<u64>,
+        titles: Stored<u8>,
     ) -> Self {
         let mut sharer_ends = vec![0u32; vectors.len()];
         nodes
             .iter()
             .for_each(|&node| sharer_ends[node as usize] += 1);
+        let counts = match nodes.len() == vectors.len() {
+            true => Vec::new(),
+            false => sharer_ends.iter().map(|&n| n.min(255) as u8).collect(),
+        };
         let mut end = 0;
         for count in &mut sharer_ends {
             end += *count;
@@ -90,6 +99,7 @@ impl PinTable {
             titles,
             sharers,
             sharer_ends,
+            counts,
         }
     }
 
@@ -117,6 +127,11 @@ impl PinTable {
         places.iter().map(|&place| self.ids[place as usize])
     }
 
+    /// Number of pins that share `node`; 255 may be more.
+    pub(super) fn weight(&self, node: usize) -> usize {
+        self.counts.get(node).map_or(1, |&count| usize::from(count))
+    }
+
     /// The distinct vectors, one a node.
     pub fn vectors(&self) -> &Embeddings {
         &self.vectors
@@ -130,7 +145,11 @@ impl PinTable {
         let begin = place
             .checked_sub(1)
             .map_or(0, |before| self.title_ends[before]);
-        &self.titles[begin as usize..self.title_ends[place] as usize]
+        let title = self
+            .titles
+            .get(begin as usize..self.title_ends[place] as usize);
+        // What is mapped is checked in the background, so it may be anything here.
+        title.map_or("", |bytes| std::str::from_utf8(bytes).unwrap_or_default())
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
@@ -138,10 +157,11 @@ impl PinTable {
         writer.write(NODES, bytemuck::cast_slice(&self.nodes))?;
         writer.write(VECTORS, bytemuck::cast_slice(self.vectors.as_slice()))?;
         writer.write(TITLE_ENDS, bytemuck::cast_slice(&self.title_ends))?;
-        writer.write(TITLES, self.titles.as_bytes())
+        writer.write(TITLES, &self.titles)
     }
 
-    /// Reads the table and checks what the code behind it relies on.
+    /// Reads the table and checks what the code behind it relies on. Vectors and
+    /// titles are only mapped: see [`PinTable::MAPPED`].
     pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
         let CatalogFacts {
             dimension,
@@ -153,9 +173,9 @@ impl PinTable {
             true => Ok(()),
             false => Err(reader.damaged(name, reason)),
         };
-        let vectors = reader.exactly(VECTORS, node_count.saturating_mul(dimension))?;
-        let vectors = embeddings(dimension, vectors)
-            .map_err(|e| reader.damaged("manifest.json", e.to_string()))?;
+        check_dimension(dimension).map_err(|e| reader.damaged("manifest.json", e.to_string()))?;
+        let vectors = reader.map(VECTORS, node_count.saturating_mul(dimension))?;
+        let vectors = Embeddings::from_unit_rows(dimension, Stored::Mapped(vectors));
         let ids: Vec<PinId> = reader.exactly(IDS, pins)?;
         check(ids.is_sorted_by(|a, b| a < b), IDS, "the ids do not ascend")?;
         let nodes: Vec<u32> = reader.exactly(NODES, pins)?;
@@ -164,22 +184,11 @@ impl PinTable {
             NODES,
             "a node is out of range",
         )?;
-        let title_ends: Vec<u64> = reader.exactly(TITLE_ENDS, pins)?;
-        let titles = String::from_utf8(reader.records(TITLES)?)
-            .map_err(|_| reader.damaged(TITLES, "is not UTF-8"))?;
-        let whole = title_ends.is_sorted()
-            && title_ends
-                .last()
-                .is_none_or(|&end| end == titles.len() as u64)
-            && title_ends
-                .iter()
-                .all(|&end| titles.is_char_boundary(end as usize));
-        check(whole, TITLE_ENDS, "the ends do not fit the titles")?;
+        let title_ends = Stored::Mapped(reader.map(TITLE_ENDS, pins)?);
+        let titles = Stored::Mapped(reader.map_all(TITLES)?);
         Ok(Self::assemble(ids, nodes, vectors, title_ends, titles))
     }
-}
 
-fn embeddings(dimension: usize, data: Vec<f32>) -> Result<Embeddings, EmbeddingError> {
-    crate::model::check_dimension(dimension)?;
-    Ok(Embeddings::from_unit_rows(dimension, data))
+    /// The files that are mapped, and not checked when a table is read.
+    pub(super) const MAPPED: [&str; 3] = [VECTORS, TITLE_ENDS, TITLES];
 }

@@ -1,17 +1,27 @@
-//! The walk over the graph: the nodes most similar to a node, nearly.
+//! The walk over the graph: the nodes most similar to a query, nearly.
+//!
+//! Keeps the best nodes seen so far in one sorted pool and expands the best of
+//! them that is not expanded yet, until all of them are (algorithm 2 of the HNSW
+//! paper, arXiv 1603.09320, with one sorted pool in place of two heaps). Nodes
+//! that count for nothing lead on like any other: a filter makes the walk longer,
+//! not its answer shorter.
+//!
+//! What a walk waits for is memory, so it fetches ahead: codes some rows before
+//! they are compared, and the links of the node that is likely to be next.
 
-use super::{Graph, PinTable};
-use crate::kernel;
+use super::codes::{Codes, Query};
+use super::graph::Graph;
 
-/// A node that a walk came upon.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Marks a node of the pool that was expanded.
+const EXPANDED: u32 = 1 << 31;
+
+/// A node in the pool of a walk.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
-    pub(super) node: u32,
-    /// Cosine to the node at which the walk began.
-    pub(super) similarity: f32,
-    /// Number of pins that it holds.
-    weight: usize,
-    expanded: bool,
+    /// Inner product with the query, in units of the query.
+    pub(super) similarity: i32,
+    /// With the mark on top; nodes are numbered by 31 bits.
+    marked: u32,
 }
 
 /// Memory of one walk, used again for the next.
@@ -20,42 +30,57 @@ pub(super) struct Scratch {
     /// Best first.
     pool: Vec<Found>,
     /// Links of the node that is being expanded which no node led to before, and
-    /// how similar they are to the start.
+    /// how similar they are to the query.
     fresh: Vec<u32>,
-    similarities: Vec<f32>,
+    similarities: Vec<i32>,
     /// For each node the last walk that came upon it.
-    seen_in: Vec<u32>,
-    walk: u32,
+    seen_in: Vec<u8>,
+    walk: u8,
 }
 
 /// How far a walk goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Pins to find: the walk goes on until these are the best it can reach.
+    /// What the nodes of the pool must count for together: the walk goes on until
+    /// these are the best it can reach. At least 1.
     pub(super) effort: usize,
-    /// Most nodes to keep while looking for them; past that it gives up.
+    /// Nodes at the front of the pool that are expanded; those behind are only
+    /// found on the way.
+    pub(super) most_expanded: usize,
+    /// Most nodes to keep in the pool; past that the walk gives up.
     pub(super) most_kept: usize,
 }
 
-/// The nodes most similar to `start`, itself among them, by falling similarity,
-/// until they hold `effort` pins, where `weigh` says how many a node holds.
-///
-/// Keeps the best nodes seen so far and expands the best of them that is not
-/// expanded yet, until all of them are (algorithm 2 of the HNSW paper, with one
-/// sorted pool in place of two heaps). Nodes that hold no pin lead on like any
-/// other, but do not count: a filter makes the walk longer, not its answer
-/// shorter. None when it had to give up.
+impl Bounds {
+    /// A walk that looks for `effort` pins and never gives up.
+    pub(super) fn of(effort: usize) -> Self {
+        Self {
+            effort: effort.max(1),
+            most_expanded: usize::MAX,
+            most_kept: usize::MAX,
+        }
+    }
+}
+
+impl Found {
+    /// The node.
+    pub(super) fn node(self) -> u32 {
+        self.marked & !EXPANDED
+    }
+}
+
+/// The nodes most similar to `query`, by falling similarity, reached from
+/// `starts`, until they count for `effort`, where `weigh` says how much a node
+/// counts for. None when the walk had to give up.
 pub(super) fn walk<'a>(
     graph: &Graph,
-    pins: &PinTable,
-    start: usize,
+    codes: &Codes,
+    query: &Query,
+    starts: impl IntoIterator<Item = u32>,
     bounds: Bounds,
-    weigh: impl Fn(usize) -> usize,
+    weigh: impl Fn(u32) -> usize,
     scratch: &'a mut Scratch,
 ) -> Option<&'a [Found]> {
-    let vectors = pins.vectors();
-    let query = vectors.row(start);
-    scratch.begin(vectors.len());
     let Scratch {
         pool,
         fresh,
@@ -63,68 +88,73 @@ pub(super) fn walk<'a>(
         seen_in,
         walk,
     } = scratch;
-    let mut held = weigh(start);
-    seen_in[start] = *walk;
-    pool.push(Found {
-        node: u32::try_from(start).expect("nodes are numbered by u32"),
-        similarity: kernel::dot(query, query),
-        weight: held,
-        expanded: false,
-    });
+    let mut is_new = |node: u32| std::mem::replace(&mut seen_in[node as usize], *walk) != *walk;
+    fresh.clear();
+    fresh.extend(starts.into_iter().filter(|&start| is_new(start)));
+    let mut held = 0;
     let mut at = 0;
-    while at < pool.len() {
-        if pool[at].expanded {
-            at += 1;
-            continue;
-        }
-        pool[at].expanded = true;
-        let mut next = at + 1;
-        fresh.clear();
-        fresh.extend(graph.links(pool[at].node as usize));
-        fresh.retain(|&link| std::mem::replace(&mut seen_in[link as usize], *walk) != *walk);
-        let rows = fresh.iter().map(|&node| vectors.row(node as usize));
-        kernel::dot_each(query, rows, similarities);
+    loop {
+        codes.dot_each(query, fresh, similarities);
+        // The best of the pool that is not expanded, once the fresh ones are in.
+        let mut next = at;
         for (&node, &similarity) in fresh.iter().zip(&*similarities) {
-            let worst = pool
-                .last()
-                .map_or(f32::NEG_INFINITY, |worst| worst.similarity);
+            let worst = pool.last().map_or(i32::MIN, |worst| worst.similarity);
             if held >= bounds.effort && similarity <= worst {
                 continue;
             }
-            let weight = weigh(node as usize);
+            held += weigh(node);
             let place = pool.partition_point(|old| old.similarity >= similarity);
-            pool.insert(
-                place,
-                Found {
-                    node,
-                    similarity,
-                    weight,
-                    expanded: false,
-                },
-            );
-            held += weight;
-            while let Some(worst) = pool.last().filter(|w| held - w.weight >= bounds.effort) {
-                held -= worst.weight;
+            let marked = node;
+            pool.insert(place, Found { similarity, marked });
+            while let Some(worst) = pool.last() {
+                let left = held - weigh(worst.node());
+                if left < bounds.effort {
+                    break;
+                }
+                held = left;
                 pool.pop();
             }
-            if pool.len() > bounds.most_kept {
-                return None;
+            if place <= next {
+                graph.prefetch(node);
+                next = place;
             }
-            next = next.min(place);
         }
-        at = next;
+        if pool.len() > bounds.most_kept {
+            return None;
+        }
+        while pool
+            .get(next)
+            .is_some_and(|found| found.marked & EXPANDED != 0)
+        {
+            next += 1;
+        }
+        if next >= bounds.most_expanded {
+            return Some(pool);
+        }
+        let Some(found) = pool.get_mut(next) else {
+            return Some(pool);
+        };
+        let node = found.node();
+        found.marked |= EXPANDED;
+        at = next + 1;
+        if let Some(after) = pool.get(at) {
+            graph.prefetch(after.node());
+        }
+        fresh.clear();
+        fresh.extend(graph.links(node).filter(|&link| is_new(link)));
     }
-    Some(pool)
 }
 
 impl Scratch {
-    fn begin(&mut self, nodes: usize) {
+    /// Makes ready for a walk over `nodes`.
+    pub(super) fn begin(&mut self, nodes: usize) -> &mut Self {
         self.pool.clear();
-        if self.seen_in.len() != nodes || self.walk == u32::MAX {
+        if self.seen_in.len() != nodes || self.walk == u8::MAX {
             self.seen_in.clear();
             self.seen_in.resize(nodes, 0);
             self.walk = 0;
         }
         self.walk += 1;
+        self
     }
 }

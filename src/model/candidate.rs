@@ -16,6 +16,13 @@ impl Neighbor {
     pub fn by_falling_score(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
     }
+
+    /// The best `k` of `neighbors`, in that order.
+    pub fn best(mut neighbors: Vec<Self>, k: usize) -> Vec<Self> {
+        neighbors.sort_unstable_by(Self::by_falling_score);
+        neighbors.truncate(k);
+        neighbors
+    }
 }
 
 /// A recommended pin.

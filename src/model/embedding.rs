@@ -1,6 +1,7 @@
 //! Embeddings: unit vectors of one dimension, in one contiguous matrix.
 
 use crate::kernel;
+use crate::memory::Stored;
 
 /// The least dimension of an embedding.
 pub const MIN_DIMENSION: usize = 2;
@@ -40,7 +41,7 @@ pub enum EmbeddingError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     dimension: usize,
-    data: Vec<f32>,
+    data: Stored<f32>,
 }
 
 /// Refuses a dimension outside of [`MIN_DIMENSION`] to [`MAX_DIMENSION`].
@@ -58,14 +59,14 @@ impl Embeddings {
         check_dimension(dimension)?;
         Ok(Self {
             dimension,
-            data: Vec::new(),
+            data: Stored::Owned(Vec::new()),
         })
     }
 
     /// A matrix over rows that were normalised before, as our files hold them.
     ///
     /// `data.len()` must be a multiple of `dimension`.
-    pub fn from_unit_rows(dimension: usize, data: Vec<f32>) -> Self {
+    pub fn from_unit_rows(dimension: usize, data: Stored<f32>) -> Self {
         debug_assert_eq!(data.len() % dimension, 0);
         Self { dimension, data }
     }
@@ -73,12 +74,12 @@ impl Embeddings {
     /// Appends `vector`, L2-normalised.
     pub fn push(&mut self, vector: &[f32]) -> Result<(), EmbeddingError> {
         let norm = norm_of(vector, self.dimension)?;
+        let data = self.data.to_mut();
         if (norm - 1.0).abs() < UNIT_TOLERANCE {
             // The sum turns -0.0 into 0.0, so that equal vectors have equal bytes.
-            self.data.extend(vector.iter().map(|x| x + 0.0));
+            data.extend(vector.iter().map(|x| x + 0.0));
         } else {
-            self.data
-                .extend(vector.iter().map(|&x| (f64::from(x) / norm) as f32 + 0.0));
+            data.extend(vector.iter().map(|&x| (f64::from(x) / norm) as f32 + 0.0));
         }
         Ok(())
     }

@@ -150,7 +150,7 @@ pub(super) fn response(
     v1::RecommendResponse {
         candidates: answer.candidates.iter().map(candidate).collect(),
         medoids: answer.sampled.iter().map(medoid).collect(),
-        catalog_version: loaded.catalog().manifest.version.clone(),
+        catalog_version: loaded.catalog().manifest().version.clone(),
         profile_version: loaded.profiles().manifest().version.clone(),
         seed,
         fallback_reason: fallback(answer.fallback).into(),
@@ -216,7 +216,7 @@ pub(super) fn interests(user: UserId, loaded: &Loaded) -> v1::ExplainUserRespons
         interests: medoids.iter().map(interest).collect(),
         fallback_reason: fallback.into(),
         as_of: Some(timestamp(profiles.facts.as_of)),
-        catalog_version: loaded.catalog().manifest.version.clone(),
+        catalog_version: loaded.catalog().manifest().version.clone(),
         profile_version: profiles.version.clone(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-use crate::index::{Catalog, Hnsw};
+use crate::index::{Approximate, Catalog};
 use crate::model::{Timestamp, UserId};
 use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
 use crate::snapshot::SnapshotError;
@@ -20,7 +20,7 @@ const WARMING_USERS: u64 = 64;
 /// holds one of these from its beginning to its end.
 #[derive(Debug)]
 pub struct Loaded {
-    index: Hnsw,
+    index: Approximate,
     profiles: ProfileStore,
 }
 
@@ -48,7 +48,7 @@ impl Loaded {
     pub fn open(catalog: &Path, profiles: &Path, ef_search: usize) -> Result<Self, MismatchError> {
         let catalog = Catalog::open(catalog)?;
         let profiles = ProfileStore::open(profiles)?;
-        let of_catalog = &catalog.manifest.facts.embedding_version;
+        let of_catalog = &catalog.manifest().facts.embedding_version;
         let of_profiles = &profiles.manifest().facts.embedding_version;
         if of_catalog != of_profiles {
             return Err(MismatchError::EmbeddingVersion {
@@ -56,7 +56,7 @@ impl Loaded {
                 profiles: of_profiles.clone(),
             });
         }
-        let index = Hnsw::new(Arc::new(catalog), ef_search);
+        let index = Approximate::new(Arc::new(catalog), ef_search);
         let loaded = Self { index, profiles };
         loaded.warm();
         Ok(loaded)
@@ -98,6 +98,11 @@ impl Loaded {
         };
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         recommend::recommend(interests, &in_history, request, &self.index, rng, watch)
+    }
+
+    /// Checks the files that are only mapped, by reading all of them.
+    pub(super) fn check_mapped(&self) -> Result<(), SnapshotError> {
+        self.catalog().check_mapped()
     }
 
     /// Whether `user` has a profile.

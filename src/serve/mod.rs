@@ -25,6 +25,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::model::Timestamp;
+use crate::snapshot::SnapshotError;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
@@ -60,6 +61,9 @@ pub enum ServeError<E> {
     /// What should be served could not be loaded.
     #[error(transparent)]
     Load(E),
+    /// What is served turned out to be damaged, once all of it was read.
+    #[error(transparent)]
+    Damaged(SnapshotError),
     /// The sockets or the threads of the server failed.
     #[error("serving failed")]
     Transport(#[from] tonic::transport::Error),
@@ -101,7 +105,9 @@ impl Listeners {
 /// Serves what `load` returns, until `shutdown` is done.
 ///
 /// Both ports answer at once: health says NOT_SERVING and calls are answered
-/// UNAVAILABLE until everything is loaded and warmed; `ready` is called then.
+/// UNAVAILABLE until everything is loaded and warmed; `ready` is called then. Files
+/// that are only mapped are checked while it serves already; it stops when one of
+/// them is damaged.
 /// After `shutdown` calls in flight have `drain_timeout` to end.
 pub async fn run<E: Send + 'static>(
     listeners: Listeners,
@@ -145,7 +151,14 @@ pub async fn run<E: Send + 'static>(
                 live.set(loaded.clone());
                 announce(&health, ServingStatus::Serving).await;
                 ready(&loaded);
-                shutdown.await;
+                let mut checking = tokio::task::spawn_blocking(move || loaded.check_mapped());
+                tokio::select! {
+                    checked = &mut checking => {
+                        checked?.map_err(ServeError::Damaged)?;
+                        shutdown.await;
+                    }
+                    () = &mut shutdown => {}
+                }
             }
             () = &mut shutdown => {}
         }

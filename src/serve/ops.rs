@@ -75,7 +75,7 @@ async fn scrape(State(parts): State<Parts>) -> String {
 
 /// What is served, as of this scrape.
 fn describe(loaded: &Loaded) {
-    let catalog = &loaded.catalog().manifest;
+    let catalog = loaded.catalog().manifest();
     let profiles = &loaded.profiles().manifest().facts;
     gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
     gauge!(names::PROFILES).set(profiles.users as f64);

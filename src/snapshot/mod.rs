@@ -10,7 +10,7 @@
 //! `CURRENT`, which is itself replaced by a rename: a reader sees the old version
 //! or the new one, never a mixture. The name is made from the checksums, so equal
 //! contents are one version. Every file is checked against its checksum when it
-//! is read, and a damaged one is refused by name.
+//! is read, or later when it is only mapped, and a damaged one is refused by name.
 //!
 //! Numbers in binary files are little endian, in records without padding.
 
@@ -60,6 +60,11 @@ pub struct FileEntry {
 pub trait Facts: Serialize + for<'de> Deserialize<'de> {
     /// Kind and format version, written to and demanded of every manifest.
     const FORMAT: &'static str;
+}
+
+/// How a checksum stands in a manifest.
+fn checksum(sum: u128) -> String {
+    format!("{sum:032x}")
 }
 
 /// The version of a snapshot with these facts and files: 16 hexadecimal digits.

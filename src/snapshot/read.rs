@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use bytemuck::Pod;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{CURRENT, Facts, MANIFEST, Manifest, SnapshotError, version_of};
+use super::{CURRENT, Facts, FileEntry, MANIFEST, Manifest, SnapshotError, checksum, version_of};
+use crate::memory::{Mapped, Pages};
 
 /// One version of a versioned directory, opened.
 #[derive(Debug)]
@@ -44,70 +45,106 @@ impl<F: Facts> Reader<F> {
             .map_err(SnapshotError::io(&path))
     }
 
-    /// Reads the file `name` as records of `T`, and checks length and checksum.
-    pub fn records<T: Pod>(&self, name: &str) -> Result<Vec<T>, SnapshotError> {
-        let path = self.path.join(name);
-        let entry = self.manifest.files.iter().find(|entry| entry.name == name);
-        let Some(entry) = entry else {
-            return Err(self.damaged(MANIFEST, format!("does not list {name}")));
-        };
-        let mut file = File::open(&path).map_err(SnapshotError::io(&path))?;
-        let found = file.metadata().map_err(SnapshotError::io(&path))?.len();
-        if found != entry.bytes {
-            let reason = format!("has {found} bytes, the manifest says {}", entry.bytes);
-            return Err(SnapshotError::damaged(&path, reason));
-        }
-        let count = usize::try_from(found)
-            .ok()
-            .filter(|bytes| bytes % size_of::<T>() == 0);
-        let Some(count) = count.map(|bytes| bytes / size_of::<T>()) else {
-            let reason = format!("{found} bytes are no whole number of records");
-            return Err(SnapshotError::damaged(&path, reason));
-        };
-        let mut records = vec![T::zeroed(); count];
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut records);
-        file.read_exact(bytes).map_err(SnapshotError::io(&path))?;
-        let sum = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes));
-        if sum != entry.xxh3 {
-            return Err(SnapshotError::damaged(&path, "the checksum does not match"));
-        }
+    /// Reads the file `name`, which must hold exactly `count` records of `T`, and
+    /// checks length and checksum.
+    pub fn exactly<T: Pod>(&self, name: &str, count: usize) -> Result<Vec<T>, SnapshotError> {
+        let mut records = vec![T::zeroed(); self.count::<T>(name, Some(count))?];
+        self.fill(name, bytemuck::cast_slice_mut(&mut records))?;
         Ok(records)
     }
 
-    /// Checks length and checksum of every file, without holding one in memory.
-    pub fn check_files(&self) -> Result<(), SnapshotError> {
+    /// Reads the file `name` as records of `T`, and checks length and checksum.
+    pub fn records<T: Pod>(&self, name: &str) -> Result<Vec<T>, SnapshotError> {
+        self.exactly(name, self.count::<T>(name, None)?)
+    }
+
+    /// Like [`Reader::exactly`], into huge pages.
+    pub fn pages<T: Pod>(&self, name: &str, count: usize) -> Result<Pages<T>, SnapshotError> {
+        let count = self.count::<T>(name, Some(count))?;
+        let mut records = Pages::zeroed(count).map_err(SnapshotError::io(&self.path.join(name)))?;
+        self.fill(name, bytemuck::cast_slice_mut(&mut records))?;
+        Ok(records)
+    }
+
+    /// Maps the file `name`, which must hold exactly `count` records of `T`. Its
+    /// length is checked; its checksum is not, see [`Reader::check`].
+    pub fn map<T: Pod>(&self, name: &str, count: usize) -> Result<Mapped<T>, SnapshotError> {
+        self.count::<T>(name, Some(count))?;
+        let path = self.path.join(name);
+        let file = File::open(&path).map_err(SnapshotError::io(&path))?;
+        Mapped::new(&file).map_err(SnapshotError::io(&path))
+    }
+
+    /// Like [`Reader::map`], however many records there are.
+    pub fn map_all<T: Pod>(&self, name: &str) -> Result<Mapped<T>, SnapshotError> {
+        self.map(name, self.count::<T>(name, None)?)
+    }
+
+    /// Number of records of `T` in the file `name`: what the manifest says, which
+    /// must be what is there and, where it is given, `expected`.
+    fn count<T: Pod>(&self, name: &str, expected: Option<usize>) -> Result<usize, SnapshotError> {
+        let path = self.path.join(name);
+        let listed = self.entry(name)?.bytes;
+        let found = fs::metadata(&path).map_err(SnapshotError::io(&path))?.len();
+        if found != listed {
+            let reason = format!("has {found} bytes, the manifest says {listed}");
+            return Err(SnapshotError::damaged(&path, reason));
+        }
+        let whole = usize::try_from(found)
+            .ok()
+            .filter(|bytes| bytes % size_of::<T>() == 0);
+        let Some(count) = whole.map(|bytes| bytes / size_of::<T>()) else {
+            let reason = format!("{found} bytes are no whole number of records");
+            return Err(SnapshotError::damaged(&path, reason));
+        };
+        if let Some(expected) = expected.filter(|&expected| expected != count) {
+            let reason = format!("holds {count} records where there should be {expected}");
+            return Err(SnapshotError::damaged(&path, reason));
+        }
+        Ok(count)
+    }
+
+    /// Reads the file `name` into `bytes`, and checks its checksum.
+    fn fill(&self, name: &str, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+        let path = self.path.join(name);
+        let mut file = File::open(&path).map_err(SnapshotError::io(&path))?;
+        file.read_exact(bytes).map_err(SnapshotError::io(&path))?;
+        match checksum(xxhash_rust::xxh3::xxh3_128(bytes)) == self.entry(name)?.xxh3 {
+            true => Ok(()),
+            false => Err(SnapshotError::damaged(&path, "the checksum does not match")),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&FileEntry, SnapshotError> {
+        let entry = self.manifest.files.iter().find(|entry| entry.name == name);
+        entry.ok_or_else(|| self.damaged(MANIFEST, format!("does not list {name}")))
+    }
+
+    /// Checks length and checksum of the file `name`, without holding it in memory.
+    pub fn check(&self, name: &str) -> Result<(), SnapshotError> {
+        let entry = self.entry(name)?;
+        let path = self.path.join(name);
+        let mut file = File::open(&path).map_err(SnapshotError::io(&path))?;
         let mut buffer = vec![0; 1 << 18];
-        for entry in &self.manifest.files {
-            let path = self.path.join(&entry.name);
-            let mut file = File::open(&path).map_err(SnapshotError::io(&path))?;
-            let (mut bytes, mut hash) = (0, Xxh3::new());
-            loop {
-                let read = file.read(&mut buffer).map_err(SnapshotError::io(&path))?;
-                if read == 0 {
-                    break;
-                }
-                bytes += read as u64;
-                hash.update(&buffer[..read]);
+        let (mut bytes, mut hash) = (0, Xxh3::new());
+        loop {
+            let read = file.read(&mut buffer).map_err(SnapshotError::io(&path))?;
+            if read == 0 {
+                break;
             }
-            let sum = format!("{:032x}", hash.digest128());
-            if (bytes, &sum) != (entry.bytes, &entry.xxh3) {
-                return Err(SnapshotError::damaged(&path, "is not what was written"));
-            }
+            bytes += read as u64;
+            hash.update(&buffer[..read]);
+        }
+        if (bytes, checksum(hash.digest128())) != (entry.bytes, entry.xxh3.clone()) {
+            return Err(SnapshotError::damaged(&path, "the checksum does not match"));
         }
         Ok(())
     }
 
-    /// Reads the file `name`, which must hold exactly `count` records of `T`.
-    pub fn exactly<T: Pod>(&self, name: &str, count: usize) -> Result<Vec<T>, SnapshotError> {
-        let records = self.records(name)?;
-        if records.len() != count {
-            let reason = format!(
-                "holds {} records where there should be {count}",
-                records.len()
-            );
-            return Err(self.damaged(name, reason));
-        }
-        Ok(records)
+    /// Checks every file, as [`Reader::check`] does.
+    pub fn check_files(&self) -> Result<(), SnapshotError> {
+        let mut files = self.manifest.files.iter();
+        files.try_for_each(|entry| self.check(&entry.name))
     }
 
     /// Says that the file `name` of this version is not what was written.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{CURRENT, Facts, FileEntry, MANIFEST, Manifest, Reader, SnapshotError, version_of};
+use super::{
+    CURRENT, Facts, FileEntry, MANIFEST, Manifest, Reader, SnapshotError, checksum, version_of,
+};
 
 /// Writes one version into a versioned directory. Dropped before
 /// [`Writer::finish`], it leaves nothing behind.
@@ -79,7 +81,7 @@ impl Writer {
         self.files.push(FileEntry {
             name,
             bytes,
-            xxh3: format!("{:032x}", hash.digest128()),
+            xxh3: checksum(hash.digest128()),
         });
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The ground floor: the inner loops over f32 vectors.
+//! The ground floor: the inner loops over vectors.
 //!
 //! Each loop is written once, in plain Rust over a fixed number of lanes, and
 //! compiled for every instruction set that `pulp` chooses from at run time. The
@@ -6,9 +6,13 @@
 //! with an addition, so a machine with AVX-512 and one with SSE2 give the same
 //! bits: a score does not depend on where it was computed.
 
+mod codes;
+
 use std::sync::LazyLock;
 
 use pulp::Arch;
+
+pub use codes::{CODE_LANES, dot_codes, dot_codes_each};
 
 /// Partial sums of a loop: two registers of AVX-512, four of AVX2.
 const LANES: usize = 32;

@@ -1,0 +1,166 @@
+//! Approximate retrieval by a walk over the graph, put into its true order from
+//! the vectors; by the exact scan where a walk falls short.
+
+use std::sync::Arc;
+
+use super::codes::Query;
+use super::walk::{self, Bounds, walk};
+use super::{Catalog, Exact};
+use crate::kernel;
+use crate::memory::prefetch;
+use crate::model::{Neighbor, PinId};
+use crate::pool::Pool;
+use crate::recommend::Retrieve;
+
+/// Nodes that a walk looks for, for each pin that is asked for, as a fraction.
+const MARGIN: (usize, usize) = (2, 1);
+/// Pins whose cosine is computed from the vectors, for each one that is asked
+/// for, as a fraction: codes err by less than a quarter of the ranks.
+const RESCORED: (usize, usize) = (5, 4);
+/// A walk that keeps this many nodes for each pin it looks for meets a filter
+/// that bars nearly everything near; the exact scan is then the cheaper way.
+const NODES_A_PIN: usize = 16;
+/// How many vectors ahead to fetch while cosines are computed.
+const AHEAD: usize = 4;
+
+/// Approximate retrieval over a catalogue.
+#[derive(Debug)]
+pub struct Approximate {
+    catalog: Arc<Catalog>,
+    ef_search: usize,
+    scratches: Pool<Scratch>,
+}
+
+/// Memory of one retrieval.
+#[derive(Debug, Default)]
+struct Scratch {
+    walk: walk::Scratch,
+    query: Query,
+    nodes: Vec<u32>,
+    cosines: Vec<f32>,
+}
+
+impl Approximate {
+    /// Retrieval over `catalog` by walks that look for at least `ef_search` pins.
+    pub fn new(catalog: Arc<Catalog>, ef_search: usize) -> Self {
+        Self {
+            catalog,
+            ef_search,
+            scratches: Pool::default(),
+        }
+    }
+
+    /// The catalogue that is searched.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The `k` pins nearest to the pin at `place`, itself among them, by falling
+    /// score, as far as a walk that expands the best `effort` nodes finds them.
+    pub fn nearest(&self, place: usize, k: usize, effort: usize) -> Vec<Neighbor> {
+        let pins = &self.catalog.pins;
+        let bounds = Bounds {
+            most_expanded: effort,
+            ..Bounds::of(effort.max(k))
+        };
+        let found = self.search(
+            pins.node(place),
+            k,
+            bounds,
+            |node| pins.weight(node as usize),
+            |_| true,
+        );
+        found.unwrap_or_default()
+    }
+
+    /// How many pins a walk looks for when `k` are asked for.
+    pub(super) fn effort(&self, k: usize) -> usize {
+        self.ef_search.max(k.saturating_mul(MARGIN.0) / MARGIN.1)
+    }
+
+    /// The `k` eligible pins nearest to `node`, where `weigh` says how many of
+    /// them a node holds. None when the walk gave up.
+    fn search(
+        &self,
+        node: usize,
+        k: usize,
+        bounds: Bounds,
+        weigh: impl Fn(u32) -> usize,
+        eligible: impl Fn(PinId) -> bool,
+    ) -> Option<Vec<Neighbor>> {
+        let Catalog {
+            pins, codes, graph, ..
+        } = &*self.catalog;
+        let vectors = pins.vectors();
+        self.scratches.lend(|scratch| {
+            let Scratch {
+                walk: memory,
+                query,
+                nodes,
+                cosines,
+            } = scratch;
+            codes.query(vectors.row(node), query);
+            let memory = memory.begin(vectors.len());
+            let found = walk(graph, codes, query, [node as u32], bounds, &weigh, memory)?;
+            nodes.clear();
+            let (mut held, wanted) = (0, k.saturating_mul(RESCORED.0) / RESCORED.1);
+            for found in found {
+                if held > wanted {
+                    break;
+                }
+                let weight = weigh(found.node());
+                if weight > 0 {
+                    nodes.push(found.node());
+                    held += weight;
+                }
+            }
+            let row = |node: u32| vectors.row(node as usize);
+            nodes
+                .iter()
+                .take(AHEAD)
+                .for_each(|&node| prefetch(row(node)));
+            let rows = nodes.iter().enumerate().map(|(at, &node)| {
+                if let Some(&ahead) = nodes.get(at + AHEAD) {
+                    prefetch(row(ahead));
+                }
+                row(node)
+            });
+            kernel::dot_each(vectors.row(node), rows, cosines);
+            let mut neighbors = Vec::with_capacity(held);
+            for (&node, cosine) in nodes.iter().zip(&*cosines) {
+                let score = cosine.clamp(-1.0, 1.0);
+                let sharers = pins.sharers(node as usize).filter(|&pin| eligible(pin));
+                neighbors.extend(sharers.map(|pin| Neighbor { pin, score }));
+            }
+            Some(Neighbor::best(neighbors, k))
+        })
+    }
+}
+
+impl Retrieve for Approximate {
+    fn contains(&self, pin: PinId) -> bool {
+        self.catalog.pins.place(pin).is_some()
+    }
+
+    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+        let pins = &self.catalog.pins;
+        let Some(place) = pins.place(pin) else {
+            return Vec::new();
+        };
+        let effort = self.effort(k);
+        let bounds = Bounds {
+            most_kept: effort.saturating_mul(NODES_A_PIN),
+            ..Bounds::of(effort)
+        };
+        let weigh = |node: u32| {
+            pins.sharers(node as usize)
+                .filter(|&pin| eligible(pin))
+                .count()
+        };
+        let found = self.search(pins.node(place), k, bounds, weigh, eligible);
+        // Fewer than k are an answer only when they are all; the scan can tell.
+        found
+            .filter(|found| found.len() >= k)
+            .unwrap_or_else(|| Exact(pins).neighbors(pin, k, eligible))
+    }
+}
