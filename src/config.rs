@@ -20,6 +20,8 @@ const DEFAULTS: &str = include_str!("../deploy/config/pinnersage.toml");
 pub struct Settings {
     /// Building and searching the index.
     pub index: IndexSettings,
+    /// Neighbour lists made ahead of time.
+    pub neighbors: NeighborSettings,
     /// Building profiles.
     pub profiles: ProfileSettings,
     /// Serving.
@@ -38,6 +40,18 @@ pub struct IndexSettings {
     pub ef_construction: usize,
     /// Seed of the order in which the graph is built.
     pub seed: u64,
+}
+
+/// Neighbour lists made ahead of time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeighborSettings {
+    /// Neighbours in each list.
+    pub depth: usize,
+    /// Bytes that all lists of a catalogue may have.
+    pub budget: ByteSize,
+    /// Bytes of lists that a server computes when they are first asked for.
+    pub cache: ByteSize,
 }
 
 /// Building profiles.
@@ -159,6 +173,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let Self {
             index,
+            neighbors,
             profiles,
             serve,
             log: _,
@@ -166,6 +181,7 @@ impl Settings {
         let size = serve.max_request_size;
         between("index.ef_search", index.ef_search, 1, 100_000)?;
         between("index.ef_construction", index.ef_construction, 1, 10_000)?;
+        between("neighbors.depth", neighbors.depth, 1, 10_000)?;
         not_negative("profiles.alpha", profiles.alpha)?;
         not_negative("profiles.lambda_per_day", profiles.lambda_per_day)?;
         let days = profiles.window_days;

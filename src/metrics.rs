@@ -18,13 +18,22 @@ pub const DEGRADED: &str = "pinnersage_recommend_degraded_total";
 pub const FALLBACK: &str = "pinnersage_recommend_fallback_total";
 /// Candidates in an answer.
 pub const CANDIDATES: &str = "pinnersage_recommend_candidates";
+/// Neighbours that a list answered, by where it comes from.
+pub const NEIGHBOR_HITS: &str = "pinnersage_neighbor_cache_hits_total";
+/// Neighbours that needed a walk, by reason.
+pub const NEIGHBOR_MISSES: &str = "pinnersage_neighbor_cache_misses_total";
+/// Pins with a list made ahead of time.
+pub const NEIGHBOR_LISTS: &str = "pinnersage_neighbor_lists";
+/// Bytes of lists, by where they come from.
+pub const NEIGHBOR_BYTES: &str = "pinnersage_neighbor_cache_bytes";
 /// Pins in the catalogue that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
 /// 1, labelled with the version of the catalogue that is served.
 pub const CATALOG_INFO: &str = "pinnersage_catalog_info";
 /// Profiles that are served.
 pub const PROFILES: &str = "pinnersage_profiles";
-/// Age of the catalogue (since it was written) and the profiles (since as_of).
+/// Age of the catalogue and of its oldest lists (since they were written) and of
+/// the profiles (since as_of).
 pub const SNAPSHOT_AGE: &str = "pinnersage_snapshot_age_seconds";
 /// 1, labelled with version and commit of this binary.
 pub const BUILD_INFO: &str = "pinnersage_build_info";
@@ -76,12 +85,27 @@ fn describe() {
         "Answers without the user's own profile, by reason"
     );
     describe_histogram!(CANDIDATES, "Candidates in an answer");
+    describe_counter!(
+        NEIGHBOR_HITS,
+        "Neighbours that a list answered, by where it comes from"
+    );
+    describe_counter!(NEIGHBOR_MISSES, "Neighbours that needed a walk, by reason");
+    describe_gauge!(NEIGHBOR_LISTS, "Pins with a list made ahead of time");
+    describe_gauge!(
+        NEIGHBOR_BYTES,
+        Unit::Bytes,
+        "Bytes of lists, by where they come from"
+    );
     describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
     describe_gauge!(
         CATALOG_INFO,
         "1, with the version of the catalogue that is served"
     );
     describe_gauge!(PROFILES, "Profiles that are served");
-    describe_gauge!(SNAPSHOT_AGE, Unit::Seconds, "Age of catalogue and profiles");
+    describe_gauge!(
+        SNAPSHOT_AGE,
+        Unit::Seconds,
+        "Age of catalogue, neighbour lists and profiles"
+    );
     describe_gauge!(BUILD_INFO, "1, with version and commit of this binary");
 }

@@ -1,8 +1,9 @@
 //! The offline shell: files in, versioned directories out.
 //!
 //! [`build_catalog`] turns files of pins into a catalogue, [`build_profiles`]
-//! files of actions into profiles, [`export_profiles`] profiles into a file that
-//! a warehouse reads.
+//! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
+//! lists of neighbours, [`export_profiles`] profiles into a file that a warehouse
+//! reads. [`check_catalog`] measures a catalogue.
 
 mod actions;
 mod catalog;
@@ -10,6 +11,7 @@ mod check;
 mod columns;
 mod error;
 mod export;
+mod neighbors;
 mod partition;
 mod pins;
 mod profiles;
@@ -19,4 +21,5 @@ pub use catalog::{CatalogParams, build_catalog};
 pub use check::{CheckParams, CurvePoint, check_catalog};
 pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
+pub use neighbors::{NeighborCounts, NeighborParams, build_neighbors};
 pub use profiles::{ProfileParams, build_profiles};

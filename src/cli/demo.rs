@@ -10,7 +10,7 @@ use clap::Args;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
-use super::{catalog, explain, out, profiles, recommend, serve};
+use super::{catalog, explain, neighbors, out, profiles, recommend, serve};
 use crate::batch::{CatalogParams, build_catalog, build_profiles};
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -72,8 +72,8 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         let ops = args.ops_listen.unwrap_or(settings.serve.ops_listen);
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
-        let ef_search = settings.index.ef_search;
-        let load = move || Loaded::open(&catalog, &profiles, ef_search);
+        let index = serve::index_params(settings);
+        let load = move || Loaded::open(&catalog, &profiles, index);
         let ready = |_: &Loaded| {
             tokio::spawn(async move {
                 if let Err(error) = show(user, grpc, ops).await {
@@ -108,7 +108,9 @@ fn build(
     // People buy the same groceries again: what they had is no worse for that.
     params.history_filter = false;
     let manifest = build_profiles(&[actions], catalog, profiles, &params, progress)?;
-    out::print(&format!("{}\n", profiles::summary(&manifest, profiles)))
+    out::print(&profiles::summary(&manifest, profiles))?;
+    neighbors::make(catalog, profiles, &settings.neighbors, progress)?;
+    out::print(&"")
 }
 
 /// The place for things that can be made again, by the conventions of the
@@ -131,11 +133,18 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
     }
     let Settings {
         index,
+        neighbors,
         profiles,
         serve: _,
         log: _,
     } = settings;
-    hash.write(format!("{index:?} {profiles:?} {}", env!("CARGO_PKG_VERSION")).as_bytes());
+    hash.write(
+        format!(
+            "{index:?} {neighbors:?} {profiles:?} {}",
+            env!("CARGO_PKG_VERSION")
+        )
+        .as_bytes(),
+    );
     Ok(format!("demo-{:016x}", hash.digest()))
 }
 

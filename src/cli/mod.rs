@@ -5,6 +5,7 @@ mod catalog;
 mod client;
 mod demo;
 mod explain;
+mod neighbors;
 mod out;
 mod profiles;
 mod recommend;
@@ -41,6 +42,10 @@ enum Command {
     /// Build or export profiles: the interests of all users.
     #[command(subcommand)]
     Profiles(profiles::ProfilesCommand),
+    /// Make the neighbour lists of medoids that are missing.
+    ///
+    /// `profiles build` does so at its end; this goes on when it was stopped.
+    Neighbors(neighbors::NeighborsArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
     /// Ask a running server for candidates for a user.
@@ -76,6 +81,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
     match command {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
+        Command::Neighbors(args) => neighbors::run(&args, &settings),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),

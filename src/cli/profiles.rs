@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::out;
+use super::{neighbors, out};
 use crate::batch::{ProfileParams, build_profiles, export_profiles};
 use crate::cluster::Params;
 use crate::config::{ProfileSettings, Settings};
@@ -91,7 +91,8 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     let params = profile_params(&settings.profiles, args.as_of);
     let progress = Progress::for_stderr();
     let manifest = build_profiles(&args.actions, &args.catalog, &args.out, &params, progress)?;
-    out::print(&summary(&manifest, &args.out))
+    out::print(&summary(&manifest, &args.out))?;
+    neighbors::make(&args.catalog, &args.out, &settings.neighbors, progress)
 }
 
 pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> ProfileParams {

@@ -10,6 +10,7 @@ use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{ServeSettings, Settings};
+use crate::index::IndexParams;
 use crate::model::Timestamp;
 use crate::serve::{Listeners, Loaded, ServeParams};
 
@@ -38,8 +39,8 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
-        let ef_search = settings.index.ef_search;
-        let load = move || Loaded::open(&args.catalog, &args.profiles, ef_search);
+        let index = index_params(settings);
+        let load = move || Loaded::open(&args.catalog, &args.profiles, index);
         let ready = |loaded: &Loaded| {
             let catalog = loaded.catalog().manifest();
             let profiles = loaded.profiles().manifest();
@@ -48,6 +49,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
                 pins = catalog.facts.pins,
                 profiles = profiles.version,
                 users = profiles.facts.users,
+                neighbor_lists = loaded.index().lists().len(),
                 "ready"
             );
         };
@@ -64,6 +66,14 @@ pub(super) fn serve_params(settings: &ServeSettings, metrics: PrometheusHandle) 
         drain_timeout: settings.drain_timeout,
         metrics: Some(metrics),
         clock: now,
+    }
+}
+
+pub(super) fn index_params(settings: &Settings) -> IndexParams {
+    IndexParams {
+        ef_search: settings.index.ef_search,
+        depth: settings.neighbors.depth,
+        cache_bytes: settings.neighbors.cache.as_u64(),
     }
 }
 

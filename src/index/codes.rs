@@ -107,6 +107,20 @@ impl Codes {
         query.unit = 1.0 / scale;
     }
 
+    /// Most by which a cosine with a code may differ from that with its vector,
+    /// where `query` was made for `vector`. A code is at most half a step from its
+    /// component: sum_i |q_i| s_i / 2. A weight is at most half a unit from what it
+    /// stands for, times the greatest code. The rest is for rounding in f32.
+    pub(super) fn error(&self, vector: &[f32], query: &Query) -> f32 {
+        let of_codes: f32 = vector
+            .iter()
+            .zip(&self.steps)
+            .map(|(x, s)| x.abs() * s)
+            .sum();
+        let of_weights = vector.len() as f32 * MOST * query.unit;
+        0.5 * (of_codes + of_weights) + 1e-5
+    }
+
     /// Inner products of `query` with the codes of `nodes`, in units of the
     /// query; `out` is overwritten.
     pub(super) fn dot_each(&self, query: &Query, nodes: &[u32], out: &mut Vec<i32>) {

@@ -1,13 +1,16 @@
 //! Retrieval over the pins of one catalogue: the pins themselves, their codes, the
-//! graph, and the two ways to find neighbours, the walk over the graph and the
-//! exact scan.
+//! graph, and the ways to find neighbours: lists made ahead of time, the walk over
+//! the graph, the exact scan. [`Index`] puts them together.
 
 mod approximate;
 mod build;
 mod codes;
 mod exact;
+mod exact_lists;
 mod facts;
 mod graph;
+mod lists;
+mod lookup;
 mod pins;
 mod walk;
 
@@ -15,8 +18,11 @@ pub use approximate::Approximate;
 pub use build::build_graph;
 pub use codes::Codes;
 pub use exact::Exact;
+pub use exact_lists::exact_lists;
 pub use facts::CatalogFacts;
 pub use graph::{Graph, GraphParams};
+pub use lists::{ListFacts, NeighborLists};
+pub use lookup::{Index, IndexParams, Lookups, WithoutWalks};
 pub use pins::{Pin, PinTable};
 
 use std::path::Path;

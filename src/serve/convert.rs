@@ -8,7 +8,7 @@ use super::live::Loaded;
 use super::status::CallError;
 use super::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
 use crate::model::{Medoid, PinId, Timestamp, UserId};
-use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
+use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request, Retrieve};
 use crate::wire::v1;
 
 const MAX_LIMIT: u32 = 2_000;

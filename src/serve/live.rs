@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-use crate::index::{Approximate, Catalog};
+use crate::index::{Catalog, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
 use crate::snapshot::SnapshotError;
@@ -20,7 +20,7 @@ const WARMING_USERS: u64 = 64;
 /// holds one of these from its beginning to its end.
 #[derive(Debug)]
 pub struct Loaded {
-    index: Approximate,
+    index: Index,
     profiles: ProfileStore,
 }
 
@@ -45,8 +45,13 @@ pub enum MismatchError {
 
 impl Loaded {
     /// Reads, checks and warms the catalogue and the profiles.
-    pub fn open(catalog: &Path, profiles: &Path, ef_search: usize) -> Result<Self, MismatchError> {
-        let catalog = Catalog::open(catalog)?;
+    pub fn open(
+        catalog: &Path,
+        profiles: &Path,
+        params: IndexParams,
+    ) -> Result<Self, MismatchError> {
+        let path = catalog;
+        let catalog = Catalog::open(path)?;
         let profiles = ProfileStore::open(profiles)?;
         let of_catalog = &catalog.manifest().facts.embedding_version;
         let of_profiles = &profiles.manifest().facts.embedding_version;
@@ -56,7 +61,9 @@ impl Loaded {
                 profiles: of_profiles.clone(),
             });
         }
-        let index = Approximate::new(Arc::new(catalog), ef_search);
+        let lists = NeighborLists::directory(path, &catalog.manifest().version);
+        let lists = NeighborLists::open(&lists)?;
+        let index = Index::new(Arc::new(catalog), lists, params);
         let loaded = Self { index, profiles };
         loaded.warm();
         Ok(loaded)
@@ -73,15 +80,17 @@ impl Loaded {
     }
 
     /// The index.
-    pub(super) fn index(&self) -> &dyn Retrieve {
+    pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Answers a request for `user` with the numbers that follow from `seed`.
+    /// Answers a request for `user` from `index`, with the numbers that follow from
+    /// `seed`.
     pub(super) fn recommend(
         &self,
         user: UserId,
         request: &Request<'_>,
+        index: &dyn Retrieve,
         seed: u64,
         watch: &impl Watch,
     ) -> Recommendation {
@@ -97,12 +106,13 @@ impl Loaded {
                 .is_some_and(|history| history.contains(pin))
         };
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        recommend::recommend(interests, &in_history, request, &self.index, rng, watch)
+        recommend::recommend(interests, &in_history, request, index, rng, watch)
     }
 
     /// Checks the files that are only mapped, by reading all of them.
     pub(super) fn check_mapped(&self) -> Result<(), SnapshotError> {
-        self.catalog().check_mapped()
+        self.catalog().check_mapped()?;
+        self.index.lists().check_mapped()
     }
 
     /// Whether `user` has a profile.
@@ -123,7 +133,7 @@ impl Loaded {
             excluded: &[],
         };
         for seed in 0..WARMING_USERS {
-            self.recommend(UserId(seed), &request, seed, &Unwatched);
+            self.recommend(UserId(seed), &request, &self.index, seed, &Unwatched);
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
@@ -77,6 +77,15 @@ async fn scrape(State(parts): State<Parts>) -> String {
 fn describe(loaded: &Loaded) {
     let catalog = loaded.catalog().manifest();
     let profiles = &loaded.profiles().manifest().facts;
+    let (index, lists) = (loaded.index(), loaded.index().lists());
+    let lookups = index.lookups();
+    counter!(names::NEIGHBOR_HITS, "source" => "ahead").absolute(lookups.ahead);
+    counter!(names::NEIGHBOR_HITS, "source" => "cache").absolute(lookups.cached);
+    counter!(names::NEIGHBOR_MISSES, "reason" => "no_list").absolute(lookups.missing);
+    counter!(names::NEIGHBOR_MISSES, "reason" => "too_short").absolute(lookups.short);
+    gauge!(names::NEIGHBOR_LISTS).set(lists.len() as f64);
+    gauge!(names::NEIGHBOR_BYTES, "source" => "ahead").set(lists.bytes() as f64);
+    gauge!(names::NEIGHBOR_BYTES, "source" => "cache").set(index.computed_bytes() as f64);
     gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
     gauge!(names::PROFILES).set(profiles.users as f64);
     gauge!(names::CATALOG_INFO, "version" => catalog.version.clone()).set(1.0);
@@ -85,6 +94,10 @@ fn describe(loaded: &Loaded) {
         .duration_since(loaded.catalog().written_at)
         .unwrap_or_default();
     gauge!(names::SNAPSHOT_AGE, "kind" => "catalog").set(age.as_secs_f64());
+    if let Some(written_at) = lists.written_at() {
+        let age = now.duration_since(written_at).unwrap_or_default();
+        gauge!(names::SNAPSHOT_AGE, "kind" => "neighbors").set(age.as_secs_f64());
+    }
     let since_1970 = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

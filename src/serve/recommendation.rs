@@ -13,7 +13,7 @@ use super::status::CallError;
 use super::workers::Workers;
 use crate::metrics as names;
 use crate::model::Timestamp;
-use crate::recommend::{Fallback, Recommendation, Stage, Watch};
+use crate::recommend::{Fallback, Recommendation, Retrieve, Stage, Watch};
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
 
@@ -37,12 +37,13 @@ impl RecommendationService for Service {
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
         let (loaded, now) = (self.loaded()?, (self.clock)());
-        let request = request.into_inner();
-        Ok(Response::new(
-            self.workers
-                .run(move || answer(&loaded, request, now))
-                .await??,
-        ))
+        let ask = Asked::new(request.into_inner(), &loaded)?;
+        // What lists answer takes less time than to hand it to a worker would.
+        if let Some(answered) = ask.answer_from_lists(&loaded, now) {
+            return Ok(Response::new(answered.counted()));
+        }
+        let work = move || ask.answer(&loaded, loaded.index(), now).counted();
+        Ok(Response::new(self.workers.run(work).await?))
     }
 
     async fn batch_recommend(
@@ -53,9 +54,11 @@ impl RecommendationService for Service {
         let requests = convert::batch(request.into_inner())?;
         let now = (self.clock)();
         let work = move || {
-            let outcomes = requests
-                .into_iter()
-                .map(|request| answer(&loaded, request, now));
+            let answer = |request| {
+                let ask = Asked::new(request, &loaded)?;
+                Ok(ask.answer(&loaded, loaded.index(), now).counted())
+            };
+            let outcomes = requests.into_iter().map(answer);
             outcomes.map(convert::batch_result).collect()
         };
         let results = self.workers.run(work).await?;
@@ -72,23 +75,57 @@ impl RecommendationService for Service {
     }
 }
 
-/// Answers one request. A seed that is not given is drawn here, so that the rest
-/// is a function of its arguments.
-fn answer(
-    loaded: &Loaded,
-    request: v1::RecommendRequest,
-    now: Timestamp,
-) -> Result<v1::RecommendResponse, CallError> {
-    let ask = Ask::try_from(request)?;
-    if ask.require_profile && !loaded.knows(ask.user) {
-        return Err(CallError::NoProfile(ask.user));
+/// A request that was checked, with a seed: the answer is a function of these and
+/// of what is loaded.
+struct Asked {
+    ask: Ask,
+    seed: u64,
+}
+
+/// An answer that is not counted yet, because it may have to be given up.
+struct Answered {
+    response: v1::RecommendResponse,
+    answer: Recommendation,
+    stopwatch: Stopwatch,
+}
+
+impl Asked {
+    /// Checks `request`. A seed that is not given is drawn here.
+    fn new(request: v1::RecommendRequest, loaded: &Loaded) -> Result<Self, CallError> {
+        let ask = Ask::try_from(request)?;
+        if ask.require_profile && !loaded.knows(ask.user) {
+            return Err(CallError::NoProfile(ask.user));
+        }
+        let seed = ask.seed.unwrap_or_else(rand::random);
+        Ok(Self { ask, seed })
     }
-    let seed = ask.seed.unwrap_or_else(rand::random);
-    let stopwatch = Stopwatch::default();
-    let answer = loaded.recommend(ask.user, &ask.request(), seed, &stopwatch);
-    stopwatch.record();
-    count(&answer);
-    Ok(convert::response(&ask, seed, &answer, loaded, now))
+
+    /// The answer, unless it takes a walk.
+    fn answer_from_lists(&self, loaded: &Loaded, now: Timestamp) -> Option<Answered> {
+        let lists = loaded.index().without_walks();
+        let answered = self.answer(loaded, &lists, now);
+        (!lists.needs_walk()).then_some(answered)
+    }
+
+    fn answer(&self, loaded: &Loaded, index: &dyn Retrieve, now: Timestamp) -> Answered {
+        let Self { ask, seed } = self;
+        let stopwatch = Stopwatch::default();
+        let answer = loaded.recommend(ask.user, &ask.request(), index, *seed, &stopwatch);
+        Answered {
+            response: convert::response(ask, *seed, &answer, loaded, now),
+            answer,
+            stopwatch,
+        }
+    }
+}
+
+impl Answered {
+    /// Counts and times the answer, which is given now.
+    fn counted(self) -> v1::RecommendResponse {
+        self.stopwatch.record();
+        count(&self.answer);
+        self.response
+    }
 }
 
 fn count(answer: &Recommendation) {

@@ -95,7 +95,20 @@ impl Writer {
 
     /// Writes the manifest, gives the version its name and makes it the current
     /// one.
-    pub fn finish<F: Facts>(mut self, facts: F) -> Result<Manifest<F>, SnapshotError> {
+    pub fn finish<F: Facts>(self, facts: F) -> Result<Manifest<F>, SnapshotError> {
+        let root = self.root.clone();
+        let manifest = self.seal(facts)?;
+        let pointer = root.join(format!(".{CURRENT}-{}", std::process::id()));
+        write_synced(&pointer, format!("{}\n", manifest.version).as_bytes())?;
+        let current = root.join(CURRENT);
+        fs::rename(&pointer, &current).map_err(SnapshotError::io(&current))?;
+        sync_directory(&root)?;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest and gives the version its name, in a directory whose
+    /// versions are all in use together.
+    pub fn seal<F: Facts>(mut self, facts: F) -> Result<Manifest<F>, SnapshotError> {
         let files = std::mem::take(&mut self.files);
         let path = self.side.join(MANIFEST);
         let invalid = |e: serde_json::Error| SnapshotError::io(&path)(e.into());
@@ -122,10 +135,6 @@ impl Writer {
         {
             self.replace(&place)?;
         }
-        let pointer = self.root.join(format!(".{CURRENT}-{}", std::process::id()));
-        write_synced(&pointer, format!("{}\n", manifest.version).as_bytes())?;
-        let current = self.root.join(CURRENT);
-        fs::rename(&pointer, &current).map_err(SnapshotError::io(&current))?;
         sync_directory(&self.root)?;
         Ok(manifest)
     }

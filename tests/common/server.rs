@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use pinnersage::index::IndexParams;
 use pinnersage::model::Timestamp;
 use pinnersage::serve::{Listeners, Loaded, MismatchError, ServeError, ServeParams, run};
 use pinnersage::wire::v1;
@@ -21,7 +22,11 @@ use tonic::{Request, Status};
 use super::World;
 
 pub const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
-const EF_SEARCH: usize = 100;
+const INDEX: IndexParams = IndexParams {
+    ef_search: 100,
+    depth: 50,
+    cache_bytes: 1 << 20,
+};
 
 /// The recorder belongs to the whole process, so all servers of a test binary
 /// share it.
@@ -111,7 +116,7 @@ impl Server {
 }
 
 pub fn load(catalog: &Path, profiles: &Path) -> Result<Loaded, MismatchError> {
-    Loaded::open(catalog, profiles, EF_SEARCH)
+    Loaded::open(catalog, profiles, INDEX)
 }
 
 pub fn ask(user: u64) -> v1::RecommendRequest {

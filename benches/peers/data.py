@@ -1,0 +1,133 @@
+"""The pins every engine is measured on, with the exact answers, made once and cached.
+
+A data set is a directory of three files: `pins.parquet` (what pinnersage reads),
+`vectors.npy` (the same vectors for the Python peers) and `nearest.npy` (for each query
+the row numbers of its 400 nearest other pins, by exact float32 scores).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DIMENSION = 256
+QUERIES = 1000
+NEAREST = 400
+QUICK_PINS = 10_000
+CLUSTERED = {"clustered": 200_000, "clustered_1m": 1_000_000}
+NAMES = [*CLUSTERED, "wordnet"]
+
+
+@dataclass
+class DataSet:
+    name: str
+    directory: Path
+
+    @property
+    def parquet(self):
+        return self.directory / "pins.parquet"
+
+    @property
+    def vector_file(self):
+        return self.directory / "vectors.npy"
+
+    def pins(self):
+        return len(np.load(self.vector_file, mmap_mode="r"))
+
+    def vectors(self):
+        return np.load(self.vector_file)
+
+    def nearest(self):
+        return np.load(self.directory / "nearest.npy")
+
+
+def prepare(name, cache, quick):
+    """The data set of that name, made if it is not there yet."""
+    data = DataSet(name, cache / (f"{name}_quick" if quick else name))
+    if (data.directory / "nearest.npy").exists():
+        return data
+    data.directory.mkdir(parents=True, exist_ok=True)
+    if name in CLUSTERED:
+        vectors, titles = clustered(QUICK_PINS if quick else CLUSTERED[name])
+    else:
+        vectors, titles = wordnet(cache, QUICK_PINS if quick else None)
+    write_parquet(data.parquet, vectors, titles)
+    np.save(data.vector_file, vectors)
+    np.save(data.directory / "nearest.npy", exact_nearest(vectors))
+    return data
+
+
+def clustered(pins):
+    """Points around centres, as uneven as item embeddings are.
+
+    - One centre for every 100 pins, uniform on the sphere of a latent space of 48
+      dimensions, so that beyond its own cluster a point still has meaningful neighbours.
+    - Cluster sizes are lognormal (sigma 1) clipped to 10 .. 2,000.
+    - A point is its centre plus Gaussian noise of a length drawn for the cluster
+      (lognormal, median 0.5, sigma 0.4): tight and loose clusters.
+    - The latent space is turned into 256 dimensions and Gaussian noise of length 0.3 is
+      added in all of them; then the point is scaled to length one. Order is shuffled.
+    """
+    latent, random = 48, np.random.default_rng(20200703)
+    centres = rows_of_length_one(random.standard_normal((pins // 100, latent)))
+    sizes = np.clip(random.lognormal(0.0, 1.0, len(centres)) * 60, 10, 2000)
+    radius = random.lognormal(np.log(0.5), 0.4, len(centres))
+    cluster = random.choice(len(centres), pins, p=sizes / sizes.sum())
+    rotation, _ = np.linalg.qr(random.standard_normal((DIMENSION, latent)))
+
+    vectors = np.empty((pins, DIMENSION), np.float32)
+    for rows in np.array_split(np.arange(pins), max(1, pins // 50_000)):
+        of = cluster[rows]
+        noise = random.standard_normal((len(rows), latent)) / np.sqrt(latent)
+        points = (centres[of] + radius[of, None] * noise) @ rotation.T
+        points += 0.3 / np.sqrt(DIMENSION) * random.standard_normal(points.shape)
+        vectors[rows] = rows_of_length_one(points)
+    return vectors, [f"cluster {number}" for number in cluster]
+
+
+def wordnet(cache, pins):
+    """Definitions of WordNet as all-MiniLM-L6-v2 sees them, on 256 principal components."""
+    import wordnet as text
+
+    texts, titles = text.definitions()
+    embedded = cache / "wordnet-minilm.npy"
+    if not embedded.exists():
+        text.embedding(texts, embedded)
+    vectors = text.principal_components(np.load(embedded), DIMENSION)
+    step = len(vectors) // pins if pins else 1
+    return np.ascontiguousarray(vectors[::step][:pins]), titles[::step][:pins]
+
+
+def rows_of_length_one(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_parquet(path, vectors, titles):
+    """`pin_id` is the row number."""
+    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+    table = pa.table({
+        "pin_id": np.arange(len(vectors), dtype=np.int64),
+        "embedding": pa.ListArray.from_arrays(offsets, vectors.reshape(-1)),
+        "title": titles,
+    })
+    pq.write_table(table, path, row_group_size=50_000)
+
+
+def query_rows(pins):
+    """The pins that are asked about: evenly spaced ones."""
+    return np.arange(QUERIES) * pins // QUERIES
+
+
+def exact_nearest(vectors):
+    """For each query the rows of its nearest pins, nearest first, the query left out."""
+    queries = query_rows(len(vectors))
+    nearest = []
+    for some in np.array_split(queries, 10):
+        scores = vectors[some] @ vectors.T
+        scores[np.arange(len(some)), some] = -np.inf
+        best = np.argpartition(-scores, NEAREST, axis=1)[:, :NEAREST]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+        nearest.append(np.take_along_axis(best, order, axis=1))
+    return np.concatenate(nearest).astype(np.int32)

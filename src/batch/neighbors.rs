@@ -1,0 +1,113 @@
+//! Making neighbour lists ahead of time, for the pins that are medoids.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::BatchError;
+use crate::index::{Approximate, Catalog, NeighborLists, exact_lists};
+use crate::model::{Neighbor, PinId};
+use crate::progress::Progress;
+use crate::store::ProfilesReader;
+
+/// Lists in a segment: what is lost at most when a build is stopped.
+const SEGMENT: usize = 4096;
+/// Catalogues of more nodes get their lists by walks: to look at every pin costs
+/// more there than a walk that misses one neighbour in some hundred.
+const EXACT_NODES: usize = 2_000_000;
+/// Nodes that such a walk expands, for each neighbour of a list.
+const WALK_EFFORT: usize = 4;
+
+/// Which lists are made.
+#[derive(Clone, Copy, Debug)]
+pub struct NeighborParams {
+    /// Neighbours in each list.
+    pub depth: usize,
+    /// Bytes that all lists of a catalogue may have.
+    pub budget: u64,
+}
+
+/// What became of the lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeighborCounts {
+    /// Pins of the catalogue that are medoids.
+    pub medoid_pins: usize,
+    /// Had a list already.
+    pub kept: usize,
+    /// Got one.
+    pub made: usize,
+    /// Got none, because the budget is spent.
+    pub over_budget: usize,
+}
+
+/// Makes the lists that the profiles in `profiles` need and the catalogue in
+/// `catalog` does not have yet: of the medoids that most users share first, as far
+/// as the budget goes. Stopped, it goes on where it was.
+pub fn build_neighbors(
+    catalog: &Path,
+    profiles: &Path,
+    params: NeighborParams,
+    progress: Progress,
+) -> Result<NeighborCounts, BatchError> {
+    let opened = Catalog::open(catalog)?;
+    opened.check_mapped()?;
+    let version = opened.manifest().version.clone();
+    let directory = NeighborLists::directory(catalog, &version);
+    let lists = NeighborLists::open(&directory)?;
+    let depth = params.depth.min(opened.pins.ids().len());
+
+    let pins = by_falling_share(&ProfilesReader::open(profiles)?, &opened);
+    let mut missing: Vec<PinId> = pins
+        .iter()
+        .copied()
+        .filter(|&p| !lists.has(p, depth))
+        .collect();
+    let kept = pins.len() - missing.len();
+    let bytes_of_list = (depth * size_of::<Neighbor>()).max(1) as u64;
+    let room = params.budget.saturating_sub(lists.bytes()) / bytes_of_list;
+    let wanted = missing.len();
+    missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+    drop(lists);
+
+    let stage = progress.stage("neighbour lists", missing.len() as u64);
+    let index = Approximate::new(opened.into(), 1);
+    for segment in missing.chunks(SEGMENT) {
+        let mut segment = segment.to_vec();
+        segment.sort_unstable();
+        let found = lists_of(&index, &segment, depth);
+        let lists: Vec<(PinId, Vec<Neighbor>)> = segment.into_iter().zip(found).collect();
+        NeighborLists::write(&directory, &version, &lists)?;
+        stage.advance(lists.len() as u64);
+    }
+    Ok(NeighborCounts {
+        medoid_pins: pins.len(),
+        kept,
+        made: missing.len(),
+        over_budget: wanted - missing.len(),
+    })
+}
+
+/// The medoids of all users, those that most of them share first, then by id.
+fn by_falling_share(profiles: &ProfilesReader, catalog: &Catalog) -> Vec<PinId> {
+    let mut users_of: HashMap<PinId, usize> = HashMap::new();
+    for (_, profile) in profiles.iter() {
+        for medoid in profile.medoids {
+            *users_of.entry(medoid.pin).or_default() += 1;
+        }
+    }
+    let mut pins: Vec<(usize, PinId)> = users_of.into_iter().map(|(pin, n)| (n, pin)).collect();
+    pins.retain(|&(_, pin)| catalog.pins.place(pin).is_some());
+    pins.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    pins.into_iter().map(|(_, pin)| pin).collect()
+}
+
+fn lists_of(index: &Approximate, pins: &[PinId], depth: usize) -> Vec<Vec<Neighbor>> {
+    let table = &index.catalog().pins;
+    let places: Vec<usize> = pins.iter().filter_map(|&pin| table.place(pin)).collect();
+    if table.vectors().len() <= EXACT_NODES {
+        return exact_lists(index.catalog(), &places, depth);
+    }
+    let walk = |&place: &usize| index.nearest(place, depth, depth * WALK_EFFORT);
+    places.par_iter().map(walk).collect()
+}

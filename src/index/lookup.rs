@@ -1,0 +1,388 @@
+//! The index that is served: lists made ahead of time, else lists that were asked
+//! for before, else a walk.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::Cache;
+
+use super::{Approximate, Catalog, NeighborLists};
+use crate::model::{Neighbor, PinId};
+use crate::recommend::Retrieve;
+
+/// How neighbours are looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexParams {
+    /// Nodes that a walk looks for at least.
+    pub ef_search: usize,
+    /// Neighbours in a list that is computed when it is first asked for.
+    pub depth: usize,
+    /// Bytes of such lists to keep.
+    pub cache_bytes: u64,
+}
+
+/// Retrieval over one catalogue.
+///
+/// A pin without a list gets one by a walk, and keeps it in a cache; while it is
+/// computed, others who ask for it wait for it. A list that does not hold enough
+/// eligible pins is passed over for a walk of its own, with the filter inside.
+#[derive(Debug)]
+pub struct Index {
+    walks: Approximate,
+    lists: NeighborLists,
+    computed: Cache<PinId, Arc<[Neighbor]>>,
+    depth: usize,
+    counts: Counts,
+}
+
+/// How often lists were asked for, since the index was opened.
+#[derive(Debug, Default)]
+struct Counts {
+    ahead: AtomicU64,
+    cached: AtomicU64,
+    missing: AtomicU64,
+    short: AtomicU64,
+}
+
+/// The values of [`Counts`] at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookups {
+    /// Answered from a list made ahead of time.
+    pub ahead: u64,
+    /// Answered from a list that was computed for an earlier call.
+    pub cached: u64,
+    /// A list had to be computed.
+    pub missing: u64,
+    /// The list did not hold enough eligible pins, so a walk was made.
+    pub short: u64,
+}
+
+/// Where a list comes from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Ahead,
+    Cached,
+}
+
+/// What a lookup without a walk comes to: neighbours, unless the list is too short.
+enum Looked {
+    List(Option<Vec<Neighbor>>, Source),
+    NoList,
+}
+
+impl Index {
+    /// Retrieval over `catalog` with its `lists`.
+    pub fn new(catalog: Arc<Catalog>, lists: NeighborLists, params: IndexParams) -> Self {
+        let bytes_of_list = (params.depth * size_of::<Neighbor>()).max(1) as u64;
+        let kept = usize::try_from(params.cache_bytes / bytes_of_list).unwrap_or(usize::MAX);
+        Self {
+            walks: Approximate::new(catalog, params.ef_search),
+            lists,
+            computed: Cache::new(kept),
+            depth: params.depth,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The catalogue.
+    pub fn catalog(&self) -> &Catalog {
+        self.walks.catalog()
+    }
+
+    /// The lists made ahead of time.
+    pub fn lists(&self) -> &NeighborLists {
+        &self.lists
+    }
+
+    /// Bytes of the lists that were computed for calls.
+    pub fn computed_bytes(&self) -> u64 {
+        (self.computed.len() * self.depth * size_of::<Neighbor>()) as u64
+    }
+
+    /// How often which list was asked for.
+    pub fn lookups(&self) -> Lookups {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Lookups {
+            ahead: read(&self.counts.ahead),
+            cached: read(&self.counts.cached),
+            missing: read(&self.counts.missing),
+            short: read(&self.counts.short),
+        }
+    }
+
+    /// The same index, as far as lists answer.
+    pub fn without_walks(&self) -> WithoutWalks<'_> {
+        WithoutWalks {
+            index: self,
+            needs_walk: Cell::new(false),
+            ahead: Cell::new(0),
+            cached: Cell::new(0),
+        }
+    }
+
+    fn look_up(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Looked {
+        if let Some(list) = self.lists.get(pin) {
+            return Looked::List(self.first(list, k, eligible), Source::Ahead);
+        }
+        match self.computed.get(&pin) {
+            Some(list) => {
+                let first = self.first(list.iter().copied(), k, eligible);
+                Looked::List(first, Source::Cached)
+            }
+            None => Looked::NoList,
+        }
+    }
+
+    /// The first `k` eligible neighbours of a list; none when it is too short.
+    fn first(
+        &self,
+        list: impl ExactSizeIterator<Item = Neighbor>,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+    ) -> Option<Vec<Neighbor>> {
+        let whole = list.len() >= self.catalog().pins.ids().len();
+        let mut found = Vec::with_capacity(k.min(list.len()));
+        found.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
+        (found.len() == k || whole).then_some(found)
+    }
+
+    fn compute(&self, pin: PinId) -> Arc<[Neighbor]> {
+        let made = self.computed.get_or_insert_with(&pin, || {
+            count(&self.counts.missing, 1);
+            let pins = &self.catalog().pins;
+            let list = pins.place(pin).map(|place| {
+                let depth = self.depth.min(pins.ids().len());
+                self.walks.nearest(place, depth, self.walks.effort(depth))
+            });
+            Ok::<_, std::convert::Infallible>(list.unwrap_or_default().into())
+        });
+        match made {
+            Ok(list) => list,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl Retrieve for Index {
+    fn contains(&self, pin: PinId) -> bool {
+        self.walks.contains(pin)
+    }
+
+    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+        let first = match self.look_up(pin, k, eligible) {
+            Looked::List(first, source) => {
+                if first.is_some() {
+                    self.counts.add(source, 1);
+                }
+                first
+            }
+            Looked::NoList if k <= self.depth => {
+                let list = self.compute(pin);
+                self.first(list.iter().copied(), k, eligible)
+            }
+            Looked::NoList => None,
+        };
+        first.unwrap_or_else(|| {
+            count(&self.counts.short, 1);
+            self.walks.neighbors(pin, k, eligible)
+        })
+    }
+}
+
+/// An [`Index`] that answers from lists only, and remembers when one was missing
+/// or too short: then the answer is worth nothing, and the index must be asked.
+#[derive(Debug)]
+pub struct WithoutWalks<'a> {
+    index: &'a Index,
+    needs_walk: Cell<bool>,
+    ahead: Cell<u64>,
+    cached: Cell<u64>,
+}
+
+impl WithoutWalks<'_> {
+    /// Whether something could not be answered.
+    pub fn needs_walk(&self) -> bool {
+        self.needs_walk.get()
+    }
+}
+
+impl Retrieve for WithoutWalks<'_> {
+    fn contains(&self, pin: PinId) -> bool {
+        self.index.contains(pin)
+    }
+
+    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+        if self.needs_walk.get() {
+            return Vec::new();
+        }
+        match self.index.look_up(pin, k, eligible) {
+            Looked::List(Some(first), source) => {
+                let hits = match source {
+                    Source::Ahead => &self.ahead,
+                    Source::Cached => &self.cached,
+                };
+                hits.set(hits.get() + 1);
+                first
+            }
+            Looked::List(None, _) | Looked::NoList => {
+                self.needs_walk.set(true);
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Drop for WithoutWalks<'_> {
+    /// Counts the hits, unless the index will be asked for the same again.
+    fn drop(&mut self) {
+        if !self.needs_walk.get() {
+            self.index.counts.add(Source::Ahead, self.ahead.get());
+            self.index.counts.add(Source::Cached, self.cached.get());
+        }
+    }
+}
+
+impl Counts {
+    fn add(&self, source: Source, hits: u64) {
+        match source {
+            Source::Ahead => count(&self.ahead, hits),
+            Source::Cached => count(&self.cached, hits),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, times: u64) {
+    if times > 0 {
+        counter.fetch_add(times, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Exact, GraphParams, PinTable, exact_lists};
+
+    fn catalog(pins: u64) -> (tempfile::TempDir, Arc<Catalog>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut vectors = crate::model::Embeddings::new(8).expect("a dimension");
+        let mut table = Vec::new();
+        for pin in 0..pins {
+            // Every fifth pin shares the vector of the one before.
+            if pin % 5 != 4 {
+                let at = |i: u64| ((pin * 2_654_435_761 + i * 40_503) % 1_009) as f32 - 504.0;
+                vectors
+                    .push(&std::array::from_fn::<f32, 8, _>(|i| at(i as u64)))
+                    .expect("a vector");
+            }
+            table.push(crate::index::Pin {
+                id: PinId(pin * 3),
+                node: vectors.len() as u32 - 1,
+                title: String::new(),
+            });
+        }
+        let table = PinTable::new(&table, vectors);
+        let codes = crate::index::Codes::new(table.vectors()).expect("memory");
+        let params = GraphParams {
+            ef_construction: 32,
+            seed: 1,
+        };
+        let stage = crate::progress::Progress::Silent.stage("", 0);
+        let graph = crate::index::build_graph(&codes, params, &stage).expect("memory");
+        let facts = crate::index::CatalogFacts {
+            embedding_version: "e".to_owned(),
+            dimension: 8,
+            read: pins,
+            low_quality: 0,
+            min_quality: None,
+            near_duplicates: 0,
+            pins: table.ids().len(),
+            nodes: table.vectors().len(),
+            graph: params,
+        };
+        Catalog::write(directory.path(), &table, &codes, &graph, facts).expect("a catalogue");
+        let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalogue"));
+        (directory, catalog)
+    }
+
+    fn index(catalog: &Arc<Catalog>, lists: NeighborLists) -> Index {
+        let params = IndexParams {
+            ef_search: 50,
+            depth: 40,
+            cache_bytes: 1 << 20,
+        };
+        Index::new(catalog.clone(), lists, params)
+    }
+
+    #[test]
+    fn exact_lists_are_those_of_the_scan() {
+        let (_directory, catalog) = catalog(3_000);
+        let places: Vec<usize> = (0..100).map(|i| i * 29).collect();
+        for depth in [1, 40, 3_000, 5_000] {
+            let lists = exact_lists(&catalog, &places, depth);
+            for (&place, list) in places.iter().zip(lists) {
+                let pin = catalog.pins.ids()[place];
+                assert_eq!(list, Exact(&catalog.pins).neighbors(pin, depth, &|_| true));
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_kept_in_segments_and_answer_like_the_scan() {
+        let (directory, catalog) = catalog(1_000);
+        let path = NeighborLists::directory(directory.path(), &catalog.manifest().version);
+        for places in [[3, 10, 500], [10, 11, 12]] {
+            let pins = places.map(|place: usize| catalog.pins.ids()[place]);
+            let lists = exact_lists(&catalog, &places, 40);
+            let lists: Vec<_> = pins.into_iter().zip(lists).collect();
+            NeighborLists::write(&path, "v", &lists).expect("a segment");
+        }
+        let lists = NeighborLists::open(&path).expect("lists");
+        lists.check_mapped().expect("whole files");
+        assert_eq!(lists.len(), 5);
+        assert!(lists.has(catalog.pins.ids()[12], 40) && !lists.has(catalog.pins.ids()[12], 41));
+        assert!(!lists.has(catalog.pins.ids()[13], 1));
+
+        let (index, exact) = (index(&catalog, lists), Exact(&catalog.pins));
+        let pin = catalog.pins.ids()[500];
+        let eligible = |other: PinId| other != pin && !other.0.is_multiple_of(2);
+        let ahead = index.without_walks();
+        let found = ahead.neighbors(pin, 15, &eligible);
+        assert_eq!(found, exact.neighbors(pin, 15, &eligible));
+        assert!(!ahead.needs_walk());
+        drop(ahead);
+        assert_eq!(index.lookups().ahead, 1);
+        // More than the list holds, or more than is eligible in it, needs a walk.
+        for (k, eligible) in [(41, &(|_| true) as &dyn Fn(PinId) -> bool), (30, &eligible)] {
+            let ahead = index.without_walks();
+            assert!(ahead.neighbors(pin, k, eligible).is_empty() && ahead.needs_walk());
+            assert_eq!(index.neighbors(pin, k, eligible).len(), k);
+        }
+        assert_eq!((index.lookups().ahead, index.lookups().short), (1, 2));
+    }
+
+    #[test]
+    fn a_missing_list_is_computed_once_however_many_ask() {
+        let (_directory, catalog) = catalog(1_000);
+        let nothing = NeighborLists::open(std::path::Path::new("/nowhere")).expect("no lists");
+        let index = index(&catalog, nothing);
+        let pin = catalog.pins.ids()[7];
+        let ahead = index.without_walks();
+        assert!(ahead.neighbors(pin, 5, &|_| true).is_empty() && ahead.needs_walk());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(index.neighbors(pin, 5, &|_| true).len(), 5));
+            }
+        });
+        let Lookups {
+            cached, missing, ..
+        } = index.lookups();
+        assert!(missing == 1 && cached <= 7, "{missing} {cached}");
+        assert_eq!(index.computed_bytes(), 40 * size_of::<Neighbor>() as u64);
+        let ahead = index.without_walks();
+        assert_eq!(
+            ahead.neighbors(pin, 5, &|_| true),
+            index.neighbors(pin, 5, &|_| true)
+        );
+    }
+}
