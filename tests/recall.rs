@@ -43,7 +43,7 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
             // The pin itself is barred, and a third of all pins, or none.
             let third = |other: PinId| barred && other.0.is_multiple_of(3);
             let eligible = |other: PinId| other != pin && !third(other);
-            let neighbors = index.neighbors(pin, k, &eligible);
+            let neighbors = index.neighbors_of(pin, k, &eligible);
             assert_eq!(neighbors.len(), k);
             assert!(
                 neighbors
@@ -54,7 +54,7 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
             ids.sort_unstable();
             ids.dedup();
             assert_eq!(ids.len(), k, "no pin comes twice");
-            let truth = exact.neighbors(pin, k, &eligible);
+            let truth = exact.neighbors_of(pin, k, &eligible);
             found += truth
                 .iter()
                 .filter(|t| ids.binary_search(&t.pin).is_ok())

@@ -69,7 +69,7 @@ pub fn check_catalog(
         let stage = progress.stage("exact neighbours", places.len() as u64);
         let nearest = |&place: &usize| {
             let pin = catalog.pins.ids()[place];
-            let found = Exact(&catalog.pins).neighbors(pin, params.k, &|other| other != pin);
+            let found = Exact(&catalog.pins).neighbors_of(pin, params.k, &|other| other != pin);
             let mut pins: Vec<PinId> = found.into_iter().map(|found| found.pin).collect();
             pins.sort_unstable();
             stage.advance(1);

@@ -63,14 +63,11 @@ impl Approximate {
             most_expanded: effort,
             ..Bounds::of(effort.max(k))
         };
-        let found = self.search(
-            pins.node(place),
-            k,
-            bounds,
-            |node| pins.weight(node as usize),
-            |_| true,
-        );
-        found.unwrap_or_default()
+        let weigh = |node: u32| pins.weight(node as usize);
+        let mut found = Vec::new();
+        // A walk without a most that it keeps does not give up.
+        let _ = self.search(pins.node(place), k, bounds, weigh, |_| true, &mut found);
+        found
     }
 
     /// How many pins a walk looks for when `k` are asked for.
@@ -78,8 +75,8 @@ impl Approximate {
         self.ef_search.max(k.saturating_mul(MARGIN.0) / MARGIN.1)
     }
 
-    /// The `k` eligible pins nearest to `node`, where `weigh` says how many of
-    /// them a node holds. None when the walk gave up.
+    /// Makes `out` the `k` eligible pins nearest to `node`, where `weigh` says how
+    /// many of them a node holds. None when the walk gave up.
     fn search(
         &self,
         node: usize,
@@ -87,7 +84,8 @@ impl Approximate {
         bounds: Bounds,
         weigh: impl Fn(u32) -> usize,
         eligible: impl Fn(PinId) -> bool,
-    ) -> Option<Vec<Neighbor>> {
+        out: &mut Vec<Neighbor>,
+    ) -> Option<()> {
         let Catalog {
             pins, codes, graph, ..
         } = &*self.catalog;
@@ -126,13 +124,15 @@ impl Approximate {
                 row(node)
             });
             kernel::dot_each(vectors.row(node), rows, cosines);
-            let mut neighbors = Vec::with_capacity(held);
+            out.clear();
+            out.reserve(held);
             for (&node, cosine) in nodes.iter().zip(&*cosines) {
                 let score = cosine.clamp(-1.0, 1.0);
                 let sharers = pins.sharers(node as usize).filter(|&pin| eligible(pin));
-                neighbors.extend(sharers.map(|pin| Neighbor { pin, score }));
+                out.extend(sharers.map(|pin| Neighbor { pin, score }));
             }
-            Some(Neighbor::best(neighbors, k))
+            Neighbor::keep_best(out, k);
+            Some(())
         })
     }
 }
@@ -142,10 +142,17 @@ impl Retrieve for Approximate {
         self.catalog.pins.place(pin).is_some()
     }
 
-    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
         let pins = &self.catalog.pins;
+        out.clear();
         let Some(place) = pins.place(pin) else {
-            return Vec::new();
+            return;
         };
         let effort = self.effort(k);
         let bounds = Bounds {
@@ -157,10 +164,10 @@ impl Retrieve for Approximate {
                 .filter(|&pin| eligible(pin))
                 .count()
         };
-        let found = self.search(pins.node(place), k, bounds, weigh, eligible);
+        let found = self.search(pins.node(place), k, bounds, weigh, eligible, out);
         // Fewer than k are an answer only when they are all; the scan can tell.
-        found
-            .filter(|found| found.len() >= k)
-            .unwrap_or_else(|| Exact(pins).neighbors(pin, k, eligible))
+        if found.is_none() || out.len() < k {
+            Exact(pins).neighbors(pin, k, eligible, out);
+        }
     }
 }

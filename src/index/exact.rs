@@ -18,31 +18,36 @@ impl Retrieve for Exact<'_> {
         self.0.place(pin).is_some()
     }
 
-    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        out.clear();
         let Some(place) = self.0.place(pin) else {
-            return Vec::new();
+            return;
         };
         let vectors = self.0.vectors();
         let query = vectors.row(self.0.node(place));
-        let mut best: Vec<Neighbor> = Vec::new();
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
             let rows = block.chunks_exact(vectors.dimension());
             kernel::dot_each(query, rows, &mut scores);
             // Pins that can no longer be among the best k are not even looked up.
-            let least = best
+            let least = out
                 .get(k.wrapping_sub(1))
                 .map_or(f32::NEG_INFINITY, |worst| worst.score);
             for (node, score) in (node..).zip(&scores) {
                 let score = score.clamp(-1.0, 1.0);
                 if score >= least {
                     let sharers = self.0.sharers(node).filter(|&pin| eligible(pin));
-                    best.extend(sharers.map(|pin| Neighbor { pin, score }));
+                    out.extend(sharers.map(|pin| Neighbor { pin, score }));
                 }
             }
-            best = Neighbor::best(best, k);
+            Neighbor::keep_best(out, k);
         }
-        best
     }
 }

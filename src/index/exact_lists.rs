@@ -80,7 +80,9 @@ fn lists_of(catalog: &Catalog, block: &[usize], depth: usize) -> Vec<Vec<Neighbo
             let score = cosine.clamp(-1.0, 1.0);
             pins.sharers(node).map(move |pin| Neighbor { pin, score })
         });
-        lists.push(Neighbor::best(neighbors.collect(), depth));
+        let mut list = neighbors.collect();
+        Neighbor::keep_best(&mut list, depth);
+        lists.push(list);
     }
     lists
 }

@@ -65,9 +65,9 @@ enum Source {
     Cached,
 }
 
-/// What a lookup without a walk comes to: neighbours, unless the list is too short.
+/// What a lookup without a walk comes to: whether the list was long enough.
 enum Looked {
-    List(Option<Vec<Neighbor>>, Source),
+    List(bool, Source),
     NoList,
 }
 
@@ -121,30 +121,39 @@ impl Index {
         }
     }
 
-    fn look_up(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Looked {
+    fn look_up(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) -> Looked {
         if let Some(list) = self.lists.get(pin) {
-            return Looked::List(self.first(list, k, eligible), Source::Ahead);
+            return Looked::List(self.first(list, k, eligible, out), Source::Ahead);
         }
         match self.computed.get(&pin) {
             Some(list) => {
-                let first = self.first(list.iter().copied(), k, eligible);
+                let first = self.first(list.iter().copied(), k, eligible, out);
                 Looked::List(first, Source::Cached)
             }
             None => Looked::NoList,
         }
     }
 
-    /// The first `k` eligible neighbours of a list; none when it is too short.
+    /// Makes `out` the first `k` eligible neighbours of a list. False when the list
+    /// is too short.
     fn first(
         &self,
         list: impl ExactSizeIterator<Item = Neighbor>,
         k: usize,
         eligible: &dyn Fn(PinId) -> bool,
-    ) -> Option<Vec<Neighbor>> {
+        out: &mut Vec<Neighbor>,
+    ) -> bool {
         let whole = list.len() >= self.catalog().pins.ids().len();
-        let mut found = Vec::with_capacity(k.min(list.len()));
-        found.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
-        (found.len() == k || whole).then_some(found)
+        out.clear();
+        out.reserve(k.min(list.len()));
+        out.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
+        out.len() == k || whole
     }
 
     fn compute(&self, pin: PinId) -> Arc<[Neighbor]> {
@@ -169,24 +178,28 @@ impl Retrieve for Index {
         self.walks.contains(pin)
     }
 
-    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
-        let first = match self.look_up(pin, k, eligible) {
-            Looked::List(first, source) => {
-                if first.is_some() {
-                    self.counts.add(source, 1);
-                }
-                first
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        let enough = match self.look_up(pin, k, eligible, out) {
+            Looked::List(enough, source) => {
+                self.counts.add(source, u64::from(enough));
+                enough
             }
             Looked::NoList if k <= self.depth => {
                 let list = self.compute(pin);
-                self.first(list.iter().copied(), k, eligible)
+                self.first(list.iter().copied(), k, eligible, out)
             }
-            Looked::NoList => None,
+            Looked::NoList => false,
         };
-        first.unwrap_or_else(|| {
+        if !enough {
             count(&self.counts.short, 1);
-            self.walks.neighbors(pin, k, eligible)
-        })
+            self.walks.neighbors(pin, k, eligible, out);
+        }
     }
 }
 
@@ -212,23 +225,21 @@ impl Retrieve for WithoutWalks<'_> {
         self.index.contains(pin)
     }
 
-    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor> {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        out.clear();
         if self.needs_walk.get() {
-            return Vec::new();
+            return;
         }
-        match self.index.look_up(pin, k, eligible) {
-            Looked::List(Some(first), source) => {
-                let hits = match source {
-                    Source::Ahead => &self.ahead,
-                    Source::Cached => &self.cached,
-                };
-                hits.set(hits.get() + 1);
-                first
-            }
-            Looked::List(None, _) | Looked::NoList => {
-                self.needs_walk.set(true);
-                Vec::new()
-            }
+        match self.index.look_up(pin, k, eligible, out) {
+            Looked::List(true, Source::Ahead) => self.ahead.set(self.ahead.get() + 1),
+            Looked::List(true, Source::Cached) => self.cached.set(self.cached.get() + 1),
+            Looked::List(false, _) | Looked::NoList => self.needs_walk.set(true),
         }
     }
 }
@@ -322,7 +333,10 @@ mod tests {
             let lists = exact_lists(&catalog, &places, depth);
             for (&place, list) in places.iter().zip(lists) {
                 let pin = catalog.pins.ids()[place];
-                assert_eq!(list, Exact(&catalog.pins).neighbors(pin, depth, &|_| true));
+                assert_eq!(
+                    list,
+                    Exact(&catalog.pins).neighbors_of(pin, depth, &|_| true)
+                );
             }
         }
     }
@@ -347,16 +361,17 @@ mod tests {
         let pin = catalog.pins.ids()[500];
         let eligible = |other: PinId| other != pin && !other.0.is_multiple_of(2);
         let ahead = index.without_walks();
-        let found = ahead.neighbors(pin, 15, &eligible);
-        assert_eq!(found, exact.neighbors(pin, 15, &eligible));
+        let found = ahead.neighbors_of(pin, 15, &eligible);
+        assert_eq!(found, exact.neighbors_of(pin, 15, &eligible));
         assert!(!ahead.needs_walk());
         drop(ahead);
         assert_eq!(index.lookups().ahead, 1);
         // More than the list holds, or more than is eligible in it, needs a walk.
         for (k, eligible) in [(41, &(|_| true) as &dyn Fn(PinId) -> bool), (30, &eligible)] {
             let ahead = index.without_walks();
-            assert!(ahead.neighbors(pin, k, eligible).is_empty() && ahead.needs_walk());
-            assert_eq!(index.neighbors(pin, k, eligible).len(), k);
+            ahead.neighbors_of(pin, k, eligible);
+            assert!(ahead.needs_walk());
+            assert_eq!(index.neighbors_of(pin, k, eligible).len(), k);
         }
         assert_eq!((index.lookups().ahead, index.lookups().short), (1, 2));
     }
@@ -368,10 +383,11 @@ mod tests {
         let index = index(&catalog, nothing);
         let pin = catalog.pins.ids()[7];
         let ahead = index.without_walks();
-        assert!(ahead.neighbors(pin, 5, &|_| true).is_empty() && ahead.needs_walk());
+        ahead.neighbors_of(pin, 5, &|_| true);
+        assert!(ahead.needs_walk());
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert_eq!(index.neighbors(pin, 5, &|_| true).len(), 5));
+                scope.spawn(|| assert_eq!(index.neighbors_of(pin, 5, &|_| true).len(), 5));
             }
         });
         let Lookups {
@@ -381,8 +397,8 @@ mod tests {
         assert_eq!(index.computed_bytes(), 40 * size_of::<Neighbor>() as u64);
         let ahead = index.without_walks();
         assert_eq!(
-            ahead.neighbors(pin, 5, &|_| true),
-            index.neighbors(pin, 5, &|_| true)
+            ahead.neighbors_of(pin, 5, &|_| true),
+            index.neighbors_of(pin, 5, &|_| true)
         );
     }
 }

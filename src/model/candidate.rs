@@ -17,11 +17,10 @@ impl Neighbor {
         b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
     }
 
-    /// The best `k` of `neighbors`, in that order.
-    pub fn best(mut neighbors: Vec<Self>, k: usize) -> Vec<Self> {
+    /// Keeps the best `k` of `neighbors`, in that order.
+    pub fn keep_best(neighbors: &mut Vec<Self>, k: usize) {
         neighbors.sort_unstable_by(Self::by_falling_score);
         neighbors.truncate(k);
-        neighbors
     }
 }
 

@@ -23,9 +23,9 @@ pub enum Fallback {
 
 /// Medoids to sample from.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     /// In the catalogue, by falling importance; empty when nobody has any.
-    pub(super) medoids: Vec<Medoid>,
+    pub(super) medoids: &'a [Medoid],
     pub(super) origin: Origin,
     pub(super) fallback: Option<Fallback>,
     /// Whether some medoids of the profile had to be left out.
@@ -33,33 +33,42 @@ pub(super) struct Found {
 }
 
 /// The first step of the ladder that holds a medoid of the catalogue:
-/// the profile, else the popular medoids.
-pub(super) fn climb(interests: Interests<'_>, in_catalog: impl Fn(PinId) -> bool) -> Found {
-    let known = |medoids: &[Medoid]| -> Vec<Medoid> {
-        medoids
-            .iter()
-            .copied()
-            .filter(|medoid| in_catalog(medoid.pin))
-            .collect()
-    };
-    let own = interests.profile.map(known);
-    let fallback = match &own {
-        Some(medoids) if !medoids.is_empty() => {
-            return Found {
-                medoids_missing: medoids.len() < interests.profile.map_or(0, <[Medoid]>::len),
-                medoids: own.unwrap_or_default(),
-                origin: Origin::Profile,
-                fallback: None,
-            };
+/// the profile, else the popular medoids. `kept` is scratch memory.
+pub(super) fn climb<'a>(
+    interests: Interests<'a>,
+    in_catalog: impl Fn(PinId) -> bool,
+    kept: &'a mut Vec<Medoid>,
+) -> Found<'a> {
+    let own = interests.profile.unwrap_or_default();
+    let mut known = |medoids: &'a [Medoid]| -> usize {
+        if interests.all_in_catalog {
+            return medoids.len();
         }
-        Some(_) => Fallback::ProfileNotInCatalog,
-        None => Fallback::UnknownUser,
+        kept.clear();
+        kept.extend(medoids.iter().filter(|medoid| in_catalog(medoid.pin)));
+        kept.len()
+    };
+    let known_own = known(own);
+    let (given, origin, fallback) = match interests.profile {
+        Some(_) if known_own > 0 => (own, Origin::Profile, None),
+        profile => {
+            known(interests.popular);
+            let fallback = match profile {
+                Some(_) => Fallback::ProfileNotInCatalog,
+                None => Fallback::UnknownUser,
+            };
+            (interests.popular, Origin::Popular, Some(fallback))
+        }
     };
     Found {
-        medoids: known(interests.popular),
-        origin: Origin::Popular,
-        fallback: Some(fallback),
-        medoids_missing: false,
+        medoids: if interests.all_in_catalog {
+            given
+        } else {
+            kept
+        },
+        origin,
+        fallback,
+        medoids_missing: origin == Origin::Profile && known_own < own.len(),
     }
 }
 
@@ -82,35 +91,59 @@ mod tests {
     fn each_step_is_taken_when_the_one_before_is_empty() {
         let (own, popular) = ([medoid(1), medoid(2)], [medoid(7), medoid(8)]);
         let climb = |profile, in_catalog: &dyn Fn(u64) -> bool| {
-            climb(
-                Interests {
-                    profile,
-                    popular: &popular,
-                },
-                |pin| in_catalog(pin.0),
-            )
+            let interests = Interests {
+                profile,
+                popular: &popular,
+                all_in_catalog: false,
+            };
+            let mut kept = vec![medoid(9)];
+            let found = climb(interests, |pin| in_catalog(pin.0), &mut kept);
+            let Found {
+                medoids,
+                origin,
+                fallback,
+                medoids_missing,
+            } = found;
+            (medoids.to_vec(), origin, fallback, medoids_missing)
         };
-        let found = climb(Some(&own), &|_| true);
+        let (profile, everybody) = (Origin::Profile, Origin::Popular);
         assert_eq!(
-            (found.origin, found.fallback, found.medoids_missing),
-            (Origin::Profile, None, false)
+            climb(Some(&own), &|_| true),
+            (own.to_vec(), profile, None, false)
         );
-        assert_eq!(found.medoids, own);
-
-        let found = climb(Some(&own), &|pin| pin == 2);
-        assert!(found.medoids_missing);
-        assert_eq!(found.medoids, own[1..]);
-
-        let found = climb(Some(&own), &|pin| pin > 2);
-        assert_eq!(found.fallback, Some(Fallback::ProfileNotInCatalog));
-        assert_eq!(found.medoids, popular);
-
-        let found = climb(None, &|pin| pin != 7);
         assert_eq!(
-            (found.origin, found.fallback),
-            (Origin::Popular, Some(Fallback::UnknownUser))
+            climb(Some(&own), &|pin| pin == 2),
+            (own[1..].to_vec(), profile, None, true)
         );
-        assert_eq!(found.medoids, popular[1..]);
-        assert!(climb(None, &|_| false).medoids.is_empty());
+        let not_here = Some(Fallback::ProfileNotInCatalog);
+        assert_eq!(
+            climb(Some(&own), &|pin| pin > 2),
+            (popular.to_vec(), everybody, not_here, false)
+        );
+        let unknown = Some(Fallback::UnknownUser);
+        assert_eq!(
+            climb(None, &|pin| pin != 7),
+            (popular[1..].to_vec(), everybody, unknown, false)
+        );
+        assert!(climb(None, &|_| false).0.is_empty());
+    }
+
+    #[test]
+    fn medoids_known_to_be_in_the_catalogue_are_not_looked_up() {
+        let (own, popular) = ([medoid(1), medoid(2)], [medoid(7)]);
+        let climb = |profile| {
+            let interests = Interests {
+                profile,
+                popular: &popular,
+                all_in_catalog: true,
+            };
+            let mut kept = Vec::new();
+            let found = climb(interests, |_| panic!("looked up"), &mut kept);
+            assert!(!found.medoids_missing);
+            (found.medoids.to_vec(), found.fallback)
+        };
+        assert_eq!(climb(Some(&own)), (own.to_vec(), None));
+        let unknown = Some(Fallback::UnknownUser);
+        assert_eq!(climb(None), (popular.to_vec(), unknown));
     }
 }

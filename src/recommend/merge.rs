@@ -4,9 +4,10 @@
 //! as it uses: when a list that was cut short runs dry, [`merge`] names it, and
 //! the flow retrieves more.
 
-use std::collections::HashSet;
+use std::cmp::Ordering;
 
-use crate::model::{Candidate, Neighbor, PinId};
+use super::pin_set::PinSet;
+use crate::model::{Candidate, Neighbor};
 
 /// How lists become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum MergeStrategy {
 }
 
 /// The neighbours of one sampled medoid, as far as they were retrieved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct List {
     /// By falling score.
     neighbors: Vec<Neighbor>,
@@ -30,13 +31,11 @@ pub(super) struct List {
 }
 
 impl List {
-    /// A list of which nothing was retrieved yet.
-    pub(super) fn new(quota: usize) -> Self {
-        Self {
-            neighbors: Vec::new(),
-            exhausted: false,
-            quota,
-        }
+    /// Makes it a list of which nothing was retrieved yet.
+    pub(super) fn reset(&mut self, quota: usize) {
+        self.neighbors.clear();
+        self.exhausted = false;
+        self.quota = quota;
     }
 
     /// How many neighbours to retrieve next.
@@ -50,11 +49,22 @@ impl List {
         }
     }
 
-    /// Replaces what was retrieved by the answer to a retrieval of `depth`.
-    pub(super) fn fill(&mut self, depth: usize, neighbors: Vec<Neighbor>) {
-        self.exhausted = neighbors.len() < depth;
-        self.neighbors = neighbors;
+    /// Replaces what was retrieved by what a retrieval of `depth` writes.
+    pub(super) fn fill(&mut self, depth: usize, retrieve: impl FnOnce(&mut Vec<Neighbor>)) {
+        retrieve(&mut self.neighbors);
+        self.exhausted = self.neighbors.len() < depth;
     }
+}
+
+/// Memory of a merge, for the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// Pins that are among the candidates.
+    seen: PinSet,
+    /// How much of each list was read.
+    read: Vec<usize>,
+    /// Whose turn it is, one turn after another.
+    turns: Vec<u16>,
 }
 
 /// The first `limit` candidates, fewer when all lists are exhausted before; or
@@ -63,21 +73,32 @@ pub(super) fn merge(
     lists: &[List],
     strategy: MergeStrategy,
     limit: usize,
+    scratch: &mut Scratch,
 ) -> Result<Vec<Candidate>, usize> {
+    scratch.seen.reset(limit);
+    scratch.read.clear();
+    scratch.read.resize(lists.len(), 0);
     match strategy {
-        MergeStrategy::Interleave => interleave(lists, limit),
-        MergeStrategy::GlobalTop => global_top(lists, limit),
+        MergeStrategy::Interleave => interleave(lists, limit, scratch),
+        MergeStrategy::GlobalTop => global_top(lists, limit, scratch),
     }
 }
 
-fn interleave(lists: &[List], limit: usize) -> Result<Vec<Candidate>, usize> {
+fn interleave(
+    lists: &[List],
+    limit: usize,
+    scratch: &mut Scratch,
+) -> Result<Vec<Candidate>, usize> {
+    let Scratch { seen, read, turns } = scratch;
     let mut candidates = Vec::with_capacity(limit);
-    let mut seen: HashSet<PinId> = HashSet::with_capacity(limit);
-    let mut rests: Vec<_> = lists.iter().map(|list| list.neighbors.iter()).collect();
-    let mut turns = Turns::new(lists.iter().map(|list| list.quota));
-    while candidates.len() < limit {
-        let Some(at) = turns.next() else { break };
-        match rests[at].find(|neighbor| seen.insert(neighbor.pin)) {
+    take_turns(lists, limit, turns);
+    // A turn brings one candidate, so there are as many turns as candidates.
+    for &at in &*turns {
+        let at = usize::from(at);
+        let mut rest = lists[at].neighbors[read[at]..].iter();
+        let unseen = rest.find(|neighbor| seen.insert(neighbor.pin));
+        read[at] = lists[at].neighbors.len() - rest.len();
+        match unseen {
             Some(neighbor) => candidates.push(candidate(neighbor, at)),
             // It has brought every eligible pin there is: nobody can add one.
             None if lists[at].exhausted => break,
@@ -87,60 +108,88 @@ fn interleave(lists: &[List], limit: usize) -> Result<Vec<Candidate>, usize> {
     Ok(candidates)
 }
 
+/// Bits of a credit that name its list.
+const PLACE: u32 = 16;
+const PLACE_MASK: i64 = (1 << PLACE) - 1;
+/// Lists of a usual request. For no more than these the credits stay in
+/// registers, which is four times as fast.
+const FEW: usize = 4;
+
+/// Whose turn it is, `turns` times. A list with a quota of 0 has none.
+///
 /// Smooth weighted round-robin: at each turn every list gains its weight, the
-/// richest one moves and pays the sum of the weights. Over a round of that many
-/// turns each list moves as often as its weight says.
-struct Turns {
-    /// Weight and credit of each list; a weight of 0 never moves.
-    lists: Vec<(i64, i64)>,
+/// richest one, of equally rich ones the first, moves and pays the sum of the
+/// weights. Over a round of that many turns each list moves as often as its
+/// weight says.
+fn take_turns(lists: &[List], turns: usize, order: &mut Vec<u16>) {
+    debug_assert!(lists.len() as i64 <= PLACE_MASK);
+    order.clear();
+    if lists.iter().all(|list| list.quota == 0) {
+        return;
+    }
+    order.resize(turns, 0);
+    let weights = lists.iter().map(|list| (list.quota as i64) << PLACE);
+    if lists.len() <= FEW {
+        let mut few = [0; FEW];
+        few.iter_mut()
+            .zip(weights)
+            .for_each(|(few, weight)| *few = weight);
+        turn(few, [0; FEW], order);
+    } else {
+        turn(weights.collect::<Vec<_>>(), vec![0; lists.len()], order);
+    }
 }
 
-impl Turns {
-    fn new(quotas: impl Iterator<Item = usize>) -> Self {
-        let weight = |quota| i64::try_from(quota).unwrap_or(i64::MAX);
-        Self {
-            lists: quotas.map(|quota| (weight(quota), 0)).collect(),
+/// Fills `order`. Weights are above the bits of [`PLACE`].
+fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut [u16]) {
+    let (weights, credits) = (weights.as_ref(), credits.as_mut());
+    // The lowest bits of a credit are the complement of its list's place, so that
+    // the greatest credit is that of the first of the richest, and names it: no
+    // branch that the processor could not foresee is needed to find it.
+    for (at, (weight, credit)) in (0..).zip(weights.iter().zip(&mut *credits)) {
+        let poor = i64::MIN + PLACE_MASK;
+        *credit = if *weight > 0 { PLACE_MASK - at } else { poor };
+    }
+    let total: i64 = weights.iter().sum();
+    for turn in order {
+        let mut richest = i64::MIN;
+        for (credit, weight) in credits.iter_mut().zip(weights) {
+            *credit += *weight;
+            richest = richest.max(*credit);
         }
-    }
-
-    /// Whose turn it is; of equally rich ones the first.
-    fn next(&mut self) -> Option<usize> {
-        let total: i64 = self.lists.iter().map(|(weight, _)| weight).sum();
-        self.lists
-            .iter_mut()
-            .for_each(|(weight, credit)| *credit += *weight);
-        let movers = (0..self.lists.len()).filter(|&at| self.lists[at].0 > 0);
-        let at = movers.reduce(|a, b| {
-            if self.lists[b].1 > self.lists[a].1 {
-                b
-            } else {
-                a
-            }
-        })?;
-        self.lists[at].1 -= total;
-        Some(at)
+        for credit in &mut *credits {
+            *credit -= if *credit == richest { total } else { 0 };
+        }
+        *turn = (PLACE_MASK - (richest & PLACE_MASK)) as u16;
     }
 }
 
-fn global_top(lists: &[List], limit: usize) -> Result<Vec<Candidate>, usize> {
+fn global_top(
+    lists: &[List],
+    limit: usize,
+    scratch: &mut Scratch,
+) -> Result<Vec<Candidate>, usize> {
+    let Scratch { seen, read, .. } = scratch;
     let short = |list: &List| list.neighbors.len() < limit && !list.exhausted;
     if let Some(at) = lists.iter().position(short) {
         return Err(at);
     }
-    let mut all: Vec<(usize, &Neighbor)> = lists
-        .iter()
-        .enumerate()
-        .flat_map(|(at, list)| list.neighbors.iter().map(move |neighbor| (at, neighbor)))
-        .collect();
-    all.sort_by(|(a_at, a), (b_at, b)| Neighbor::by_falling_score(a, b).then(a_at.cmp(b_at)));
-    let mut seen = HashSet::with_capacity(limit);
-    let unseen = all
-        .into_iter()
-        .filter(|(_, neighbor)| seen.insert(neighbor.pin));
-    Ok(unseen
-        .take(limit)
-        .map(|(at, neighbor)| candidate(neighbor, at))
-        .collect())
+    let mut candidates = Vec::with_capacity(limit);
+    while candidates.len() < limit {
+        let heads = lists.iter().zip(&*read).enumerate();
+        let heads = heads.filter_map(|(at, (list, &read))| Some((at, list.neighbors.get(read)?)));
+        // Of equal ones the first.
+        let best = heads.reduce(|a, b| match Neighbor::by_falling_score(b.1, a.1) {
+            Ordering::Less => b,
+            Ordering::Equal | Ordering::Greater => a,
+        });
+        let Some((at, neighbor)) = best else { break };
+        read[at] += 1;
+        if seen.insert(neighbor.pin) {
+            candidates.push(candidate(neighbor, at));
+        }
+    }
+    Ok(candidates)
 }
 
 fn candidate(neighbor: &Neighbor, medoid_index: usize) -> Candidate {
@@ -156,6 +205,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::PinId;
+
+    /// A merge in memory that another merge has used.
+    fn merge(
+        lists: &[List],
+        strategy: MergeStrategy,
+        limit: usize,
+    ) -> Result<Vec<Candidate>, usize> {
+        let mut scratch = Scratch::default();
+        let before = [list(&[1, 2, 0], 3, true), list(&[5, 1, 7], 2, true)];
+        let before = super::merge(&before, MergeStrategy::Interleave, 4, &mut scratch);
+        assert_eq!(before.map(|candidates| candidates.len()), Ok(4));
+        super::merge(lists, strategy, limit, &mut scratch)
+    }
 
     fn list(pins: &[u64], quota: usize, exhausted: bool) -> List {
         let score = |at: usize| 1.0 - at as f32 / 100.0;
@@ -247,9 +310,13 @@ mod tests {
             complete in complete_lists(), limit in 1usize..40, depth in 1usize..10,
         ) {
             let expected = merge(&complete, MergeStrategy::Interleave, limit).expect("all exhausted");
-            let mut cut: Vec<List> = complete.iter().map(|list| List::new(list.quota)).collect();
+            let mut cut = complete.clone();
+            cut.iter_mut().zip(&complete).for_each(|(list, complete)| list.reset(complete.quota));
             let refill = |list: &mut List, at: usize, depth: usize| {
-                list.fill(depth, complete[at].neighbors.iter().copied().take(depth).collect());
+                list.fill(depth, |out| {
+                    out.clear();
+                    out.extend(complete[at].neighbors.iter().take(depth));
+                });
             };
             cut.iter_mut().enumerate().for_each(|(at, list)| refill(list, at, depth));
             let merged = loop {

@@ -5,8 +5,12 @@
 //! index answers, and [`Watch`], where stages are timed. Randomness is passed
 //! in, and nothing depends on a clock.
 
+mod inclusion;
 mod ladder;
 mod merge;
+mod orders;
+mod pin_set;
+mod quadrature;
 mod quota;
 mod sample;
 
@@ -16,16 +20,36 @@ pub use merge::MergeStrategy;
 use rand::Rng;
 
 use crate::model::{Candidate, Medoid, Neighbor, PinId};
+use pin_set::PinSet;
 
 /// The seam between the flow and an index over the pins of one catalogue.
 pub trait Retrieve {
     /// Whether the catalogue has `pin`.
     fn contains(&self, pin: PinId) -> bool;
 
-    /// The `k` pins nearest to `pin` among those for which `eligible` holds, by
-    /// [`Neighbor::by_falling_score`]. Fewer only when the catalogue has no more
-    /// of them. `pin` itself is a pin like any other; the catalogue must have it.
-    fn neighbors(&self, pin: PinId, k: usize, eligible: &dyn Fn(PinId) -> bool) -> Vec<Neighbor>;
+    /// Replaces what is in `out` by the `k` pins nearest to `pin` among those for
+    /// which `eligible` holds, by [`Neighbor::by_falling_score`]. Fewer only when
+    /// the catalogue has no more of them. `pin` itself is a pin like any other;
+    /// the catalogue must have it.
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    );
+
+    /// The same in a list of its own.
+    fn neighbors_of(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+    ) -> Vec<Neighbor> {
+        let mut found = Vec::new();
+        self.neighbors(pin, k, eligible, &mut found);
+        found
+    }
 }
 
 /// A stage of the flow, in their order.
@@ -54,6 +78,9 @@ pub struct Interests<'a> {
     pub profile: Option<&'a [Medoid]>,
     /// The most important medoids over all users, for those without a profile.
     pub popular: &'a [Medoid],
+    /// Whether it is known that the catalogue has every medoid above. If not,
+    /// each is looked up, and left out when it is missing.
+    pub all_in_catalog: bool,
 }
 
 /// What is asked for.
@@ -93,6 +120,21 @@ pub struct Recommendation {
     pub medoids_missing: bool,
 }
 
+/// Memory of a request, for the next. What it holds has no influence on any
+/// answer.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Medoids of the profile that the catalogue has.
+    kept: Vec<Medoid>,
+    sample: sample::Scratch,
+    /// Pins that must not be returned.
+    barred: PinSet,
+    quotas: Vec<quota::Place>,
+    /// At least as many as medoids were sampled.
+    lists: Vec<merge::List>,
+    merge: merge::Scratch,
+}
+
 /// Candidates for one user.
 ///
 /// `in_history` tells whether the user acted on a pin; such pins are not
@@ -100,37 +142,51 @@ pub struct Recommendation {
 /// `rng` draws: one for each medoid that could be sampled.
 pub fn recommend(
     interests: Interests<'_>,
-    in_history: &dyn Fn(PinId) -> bool,
+    in_history: &impl Fn(PinId) -> bool,
     request: &Request<'_>,
     index: &dyn Retrieve,
     rng: &mut impl Rng,
     watch: &impl Watch,
+    scratch: &mut Scratch,
 ) -> Recommendation {
+    let Scratch {
+        kept,
+        sample,
+        barred,
+        quotas,
+        lists,
+        merge,
+    } = scratch;
     let found = watch.stage(Stage::Lookup, || {
-        ladder::climb(interests, |pin| index.contains(pin))
+        ladder::climb(interests, |pin| index.contains(pin), kept)
     });
     let sampled = watch.stage(Stage::Sample, || {
-        sample_medoids(&found.medoids, request, rng)
+        sample_medoids(found.medoids, request.medoids, rng, sample)
     });
-    let barred = barred_pins(interests.profile, &sampled, request.excluded);
-    let eligible = |pin: PinId| barred.binary_search(&pin).is_err() && !in_history(pin);
+    bar(barred, interests.profile, &sampled, request.excluded);
+    let eligible = |pin: PinId| !barred.contains(pin) && !in_history(pin);
 
-    let quotas = quota::quotas(sampled.iter().map(|s| s.medoid.importance), request.limit);
-    let mut lists: Vec<merge::List> = quotas.into_iter().map(merge::List::new).collect();
-    let mut starved: Vec<usize> = (0..lists.len()).collect();
+    let importances = sampled.iter().map(|sampled| sampled.medoid.importance);
+    quota::split(importances, request.limit, quotas);
+    lists.resize_with(lists.len().max(sampled.len()), Default::default);
+    let lists = &mut lists[..sampled.len()];
+    for (list, place) in lists.iter_mut().zip(&*quotas) {
+        list.reset(place.quota);
+    }
+    let mut starved = 0..lists.len();
     let candidates = loop {
         watch.stage(Stage::Retrieve, || {
-            for &at in &starved {
+            for at in starved {
                 let depth = lists[at].next_depth(request.strategy, request.limit);
                 let pin = sampled[at].medoid.pin;
-                lists[at].fill(depth, index.neighbors(pin, depth, &eligible));
+                lists[at].fill(depth, |out| index.neighbors(pin, depth, &eligible, out));
             }
         });
         match watch.stage(Stage::Merge, || {
-            merge::merge(&lists, request.strategy, request.limit)
+            merge::merge(lists, request.strategy, request.limit, merge)
         }) {
             Ok(candidates) => break candidates,
-            Err(list) => starved = vec![list],
+            Err(list) => starved = list..list + 1,
         }
     };
     Recommendation {
@@ -144,12 +200,13 @@ pub fn recommend(
 
 fn sample_medoids(
     medoids: &[Medoid],
-    request: &Request<'_>,
+    k: usize,
     rng: &mut impl Rng,
+    scratch: &mut sample::Scratch,
 ) -> Vec<SampledMedoid> {
-    let weights: Vec<f64> = medoids.iter().map(|medoid| medoid.importance).collect();
-    sample::sample(&weights, request.medoids, rng)
-        .into_iter()
+    let weights = medoids.iter().map(|medoid| medoid.importance);
+    let draws = sample::sample(weights, k, rng, scratch);
+    draws
         .map(|draw| SampledMedoid {
             medoid: medoids[draw.index],
             inclusion_probability: draw.inclusion_probability,
@@ -157,16 +214,125 @@ fn sample_medoids(
         .collect()
 }
 
-/// The user's own medoids, the sampled ones and the exclusions of the request,
-/// sorted.
-fn barred_pins(
+/// Makes `barred` the set of the user's own medoids, the sampled ones and the
+/// exclusions of the request.
+fn bar(
+    barred: &mut PinSet,
     profile: Option<&[Medoid]>,
     sampled: &[SampledMedoid],
     excluded: &[PinId],
-) -> Vec<PinId> {
-    let own = profile.unwrap_or_default().iter().map(|medoid| medoid.pin);
+) {
+    let own = profile.unwrap_or_default();
+    barred.reset(own.len() + sampled.len() + excluded.len());
+    let own = own.iter().map(|medoid| medoid.pin);
     let drawn = sampled.iter().map(|sampled| sampled.medoid.pin);
-    let mut barred: Vec<PinId> = own.chain(drawn).chain(excluded.iter().copied()).collect();
-    barred.sort_unstable();
-    barred
+    for pin in own.chain(drawn).chain(excluded.iter().copied()) {
+        barred.insert(pin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha8Rng;
+
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// A catalogue of the pins from 0 to this, near one another when their ids are.
+    struct Line(u64);
+
+    impl Retrieve for Line {
+        fn contains(&self, pin: PinId) -> bool {
+            pin.0 <= self.0
+        }
+
+        fn neighbors(
+            &self,
+            pin: PinId,
+            k: usize,
+            eligible: &dyn Fn(PinId) -> bool,
+            out: &mut Vec<Neighbor>,
+        ) {
+            let neighbor = |other: u64| Neighbor {
+                pin: PinId(other),
+                score: 1.0 - pin.0.abs_diff(other) as f32 / 1000.0,
+            };
+            out.clear();
+            out.extend((0..=self.0).map(neighbor).filter(|n| eligible(n.pin)));
+            out.sort_by(Neighbor::by_falling_score);
+            out.truncate(k);
+        }
+    }
+
+    struct Unwatched;
+
+    impl Watch for Unwatched {
+        fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
+            work()
+        }
+    }
+
+    fn medoids(pins: &[u64]) -> Vec<Medoid> {
+        let medoid = |(at, &pin): (usize, &u64)| Medoid {
+            pin: PinId(pin),
+            importance: 4.0 / (at + 1) as f64,
+            last_action_time: Timestamp::from_micros(0),
+            size: 1,
+            reserved: 0,
+        };
+        pins.iter().enumerate().map(medoid).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_does_not_depend_on_the_scratch_and_has_all_that_may_be_in_it(
+            calls in prop::collection::vec((
+                prop::option::of(prop::collection::vec(0u64..90, 0..9)),
+                prop::collection::vec(0u64..70, 0..9),
+                (1usize..80, 1usize..7, any::<bool>(), any::<u64>()),
+            ), 1..5),
+        ) {
+            let (index, popular) = (Line(60), medoids(&[5, 6, 80]));
+            let mut used = Scratch::default();
+            for (profile, excluded, (limit, k, global, seed)) in calls {
+                let profile = profile.map(|pins| medoids(&pins));
+                let excluded: Vec<PinId> = excluded.into_iter().map(PinId).collect();
+                let request = Request {
+                    limit,
+                    medoids: k,
+                    strategy: match global {
+                        true => MergeStrategy::GlobalTop,
+                        false => MergeStrategy::Interleave,
+                    },
+                    excluded: &excluded,
+                };
+                let in_history = |pin: PinId| pin.0 % 7 == 3;
+                let interests = Interests {
+                    profile: profile.as_deref(),
+                    popular: &popular,
+                    all_in_catalog: false,
+                };
+                let answer = |scratch: &mut Scratch| {
+                    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+                    recommend(interests, &in_history, &request, &index, rng, &Unwatched, scratch)
+                };
+                let found = answer(&mut used);
+                prop_assert_eq!(&found, &answer(&mut Scratch::default()));
+
+                let own = profile.iter().flatten().map(|medoid| medoid.pin);
+                let sampled = found.sampled.iter().map(|sampled| sampled.medoid.pin);
+                let barred: HashSet<PinId> = own.chain(sampled).chain(excluded.clone()).collect();
+                let may = |&pin: &PinId| !barred.contains(&pin) && !in_history(pin);
+                let pins: HashSet<PinId> = found.candidates.iter().map(|c| c.pin).collect();
+                prop_assert_eq!(pins.len(), found.candidates.len());
+                prop_assert!(pins.iter().all(may));
+                let eligible = (0..=60).map(PinId).filter(may).count();
+                prop_assert_eq!(pins.len(), limit.min(eligible));
+            }
+        }
+    }
 }

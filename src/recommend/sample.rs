@@ -7,6 +7,8 @@
 
 use rand::{Rng, RngExt};
 
+use super::inclusion;
+
 /// One drawn medoid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Draw {
@@ -16,105 +18,66 @@ pub(super) struct Draw {
     pub(super) inclusion_probability: f64,
 }
 
+/// Memory of a draw, for the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    weights: Vec<f64>,
+    /// The least keys, ascending, and their places among the weights.
+    least: Vec<(f64, usize)>,
+    drawn: Vec<usize>,
+    inclusion: inclusion::Scratch,
+}
+
+/// -ln(1 - u) is at least u; a little less than u is below it in floating point
+/// as well.
+const BELOW: f64 = 0.999;
+
 /// Draws min(`k`, number of weights) places, in the order of the draw.
 ///
 /// Weights must be positive and finite. One number is taken from `rng` for each
 /// weight, whatever `k` is, so that the first places of a larger draw are those
 /// of a smaller one.
-pub(super) fn sample(weights: &[f64], k: usize, rng: &mut impl Rng) -> Vec<Draw> {
-    let mut keys: Vec<(f64, usize)> = weights
-        .iter()
-        .enumerate()
-        .map(|(index, weight)| {
-            let uniform: f64 = rng.random();
-            // 1 - u lies in (0, 1], so the logarithm is finite.
-            (-libm::log(1.0 - uniform) / weight, index)
-        })
-        .collect();
-    keys.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    keys.truncate(k);
-    let drawn: Vec<usize> = keys.into_iter().map(|(_, index)| index).collect();
-    let probabilities = inclusion_probabilities(weights, k, &drawn);
+pub(super) fn sample(
+    weights: impl Iterator<Item = f64>,
+    k: usize,
+    rng: &mut impl Rng,
+    scratch: &mut Scratch,
+) -> impl Iterator<Item = Draw> {
+    let Scratch {
+        weights: all,
+        least,
+        drawn,
+        inclusion,
+    } = scratch;
+    all.clear();
+    all.extend(weights);
+    least.clear();
+    for (index, &weight) in all.iter().enumerate() {
+        let uniform: f64 = rng.random();
+        // Most keys are too great, and seen to be so without a logarithm.
+        let worst = least.get(k.wrapping_sub(1));
+        if worst.is_some_and(|&(worst, _)| uniform * BELOW / weight > worst) {
+            continue;
+        }
+        // 1 - u lies in (0, 1], so the logarithm is finite.
+        let key = -libm::log(1.0 - uniform) / weight;
+        // Of equal keys the earlier place wins.
+        let rank = least.partition_point(|(other, _)| other.total_cmp(&key).is_le());
+        if rank < k {
+            least.truncate(k - 1);
+            least.insert(rank, (key, index));
+        }
+    }
+    drawn.clear();
+    drawn.extend(least.iter().map(|&(_, index)| index));
+    let probabilities = inclusion::probabilities(all, k, drawn, inclusion);
     drawn
-        .into_iter()
+        .iter()
         .zip(probabilities)
-        .map(|(index, inclusion_probability)| Draw {
+        .map(|(&index, &inclusion_probability)| Draw {
             index,
             inclusion_probability,
         })
-        .collect()
-}
-
-/// Step of the quadrature for k = 1; its error falls as exp(-c / step). The k-th
-/// arrival is a step about 1/sqrt(k) units wide, so the nodes follow it.
-const STEP: f64 = 0.4;
-/// Below this abscissa the integrand is less than 1e-12.
-const FIRST: f64 = -3.5;
-/// Share of the sum at which the rest of the integral is left out.
-const NEGLIGIBLE: f64 = 1e-13;
-
-/// The probabilities with which a draw of `k` includes each place of `of`.
-///
-/// With T_j the arrival of medoid j at rate w_j, medoid i is drawn when fewer
-/// than k others arrive before it:
-/// P(i) = integral over t of w_i exp(-w_i t) P(fewer than k others arrived by t).
-/// The integral is taken by the trapezoidal rule after t = exp(s - exp(-s)),
-/// the double-exponential substitution for the half line; each arrival is then a
-/// step of a known width, at any scale of the weights.
-fn inclusion_probabilities(weights: &[f64], k: usize, of: &[usize]) -> Vec<f64> {
-    if k >= weights.len() {
-        return vec![1.0; of.len()];
-    }
-    let total: f64 = weights.iter().sum();
-    let mut rates: Vec<f64> = of.iter().map(|&i| weights[i] / total).collect();
-    let others = (0..weights.len()).filter(|i| !of.contains(i));
-    rates.extend(others.map(|i| weights[i] / total));
-    let mut probabilities = vec![0.0; of.len()];
-    let mut waiting = vec![0.0; rates.len()];
-    let (mut others_arrived, mut arrived) = (vec![0.0; k], vec![0.0; k]);
-    let step = STEP / (k as f64).sqrt();
-    for node in 0.. {
-        let s = FIRST + step * f64::from(node);
-        let t = libm::exp(s - libm::exp(-s));
-        let width = step * t * (1.0 + libm::exp(-s));
-        if !width.is_finite() {
-            // Only weights 300 orders of magnitude apart get this far.
-            break;
-        }
-        for (waiting, rate) in waiting.iter_mut().zip(&rates) {
-            *waiting = libm::exp(-rate * t);
-        }
-        let (drawn, others) = waiting.split_at(of.len());
-        // What those not drawn do is the same for all that are.
-        others_arrived.fill(0.0);
-        others_arrived[0] = 1.0;
-        others
-            .iter()
-            .for_each(|&waits| add_arrival(&mut others_arrived, waits));
-        let mut done = t > 1.0;
-        for (i, sum) in probabilities.iter_mut().enumerate() {
-            arrived.copy_from_slice(&others_arrived);
-            let rest = drawn.iter().enumerate().filter(|&(j, _)| j != i);
-            rest.for_each(|(_, &waits)| add_arrival(&mut arrived, waits));
-            let fewer_than_k: f64 = arrived.iter().sum();
-            let term = width * rates[i] * drawn[i] * fewer_than_k;
-            *sum += term;
-            done &= term <= NEGLIGIBLE * *sum;
-        }
-        if done {
-            break;
-        }
-    }
-    probabilities.into_iter().map(|sum| sum.min(1.0)).collect()
-}
-
-/// Adds one place, which is still waiting with probability `waits`, to those of
-/// which exactly m have arrived with probability `arrived[m]`.
-fn add_arrival(arrived: &mut [f64], waits: f64) {
-    for m in (1..arrived.len()).rev() {
-        arrived[m] = arrived[m] * waits + arrived[m - 1] * (1.0 - waits);
-    }
-    arrived[0] *= waits;
 }
 
 #[cfg(test)]
@@ -125,71 +88,57 @@ mod tests {
 
     use super::*;
 
-    /// Sums over every order of drawing: P(first i1) P(then i2 | i1) ...
-    fn enumerated(weights: &[f64], k: usize, drawn: &mut Vec<usize>, of: usize) -> f64 {
-        if drawn.contains(&of) {
-            return 1.0;
-        }
-        if drawn.len() == k {
-            return 0.0;
-        }
-        let rest: Vec<usize> = (0..weights.len()).filter(|i| !drawn.contains(i)).collect();
-        let total: f64 = rest.iter().map(|&i| weights[i]).sum();
-        let mut sum = 0.0;
-        for i in rest {
-            drawn.push(i);
-            sum += weights[i] / total * enumerated(weights, k, drawn, of);
-            drawn.pop();
-        }
-        sum
+    fn draw(weights: &[f64], k: usize, rng: &mut ChaCha8Rng, scratch: &mut Scratch) -> Vec<Draw> {
+        sample(weights.iter().copied(), k, rng, scratch).collect()
     }
 
-    #[test]
-    fn importances_at_their_floor_are_still_drawn_fairly() {
-        let weights = [13.0, 1.0, 1e-150, 1e-150];
-        let probabilities = inclusion_probabilities(&weights, 3, &[0, 1, 2, 3]);
-        for (probability, exact) in probabilities.into_iter().zip([1.0, 1.0, 0.5, 0.5]) {
-            assert!((probability - exact).abs() < 1e-8, "{probability} {exact}");
+    /// The definition: the places by their keys, all of them.
+    fn naive(weights: &[f64], rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut keys: Vec<(f64, usize)> = Vec::new();
+        for (index, weight) in weights.iter().enumerate() {
+            let uniform: f64 = rng.random();
+            keys.push((-libm::log(1.0 - uniform) / weight, index));
         }
+        keys.sort_by(|a, b| a.0.total_cmp(&b.0));
+        keys.into_iter().map(|(_, index)| index).collect()
     }
 
     proptest! {
         #[test]
-        fn probabilities_equal_the_enumeration(
-            logs in prop::collection::vec(-9.0f64..9.0, 1..7), k in 1usize..6,
+        fn draws_are_the_least_keys(
+            weights in prop::collection::vec(1e-300f64..1e300, 0..30),
+            logs in prop::collection::vec(-5.0f64..5.0, 0..120),
+            k in 1usize..25,
+            seed: u64,
         ) {
-            let weights: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
-            let of: Vec<usize> = (0..weights.len()).collect();
-            let probabilities = inclusion_probabilities(&weights, k, &of);
-            for (i, probability) in probabilities.iter().enumerate() {
-                let exact = enumerated(&weights, k, &mut Vec::new(), i);
-                prop_assert!((probability / exact - 1.0).abs() < 1e-8, "{} {}", probability, exact);
+            let scratch = &mut Scratch::default();
+            let even: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
+            for weights in [weights, even] {
+                let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+                let mut all = naive(&weights, &mut ChaCha8Rng::seed_from_u64(seed));
+                all.truncate(k);
+                let draws = draw(&weights, k, rng, scratch);
+                let drawn: Vec<usize> = draws.iter().map(|draw| draw.index).collect();
+                prop_assert_eq!(drawn, all);
+                let good = |draw: &Draw| (0.0..=1.0).contains(&draw.inclusion_probability);
+                prop_assert!(draws.iter().all(good), "{:?}", draws);
             }
-        }
-
-        #[test]
-        fn probabilities_of_many_weights_add_up_to_the_size_of_the_draw(
-            logs in prop::collection::vec(-6.0f64..6.0, 21..120), k in 1usize..=20,
-        ) {
-            let weights: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
-            let of: Vec<usize> = (0..weights.len()).collect();
-            let sum: f64 = inclusion_probabilities(&weights, k, &of).iter().sum();
-            prop_assert!((sum - k as f64).abs() < 1e-8, "{}", sum);
         }
 
         #[test]
         fn draws_are_distinct_and_a_larger_draw_begins_with_the_smaller(
             weights in prop::collection::vec(1e-300f64..1e300, 0..30), seed: u64,
         ) {
-            let draw = |k| -> Vec<usize> {
+            let places = |k| -> Vec<usize> {
                 let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-                sample(&weights, k, rng).iter().map(|draw| draw.index).collect()
+                let draws = draw(&weights, k, rng, &mut Scratch::default());
+                draws.iter().map(|draw| draw.index).collect()
             };
-            let all = draw(weights.len());
+            let all = places(weights.len());
             let mut sorted = all.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..weights.len()).collect::<Vec<_>>());
-            let three = draw(3);
+            let three = places(3);
             prop_assert_eq!(&all[..three.len()], &three);
         }
     }
@@ -201,8 +150,9 @@ mod tests {
         let mut counts = [0u32; 7];
         let mut reported = [0.0; 7];
         let rng = &mut ChaCha8Rng::seed_from_u64(7);
+        let scratch = &mut Scratch::default();
         for _ in 0..DRAWS {
-            for draw in sample(&weights, 3, rng) {
+            for draw in draw(&weights, 3, rng, scratch) {
                 counts[draw.index] += 1;
                 reported[draw.index] = draw.inclusion_probability;
             }

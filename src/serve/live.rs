@@ -8,6 +8,7 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::index::{Catalog, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
+use crate::pool::Pool;
 use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
 use crate::snapshot::SnapshotError;
 use crate::store::ProfileStore;
@@ -22,6 +23,9 @@ const WARMING_USERS: u64 = 64;
 pub struct Loaded {
     index: Index,
     profiles: ProfileStore,
+    /// Whether the catalogue has all medoids, so that calls need not look.
+    all_in_catalog: bool,
+    scratches: Pool<recommend::Scratch>,
 }
 
 /// Catalogue and profiles that cannot be served together, or not at all.
@@ -64,7 +68,15 @@ impl Loaded {
         let lists = NeighborLists::directory(path, &catalog.manifest().version);
         let lists = NeighborLists::open(&lists)?;
         let index = Index::new(Arc::new(catalog), lists, params);
-        let loaded = Self { index, profiles };
+        let all_in_catalog = profiles
+            .medoids()
+            .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
+        let loaded = Self {
+            index,
+            profiles,
+            all_in_catalog,
+            scratches: Pool::default(),
+        };
         loaded.warm();
         Ok(loaded)
     }
@@ -99,6 +111,7 @@ impl Loaded {
         let interests = Interests {
             profile: profile.map(|profile| profile.medoids),
             popular: self.profiles.popular(),
+            all_in_catalog: self.all_in_catalog,
         };
         let in_history = |pin| {
             history
@@ -106,7 +119,9 @@ impl Loaded {
                 .is_some_and(|history| history.contains(pin))
         };
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        recommend::recommend(interests, &in_history, request, index, rng, watch)
+        self.scratches.lend(|scratch| {
+            recommend::recommend(interests, &in_history, request, index, rng, watch, scratch)
+        })
     }
 
     /// Checks the files that are only mapped, by reading all of them.

@@ -154,6 +154,11 @@ impl ProfileStore {
         &self.files.manifest
     }
 
+    /// All medoids that there are, of every user and the popular ones.
+    pub fn medoids(&self) -> impl Iterator<Item = &Medoid> {
+        self.files.medoids.iter().chain(&self.files.popular)
+    }
+
     /// The profile of `user`.
     pub fn get(&self, user: UserId) -> Option<Profile<'_>> {
         self.places.get(&user).map(|&place| self.files.at(place))

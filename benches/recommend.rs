@@ -1,0 +1,173 @@
+//! The online core by itself: an index that answers from memory at once, so that
+//! what is timed is the lookup, the draw, the filter and the merge.
+
+use std::hint::black_box;
+
+use divan::Bencher;
+use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
+use pinnersage::recommend::{
+    Interests, MergeStrategy, Recommendation, Request, Retrieve, Scratch, Stage, Watch, recommend,
+};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, RngExt, SeedableRng};
+use xorf::{BinaryFuse8, Filter};
+
+/// Candidates that are asked for, and neighbours that are kept of each medoid.
+const LIMIT: usize = 400;
+/// Users that take turns, so that no answer is learned by heart.
+const USERS: usize = 64;
+/// Pins that the lists of one user are drawn from.
+const NEARBY: usize = 4_000;
+const HISTORY: usize = 1_000;
+const PINS: u64 = 1 << 20;
+
+/// Sizes of a profile: a usual one and a heavy one.
+const PROFILES: [usize; 2] = [14, 100];
+/// Profile sizes and medoids to sample.
+const DRAWS: [(usize, usize); 6] = [(14, 3), (100, 3), (14, 5), (100, 5), (14, 20), (100, 20)];
+
+fn main() {
+    divan::main();
+}
+
+/// Medoids are the first pins, and each has a list.
+struct Table(Vec<Vec<Neighbor>>);
+
+impl Retrieve for Table {
+    fn contains(&self, pin: PinId) -> bool {
+        pin.0 < PINS
+    }
+
+    fn neighbors(
+        &self,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        let list = self.0[pin.0 as usize].iter();
+        out.clear();
+        out.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
+    }
+}
+
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+}
+
+struct User {
+    profile: Vec<Medoid>,
+    history: BinaryFuse8,
+}
+
+struct World {
+    index: Table,
+    users: Vec<User>,
+}
+
+impl World {
+    fn new(medoids: usize) -> Self {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let mut index = Table(Vec::new());
+        let users = (0..USERS).map(|_| user(medoids, &mut index, rng)).collect();
+        Self { index, users }
+    }
+
+    fn answer(&self, call: usize, request: &Request<'_>, scratch: &mut Scratch) -> Recommendation {
+        let user = &self.users[call % USERS];
+        let interests = Interests {
+            profile: Some(&user.profile),
+            popular: &[],
+            all_in_catalog: true,
+        };
+        let in_history = |pin: PinId| user.history.contains(&pin.0);
+        let rng = &mut ChaCha8Rng::seed_from_u64(call as u64);
+        recommend(
+            interests,
+            &in_history,
+            request,
+            &self.index,
+            rng,
+            &Unwatched,
+            scratch,
+        )
+    }
+}
+
+/// A user with lists that overlap somewhat, and a history near them.
+fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> User {
+    let nearby: Vec<PinId> = (0..NEARBY)
+        .map(|_| PinId(rng.random_range(0..PINS)))
+        .collect();
+    let medoid = |_| {
+        let pin = PinId(index.0.len() as u64);
+        let mut list: Vec<Neighbor> = (0..LIMIT)
+            .map(|_| Neighbor {
+                pin: nearby[rng.random_range(0..NEARBY)],
+                score: rng.random(),
+            })
+            .collect();
+        list.sort_by_key(|neighbor| neighbor.pin);
+        list.dedup_by_key(|neighbor| neighbor.pin);
+        list.sort_by(Neighbor::by_falling_score);
+        index.0.push(list);
+        let importance = libm::exp(rng.random_range(-2.0..3.0));
+        Medoid {
+            pin,
+            importance,
+            last_action_time: Timestamp::from_micros(0),
+            size: 1,
+            reserved: 0,
+        }
+    };
+    let mut profile: Vec<Medoid> = (0..medoids).map(medoid).collect();
+    profile.sort_by(Medoid::by_falling_importance);
+    let mut keys: Vec<u64> = nearby[..HISTORY / 5].iter().map(|pin| pin.0).collect();
+    keys.extend((keys.len()..HISTORY).map(|_| rng.next_u64()));
+    keys.sort_unstable();
+    keys.dedup();
+    let history = BinaryFuse8::try_from(&keys).expect("distinct keys");
+    User { profile, history }
+}
+
+fn time(
+    bencher: Bencher<'_, '_>,
+    profile: usize,
+    medoids: usize,
+    limit: usize,
+    strategy: MergeStrategy,
+) {
+    let world = World::new(profile);
+    let request = Request {
+        limit,
+        medoids,
+        strategy,
+        excluded: &[],
+    };
+    let mut scratch = Scratch::default();
+    let mut call = 0;
+    bencher.bench_local(|| {
+        call += 1;
+        world.answer(call, black_box(&request), &mut scratch)
+    });
+}
+
+#[divan::bench(args = DRAWS)]
+fn interleave(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
+    time(bencher, profile, medoids, LIMIT, MergeStrategy::Interleave);
+}
+
+#[divan::bench(args = PROFILES)]
+fn global_top(bencher: Bencher<'_, '_>, profile: usize) {
+    time(bencher, profile, 3, LIMIT, MergeStrategy::GlobalTop);
+}
+
+/// One candidate: what remains is nearly the draw alone.
+#[divan::bench(args = DRAWS)]
+fn draw(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
+    time(bencher, profile, medoids, 1, MergeStrategy::Interleave);
+}

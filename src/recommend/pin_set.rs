@@ -1,0 +1,126 @@
+//! A set of pins for the length of one request.
+//!
+//! Open addressing with linear probing in memory that is used again. The place
+//! of a pin follows from its id by a fixed multiplication, which is all that the
+//! ids, data of the operator and not of a caller, need; `std`'s hash withstands
+//! chosen keys and costs ten times as much.
+
+use crate::model::PinId;
+
+/// Slots for each pin: at least one in two stays empty, so that most searches end
+/// at the first slot.
+const SLOTS_A_PIN: usize = 2;
+/// An empty slot. The pin with this id is kept apart.
+const EMPTY: u64 = 0;
+/// 2^64 divided by the golden ratio: spreads numbers that differ in few bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Another odd number without a pattern.
+const SPREAD_FIRST: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// A set of pins. It must be reset before each use.
+#[derive(Debug, Default)]
+pub(super) struct PinSet {
+    /// Ids; a power of two of slots, and never all taken.
+    slots: Vec<u64>,
+    /// How far the product of a pin is shifted to be a slot.
+    shift: u32,
+    /// Whether the pin whose id is that of an empty slot is here.
+    has_empty: bool,
+}
+
+impl PinSet {
+    /// Empties the set and makes room for `most` pins.
+    pub(super) fn reset(&mut self, most: usize) {
+        let slots = (most.max(1) * SLOTS_A_PIN).next_power_of_two();
+        self.shift = u64::BITS - slots.trailing_zeros();
+        self.slots.clear();
+        self.slots.resize(slots, EMPTY);
+        self.has_empty = false;
+    }
+
+    /// Adds `pin`; whether it is new. The set must have room.
+    #[inline]
+    pub(super) fn insert(&mut self, pin: PinId) -> bool {
+        if pin.0 == EMPTY {
+            return !std::mem::replace(&mut self.has_empty, true);
+        }
+        let slot = self.slot(pin);
+        let new = self.slots[slot] == EMPTY;
+        self.slots[slot] = pin.0;
+        new
+    }
+
+    /// Whether `pin` is in the set.
+    #[inline]
+    pub(super) fn contains(&self, pin: PinId) -> bool {
+        if pin.0 == EMPTY {
+            return self.has_empty;
+        }
+        self.slots[self.slot(pin)] == pin.0
+    }
+
+    /// Where `pin` is, or the empty slot where it would be.
+    #[inline]
+    fn slot(&self, pin: PinId) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.home(pin) & mask;
+        while self.slots[slot] != EMPTY && self.slots[slot] != pin.0 {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    /// Where the search for `pin` begins.
+    #[inline]
+    fn home(&self, pin: PinId) -> usize {
+        // The highest bits of a product depend on all bits of a factor. One round
+        // would crowd ids in steps of certain sizes, 2^50 for one.
+        let fold = |bits: u64| bits ^ (bits >> 32);
+        let once = fold(pin.0).wrapping_mul(SPREAD_FIRST);
+        (fold(once).wrapping_mul(SPREAD) >> self.shift) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(
+            rounds in prop::collection::vec(
+                prop::collection::vec(prop_oneof![0u64..40, any::<u64>()], 0..60), 1..4),
+        ) {
+            let mut set = PinSet::default();
+            for pins in rounds {
+                set.reset(pins.len());
+                let mut twin = HashSet::new();
+                for &pin in &pins {
+                    prop_assert_eq!(set.contains(PinId(pin)), twin.contains(&pin));
+                    prop_assert_eq!(set.insert(PinId(pin)), twin.insert(pin));
+                }
+                for pin in (0..50).chain(pins) {
+                    prop_assert_eq!(set.contains(PinId(pin)), twin.contains(&pin));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ids_in_steps_do_not_crowd() {
+        let powers = (0..54).map(|shift| 1 << shift);
+        let products = [3, 1_000, 1_000_003, SPREAD, SPREAD.wrapping_mul(SPREAD)];
+        for step in powers.chain(products) {
+            let mut set = PinSet::default();
+            set.reset(500);
+            let homes = (1..=500u64).map(|i| set.home(PinId(i.wrapping_mul(step))));
+            let homes: HashSet<usize> = homes.collect();
+            // By chance it would be 395 of the 1024.
+            assert!(homes.len() > 300, "{} at steps of {step}", homes.len());
+        }
+    }
+}
