@@ -3,6 +3,8 @@
 //! With the centroid mu, that sum is n ||P_m - mu||^2 + sum_j ||P_j - mu||^2: the
 //! medoid is the member nearest to the centroid, found in O(n d).
 
+use crate::kernel;
+
 /// Sums this close, relative to the least, count as equal: the two members of a
 /// pair always tie, and rounding must not choose between them.
 const TIE: f64 = 1e-5;
@@ -20,17 +22,14 @@ pub(super) fn medoid(rows: &[f32], dimension: usize, members: &[usize]) -> usize
     let row = |member: usize| &rows[member * dimension..(member + 1) * dimension];
     let mut centroid = vec![0.0f64; dimension];
     for &member in members {
-        centroid
-            .iter_mut()
-            .zip(row(member))
-            .for_each(|(sum, &x)| *sum += f64::from(x));
+        kernel::add_weighted(&mut centroid, row(member), 1.0);
     }
     let count = members.len() as f64;
     centroid.iter_mut().for_each(|sum| *sum /= count);
 
     let to_centroid: Vec<f64> = members
         .iter()
-        .map(|&member| squared_distance(row(member), &centroid))
+        .map(|&member| kernel::squared_l2_f64(row(member), &centroid))
         .collect();
     let spread: f64 = to_centroid.iter().sum();
     let cost = |distance: f64| count * distance + spread;
@@ -44,13 +43,6 @@ pub(super) fn medoid(rows: &[f32], dimension: usize, members: &[usize]) -> usize
         .iter()
         .position(|&distance| cost(distance) <= limit);
     members[first.unwrap_or(0)]
-}
-
-fn squared_distance(row: &[f32], centroid: &[f64]) -> f64 {
-    row.iter()
-        .zip(centroid)
-        .map(|(&x, &c)| (f64::from(x) - c).powi(2))
-        .sum()
 }
 
 #[cfg(test)]

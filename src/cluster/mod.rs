@@ -4,6 +4,7 @@
 //! [`profile_of`] is the whole of it: Ward's clusters, the medoid of each, the
 //! importance of each.
 
+mod distances;
 mod importance;
 mod medoid;
 mod ward;
@@ -52,6 +53,7 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 pub struct Scratch {
     rows: Vec<f32>,
+    sizes: Vec<u32>,
     ward: ward::Scratch,
 }
 
@@ -78,13 +80,15 @@ pub fn clusters_of(
     as_of: Timestamp,
     scratch: &mut Scratch,
 ) -> Vec<Cluster> {
-    let Scratch { rows, ward } = scratch;
+    let Scratch { rows, sizes, ward } = scratch;
     let dimension = embeddings.dimension();
     rows.clear();
     points
         .iter()
         .for_each(|p| rows.extend_from_slice(embeddings.row(p.row)));
-    ward::partition(rows, dimension, params.alpha, ward)
+    sizes.clear();
+    sizes.resize(points.len(), 1);
+    ward::partition(rows, sizes, dimension, params.alpha, ward)
         .into_iter()
         .map(|members| Cluster {
             medoid: medoid::medoid(rows, dimension, &members),

@@ -1,12 +1,12 @@
 //! Ward's clustering by the nearest-neighbour chain, cut at a distance.
 //!
-//! The distance of two points is d(i, j) = ||P_i - P_j||^2; that of a merged
-//! cluster follows by Lance-Williams:
-//! d(i+j, k) = ((n_i+n_k) d(i,k) + (n_j+n_k) d(j,k) - n_k d(i,j)) / (n_i+n_j+n_k),
-//! which is SciPy's `linkage(X, 'ward')` height squared. Two clusters are merged
-//! when their distance is at most alpha, so the result equals
-//! `fcluster(Z, sqrt(alpha), 'distance')`: pins that never merge are clusters of
-//! one, where the text of the paper would lose them.
+//! The distance of clusters of the sizes n and m with the centroids a and b is
+//! 2 n m / (n + m) |a - b|^2: |a - b|^2 for two points, and else what
+//! Lance-Williams makes of it, d(i+j, k) = ((n_i+n_k) d(i,k) + (n_j+n_k) d(j,k) -
+//! n_k d(i,j)) / (n_i+n_j+n_k). It is SciPy's `linkage(X, 'ward')` height squared.
+//! Two clusters are merged when their distance is at most alpha, so the result
+//! equals `fcluster(Z, sqrt(alpha), 'distance')`: pins that never merge are
+//! clusters of one, where the text of the paper would lose them.
 //!
 //! O(m^2) time and memory. Ward's distance is reducible: a merge never brings a
 //! cluster nearer to a third one than its parts were. Two things follow. Merging
@@ -14,66 +14,71 @@
 //! order; and a cluster whose nearest neighbour is farther than alpha is final,
 //! so it is retired at once, and no tree is built above the cut.
 
-use crate::kernel;
+use super::distances::{Clusters, Points};
 
 /// Memory that is used again for the next user.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// Distances of all pairs of points or of the clusters they head: m x m.
-    distances: Vec<f64>,
-    /// Points that head a cluster which may still merge, ascending.
-    active: Vec<usize>,
-    /// Number of members of the cluster that each point heads.
-    sizes: Vec<f64>,
+    /// A number that equal points share, and the point.
+    keys: Vec<(u32, u32)>,
     /// For each point the one into whose cluster its own was merged, or itself.
     parents: Vec<usize>,
+    /// Points that are not a copy of one before, ascending: the rows.
+    firsts: Vec<usize>,
+    /// Their vectors times their weights, where that is not what was given.
+    weighted: Vec<f32>,
+    /// Rows, each with the next as its nearest neighbour.
     chain: Vec<usize>,
+    clusters: Clusters,
 }
 
 /// The clusters of the rows of `dimension` in `rows`, cut at `alpha`: positions
-/// of the members, ascending; clusters by their first member.
+/// of the members, ascending; clusters by their first member. Each row stands for
+/// as many points at its place as `sizes` says, at least one.
 pub(super) fn partition(
     rows: &[f32],
+    sizes: &[u32],
     dimension: usize,
     alpha: f64,
     scratch: &mut Scratch,
 ) -> Vec<Vec<usize>> {
-    let count = rows.len() / dimension;
     let Scratch {
-        distances,
-        active,
-        sizes,
+        keys,
         parents,
+        firsts,
+        weighted,
         chain,
+        clusters,
     } = scratch;
-    kernel::pairwise_squared_l2(rows, dimension, distances);
-    active.clear();
-    active.extend(0..count);
-    sizes.clear();
-    sizes.resize(count, 1.0);
-    parents.clear();
-    parents.extend(0..count);
-    chain.clear();
+    join_copies(rows, dimension, keys, parents);
+    firsts.clear();
+    firsts.extend((0..sizes.len()).filter(|&point| parents[point] == point));
+    let points = Points {
+        rows,
+        dimension,
+        firsts,
+    };
+    clusters.start(&points, sizes, parents, weighted);
 
-    while let Some(&start) = chain.last().or(active.first()) {
+    chain.clear();
+    while let Some(start) = chain.last().copied().or_else(|| clusters.any()) {
         if chain.is_empty() {
             chain.push(start);
         }
         let before = chain.len().checked_sub(2).map(|at| chain[at]);
-        match nearest(start, before, active, &distances[start * count..][..count]) {
-            Some((other, distance)) if distance <= alpha => {
-                if before == Some(other) {
-                    chain.truncate(chain.len() - 2);
-                    let (head, tail) = (start.min(other), start.max(other));
-                    merge(head, tail, distances, active, sizes);
-                    parents[tail] = head;
-                } else {
-                    chain.push(other);
-                }
+        match (clusters.nearest(start, before, alpha, &points), before) {
+            // A chain that would run in a circle has come to equal distances,
+            // but for rounding, so the one before is as near.
+            (Some(other), Some(before)) if other == before || chain.contains(&other) => {
+                chain.truncate(chain.len() - 2);
+                let (head, tail) = (start.min(before), start.max(before));
+                clusters.merge(head, tail);
+                parents[firsts[tail]] = firsts[head];
             }
-            _ => {
+            (Some(other), _) => chain.push(other),
+            (None, _) => {
                 // Only near neighbours were put on the chain, so it is its start.
-                active.retain(|&point| point != start);
+                clusters.retire(start);
                 chain.clear();
             }
         }
@@ -81,46 +86,31 @@ pub(super) fn partition(
     members(parents)
 }
 
-/// The active point nearest to `point`, and its distance. Of equally near ones
-/// the point `before` in the chain, so that the chain cannot run in a circle,
-/// and then the first.
-fn nearest(
-    point: usize,
-    before: Option<usize>,
-    active: &[usize],
-    distances: &[f64],
-) -> Option<(usize, f64)> {
-    let mut best = before.map(|before| (before, distances[before]));
-    for &other in active {
-        let distance = distances[other];
-        if other != point && best.is_none_or(|(_, least)| distance < least) {
-            best = Some((other, distance));
+/// Sets each point's parent to the first point that is equal to it. A point may
+/// miss it if others share their key; then they meet at distance 0 later.
+fn join_copies(
+    rows: &[f32],
+    dimension: usize,
+    keys: &mut Vec<(u32, u32)>,
+    parents: &mut Vec<usize>,
+) {
+    let row = |point: usize| &rows[point * dimension..][..dimension];
+    let key = |row: &[f32]| row[0].to_bits() ^ row[dimension - 1].to_bits().rotate_left(16);
+    keys.clear();
+    keys.extend(rows.chunks_exact(dimension).map(key).zip(0..));
+    keys.sort_unstable();
+    parents.clear();
+    parents.extend(0..keys.len());
+    for same in keys.chunk_by(|a, b| a.0 == b.0) {
+        let mut first = same[0].1 as usize;
+        for &(_, point) in &same[1..] {
+            let point = point as usize;
+            if row(point) != row(first) {
+                first = point;
+            }
+            parents[point] = first;
         }
     }
-    best
-}
-
-/// Merges the cluster of `tail` into that of `head`.
-fn merge(
-    head: usize,
-    tail: usize,
-    distances: &mut [f64],
-    active: &mut Vec<usize>,
-    sizes: &mut [f64],
-) {
-    let count = sizes.len();
-    let between = distances[head * count + tail];
-    active.retain(|&point| point != tail);
-    for &other in active.iter().filter(|&&other| other != head) {
-        let (n_head, n_tail, n_other) = (sizes[head], sizes[tail], sizes[other]);
-        let distance = ((n_head + n_other) * distances[head * count + other]
-            + (n_tail + n_other) * distances[tail * count + other]
-            - n_other * between)
-            / (n_head + n_tail + n_other);
-        distances[head * count + other] = distance;
-        distances[other * count + head] = distance;
-    }
-    sizes[head] += sizes[tail];
 }
 
 /// Groups the points by the head of their cluster. A head is the first member,
@@ -150,20 +140,28 @@ mod tests {
         a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum()
     }
 
-    /// O(m^3): merge the two nearest clusters, by the closed form over their
+    fn wide(row: &[f32]) -> Vec<f64> {
+        row.iter().map(|&x| f64::from(x)).collect()
+    }
+
+    /// [`partition`] of single points.
+    fn clusters(rows: &[f32], dimension: usize, alpha: f64) -> Vec<Vec<usize>> {
+        let sizes = vec![1; rows.len() / dimension];
+        partition(rows, &sizes, dimension, alpha, &mut Scratch::default())
+    }
+
+    /// O(m^3 d): merge the two nearest clusters, by the closed form over their
     /// centroids, until the nearest are farther than alpha.
-    fn greedy(rows: &[f32], dimension: usize, alpha: f64) -> Vec<Vec<usize>> {
-        let row = |r: &[f32]| r.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-        let mut clusters: Vec<(Vec<usize>, Vec<f64>)> = rows
+    fn greedy(rows: &[f32], sizes: &[u32], dimension: usize, alpha: f64) -> Vec<Vec<usize>> {
+        let mut clusters: Vec<(Vec<usize>, f64, Vec<f64>)> = rows
             .chunks(dimension)
             .enumerate()
-            .map(|(i, r)| (vec![i], row(r)))
+            .map(|(i, row)| (vec![i], f64::from(sizes[i]), wide(row)))
             .collect();
         loop {
             let mut best = (alpha, None);
-            for (i, (a, mu_a)) in clusters.iter().enumerate() {
-                for (j, (b, mu_b)) in clusters.iter().enumerate().skip(i + 1) {
-                    let (n_a, n_b) = (a.len() as f64, b.len() as f64);
+            for (i, (_, n_a, mu_a)) in clusters.iter().enumerate() {
+                for (j, (_, n_b, mu_b)) in clusters.iter().enumerate().skip(i + 1) {
                     let distance = 2.0 * n_a * n_b / (n_a + n_b) * squared(mu_a, mu_b);
                     if distance < best.0 {
                         best = (distance, Some((i, j)));
@@ -171,18 +169,78 @@ mod tests {
                 }
             }
             let (_, Some((i, j))) = best else { break };
-            let (tail, mu_tail) = clusters.remove(j);
-            let (head, mu) = &mut clusters[i];
-            let (n_head, n_tail) = (head.len() as f64, tail.len() as f64);
+            let (tail, n_tail, mu_tail) = clusters.remove(j);
+            let (head, n_head, mu) = &mut clusters[i];
             for (x, y) in mu.iter_mut().zip(mu_tail) {
-                *x = (*x * n_head + y * n_tail) / (n_head + n_tail);
+                *x = (*x * *n_head + y * n_tail) / (*n_head + n_tail);
             }
+            *n_head += n_tail;
             head.extend(tail);
             head.sort_unstable();
         }
-        let mut clusters: Vec<Vec<usize>> = clusters.into_iter().map(|(c, _)| c).collect();
+        let mut clusters: Vec<Vec<usize>> = clusters.into_iter().map(|(c, _, _)| c).collect();
         clusters.sort_unstable();
         clusters
+    }
+
+    /// O(m^3): the same by Lance-Williams over a matrix of distances in f64.
+    fn greedy_by_update(rows: &[f32], dimension: usize, alpha: f64) -> Vec<Vec<usize>> {
+        let points: Vec<Vec<f64>> = rows.chunks(dimension).map(wide).collect();
+        let to_all = |a: &Vec<f64>| points.iter().map(|b| squared(a, b)).collect::<Vec<f64>>();
+        let mut distances: Vec<Vec<f64>> = points.iter().map(to_all).collect();
+        let mut clusters: Vec<Vec<usize>> = (0..points.len()).map(|i| vec![i]).collect();
+        loop {
+            let mut best = (alpha, None);
+            for (i, row) in distances.iter().enumerate() {
+                for (j, &distance) in row.iter().enumerate().skip(i + 1) {
+                    if distance < best.0 {
+                        best = (distance, Some((i, j)));
+                    }
+                }
+            }
+            let (between, Some((i, j))) = best else { break };
+            let sizes: Vec<f64> = clusters.iter().map(|c| c.len() as f64).collect();
+            for (k, size) in sizes.iter().enumerate() {
+                let distance = ((sizes[i] + size) * distances[i][k]
+                    + (sizes[j] + size) * distances[j][k]
+                    - size * between)
+                    / (sizes[i] + sizes[j] + size);
+                distances[i][k] = distance;
+                distances[k][i] = distance;
+            }
+            distances.remove(j);
+            for row in &mut distances {
+                row.remove(j);
+            }
+            let tail = clusters.remove(j);
+            clusters[i].extend(tail);
+            clusters[i].sort_unstable();
+        }
+        clusters.sort_unstable();
+        clusters
+    }
+
+    /// Points about centres, of about unit length, with some copies and some that
+    /// are all but copies.
+    fn clustered() -> impl Strategy<Value = Vec<f32>> {
+        let row = |spread: f32| prop::collection::vec(-spread..spread, 256);
+        let centres = prop::collection::vec(row(0.1), 1..8);
+        let points = prop::collection::vec((0usize..8, row(0.06), 0u8..8), 1..150);
+        (centres, points).prop_map(|(centres, points)| {
+            let mut rows: Vec<f32> = Vec::new();
+            for (at, offset, kind) in points {
+                let centre = &centres[at % centres.len()];
+                match (kind, rows.len().checked_sub(256)) {
+                    (0, Some(last)) => rows.extend_from_within(last..),
+                    (1, Some(last)) => {
+                        rows.extend_from_within(last..);
+                        rows[last + 256..].iter_mut().for_each(|x| *x *= 1.000_001);
+                    }
+                    _ => rows.extend(centre.iter().zip(offset).map(|(c, o)| c + o)),
+                }
+            }
+            rows
+        })
     }
 
     proptest! {
@@ -198,30 +256,86 @@ mod tests {
                 let at = repeat % (rows.len() / 4) * 4;
                 rows.extend_from_within(at..at + 4);
             }
-            let clusters = partition(&rows, 4, alpha, &mut Scratch::default());
-            prop_assert_eq!(clusters, greedy(&rows, 4, alpha));
+            let sizes = vec![1; rows.len() / 4];
+            prop_assert_eq!(clusters(&rows, 4, alpha), greedy(&rows, &sizes, 4, alpha));
+        }
+
+        #[test]
+        fn weighted_points_equal_the_greedy_twin_and_their_copies(
+            points in prop::collection::vec((prop::array::uniform4(-1.0f32..1.0), 1u32..9), 1..40),
+            alpha in 0.01f64..20.0,
+        ) {
+            let rows: Vec<f32> = points.iter().flat_map(|(row, _)| *row).collect();
+            let sizes: Vec<u32> = points.iter().map(|&(_, size)| size).collect();
+            let found = partition(&rows, &sizes, 4, alpha, &mut Scratch::default());
+            prop_assert_eq!(&found, &greedy(&rows, &sizes, 4, alpha));
+
+            let copies: Vec<f32> = points
+                .iter()
+                .flat_map(|(row, size)| row.repeat(*size as usize))
+                .collect();
+            let of: Vec<usize> = (0..points.len())
+                .flat_map(|at| vec![at; sizes[at] as usize])
+                .collect();
+            let mut of_copies = clusters(&copies, 4, alpha);
+            for cluster in &mut of_copies {
+                cluster.iter_mut().for_each(|copy| *copy = of[*copy]);
+                cluster.dedup();
+            }
+            prop_assert_eq!(found, of_copies);
         }
 
         #[test]
         fn equal_distances_neither_panic_nor_lose_a_point(
-            rows in prop::collection::vec(prop::sample::select(vec![0.0f32, 1.0]), 2..90),
+            rows in prop::collection::vec(prop::sample::select(vec![0.0f32, 1.0]), 2..300),
+            dimension in 2usize..8,
             alpha in prop::sample::select(vec![0.0, 1.0, 4.0 / 3.0, 2.0, 100.0]),
         ) {
-            let count = rows.len() / 2;
-            let clusters = partition(&rows[..count * 2], 2, alpha, &mut Scratch::default());
+            let count = rows.len() / dimension;
+            let clusters = clusters(&rows[..count * dimension], dimension, alpha);
             let mut all: Vec<usize> = clusters.concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn many_dimensions_equal_the_greedy_twin(rows in clustered(), alpha in 0.1f64..60.0) {
+            // The same memory for other points must change nothing.
+            let mut scratch = Scratch::default();
+            for rows in [&rows[..], &rows[..rows.len() / 512 * 256], &rows[..]] {
+                let sizes = vec![1; rows.len() / 256];
+                let found = partition(rows, &sizes, 256, alpha, &mut scratch);
+                prop_assert_eq!(found, greedy_by_update(rows, 256, alpha));
+            }
+        }
+    }
+
+    #[test]
+    fn points_too_near_for_f32_are_told_apart() {
+        // Distances of the order of 1e-10 between vectors of length 1, where the
+        // products know no more than 1e-7.
+        let near = |step: u16| [1.0, f32::from(step) * 1e-5];
+        let rows: Vec<f32> = [0, 3, 4, 9, 7, 20].into_iter().flat_map(near).collect();
+        assert_eq!(
+            clusters(&rows, 2, 1.5e-10),
+            [vec![0], vec![1, 2], vec![3], vec![4], vec![5]]
+        );
+        assert_eq!(
+            clusters(&rows, 2, 4.5e-10),
+            [vec![0], vec![1, 2], vec![3, 4], vec![5]]
+        );
+    }
+
     #[test]
     fn no_point_and_a_single_point_are_no_special_case() {
-        let scratch = &mut Scratch::default();
-        assert!(partition(&[], 2, 4.0, scratch).is_empty());
-        assert_eq!(partition(&[1.0, 0.0], 2, 4.0, scratch), [[0]]);
+        assert!(clusters(&[], 2, 4.0).is_empty());
+        assert_eq!(clusters(&[1.0, 0.0], 2, 4.0), [[0]]);
         // A threshold of 0 still joins copies.
         let rows = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
-        assert_eq!(partition(&rows, 2, 0.0, scratch), [vec![0, 2], vec![1]]);
+        assert_eq!(clusters(&rows, 2, 0.0), [vec![0, 2], vec![1]]);
     }
 }

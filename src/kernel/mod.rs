@@ -4,13 +4,15 @@
 //! compiled for every instruction set that `pulp` chooses from at run time. The
 //! order of the additions is fixed by the lanes and no multiplication is fused
 //! with an addition, so a machine with AVX-512 and one with SSE2 give the same
-//! bits: a score does not depend on where it was computed.
+//! bits: a score does not depend on where it was computed. [`gram`] is the
+//! exception, and says why.
 
 mod codes;
+pub mod gram;
 
 use std::sync::LazyLock;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 pub use codes::{CODE_LANES, dot_codes, dot_codes_each};
 
@@ -18,21 +20,24 @@ pub use codes::{CODE_LANES, dot_codes, dot_codes_each};
 const LANES: usize = 32;
 /// The same for loops that widen to f64.
 const WIDE_LANES: usize = 16;
-/// Rows in one block of the pairwise kernel: two blocks of 256 dimensions stay
-/// in a 64 KiB cache.
-const BLOCK: usize = 16;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Inner product of two vectors of one length.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    ARCH.dispatch(|| sum_of(a, b, |x, y| x * y))
+    ARCH.dispatch(
+        #[inline(always)]
+        || sum_of(a, b, |x, y| x * y),
+    )
 }
 
 /// Squared Euclidean distance of two vectors of one length; exactly 0 for equal
 /// vectors.
 pub fn squared_l2(a: &[f32], b: &[f32]) -> f32 {
-    ARCH.dispatch(|| sum_of(a, b, |x, y| (x - y) * (x - y)))
+    ARCH.dispatch(
+        #[inline(always)]
+        || sum_of(a, b, |x, y| (x - y) * (x - y)),
+    )
 }
 
 /// Inner products of `query` with each of `rows`, all of one length, in their
@@ -40,51 +45,60 @@ pub fn squared_l2(a: &[f32], b: &[f32]) -> f32 {
 /// instruction set for each, and lets the processor fetch rows ahead.
 pub fn dot_each<'a>(query: &[f32], rows: impl Iterator<Item = &'a [f32]>, out: &mut Vec<f32>) {
     out.clear();
-    ARCH.dispatch(|| out.extend(rows.map(|row| sum_of(query, row, |x, y| x * y))));
+    // A plain loop: what is handed on to `extend` is not compiled for the chosen
+    // instruction set.
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            for row in rows {
+                out.push(sum_of(query, row, |x, y| x * y));
+            }
+        },
+    );
 }
 
-/// Squared Euclidean distances of all pairs of rows, summed in f64: a tie or a
-/// threshold may hang on them.
-///
-/// `rows` holds n rows of `dimension` components; `out` becomes the full
-/// symmetric n x n matrix, row-major, with a zero diagonal.
-pub fn pairwise_squared_l2(rows: &[f32], dimension: usize, out: &mut Vec<f64>) {
-    let n = rows.len() / dimension;
-    out.clear();
-    out.resize(n * n, 0.0);
+/// Adds `weight` times `row` to `sum`, in f64.
+pub fn add_weighted(sum: &mut [f64], row: &[f32], weight: f64) {
     ARCH.dispatch(|| {
-        for (first_block, block) in rows.chunks(BLOCK * dimension).enumerate() {
-            let first = first_block * BLOCK;
-            for (second, b) in rows.chunks_exact(dimension).enumerate().skip(first + 1) {
-                for (i, a) in block.chunks_exact(dimension).enumerate() {
-                    let i = first + i;
-                    if i < second {
-                        let distance = widened_squared_l2(a, b);
-                        out[i * n + second] = distance;
-                        out[second * n + i] = distance;
-                    }
-                }
-            }
+        for (sum, &x) in sum.iter_mut().zip(row) {
+            *sum += weight * f64::from(x);
         }
     });
 }
 
-#[inline(always)]
-fn widened_squared_l2(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0f64; WIDE_LANES];
-    let (a_lanes, a_rest) = a.as_chunks::<WIDE_LANES>();
-    let (b_lanes, b_rest) = b.as_chunks::<WIDE_LANES>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..WIDE_LANES {
-            let difference = f64::from(a[lane]) - f64::from(b[lane]);
-            sums[lane] += difference * difference;
+/// Squared Euclidean distance of two vectors of one length, of f32 or f64, summed
+/// in f64: a tie or a threshold may hang on it. Exactly 0 for equal vectors.
+pub fn squared_l2_f64<T: Copy + Into<f64>>(a: &[T], b: &[f64]) -> f64 {
+    ARCH.dispatch(WideSquaredL2 { a, b })
+}
+
+/// Arguments of [`squared_l2_f64`]. The compiler may leave a closure out of the
+/// function that is compiled for an instruction set; this it must inline.
+struct WideSquaredL2<'a, T> {
+    a: &'a [T],
+    b: &'a [f64],
+}
+
+impl<T: Copy + Into<f64>> WithSimd for WideSquaredL2<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut sums = [0.0f64; WIDE_LANES];
+        let (a_lanes, a_rest) = self.a.as_chunks::<WIDE_LANES>();
+        let (b_lanes, b_rest) = self.b.as_chunks::<WIDE_LANES>();
+        for (a, b) in a_lanes.iter().zip(b_lanes) {
+            for lane in 0..WIDE_LANES {
+                let difference: f64 = a[lane].into() - b[lane];
+                sums[lane] += difference * difference;
+            }
         }
+        for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            let difference: f64 = a.into() - b;
+            *sum += difference * difference;
+        }
+        sums.iter().sum()
     }
-    for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        let difference = f64::from(a) - f64::from(b);
-        *sum += difference * difference;
-    }
-    sums.iter().sum()
 }
 
 #[inline(always)]
@@ -101,14 +115,12 @@ fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
         *sum += term(a, b);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0]
+    // Halves are added to each other. Each width is spelt out, or the compiler
+    // adds lane by lane.
+    let sums: [f32; 16] = std::array::from_fn(|lane| sums[lane] + sums[lane + 16]);
+    let sums: [f32; 8] = std::array::from_fn(|lane| sums[lane] + sums[lane + 8]);
+    let sums: [f32; 4] = std::array::from_fn(|lane| sums[lane] + sums[lane + 4]);
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
 #[cfg(test)]
@@ -140,6 +152,13 @@ mod tests {
             let expected = naive(&a, &b, |x, y| (x - y).powi(2));
             prop_assert!((f64::from(squared_l2(&a, &b)) - expected).abs() < tolerance);
             prop_assert_eq!(squared_l2(&a, &a), 0.0);
+            let wide: Vec<f64> = b.iter().map(|&x| f64::from(x)).collect();
+            prop_assert!((squared_l2_f64(&a, &wide) - expected).abs() <= 1e-14 * expected);
+            prop_assert_eq!(squared_l2_f64(&b, &wide), 0.0);
+            let mut sum = wide.clone();
+            add_weighted(&mut sum, &b, 2.0);
+            let expected: Vec<f64> = wide.iter().map(|x| 3.0 * x).collect();
+            prop_assert_eq!(sum, expected);
         }
 
         #[test]
@@ -150,20 +169,15 @@ mod tests {
         }
 
         #[test]
-        fn rows_equal_single_calls_and_pairs_their_naive_twin(
+        fn rows_equal_single_calls(
             rows in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 21), 0..40)
         ) {
             let flat: Vec<f32> = rows.concat();
-            let (mut products, mut distances) = (Vec::new(), Vec::new());
-            pairwise_squared_l2(&flat, 21, &mut distances);
-            for (i, a) in rows.iter().enumerate() {
+            let mut products = Vec::new();
+            for a in &rows {
                 dot_each(a, flat.chunks_exact(21), &mut products);
-                for (j, b) in rows.iter().enumerate() {
-                    prop_assert_eq!(products[j], dot(a, b));
-                    let distance = distances[i * rows.len() + j];
-                    let expected = naive(a, b, |x, y| (x - y).powi(2));
-                    prop_assert!((distance - expected).abs() <= 1e-14 * expected);
-                    prop_assert_eq!(distance, distances[j * rows.len() + i]);
+                for (&product, b) in products.iter().zip(&rows) {
+                    prop_assert_eq!(product, dot(a, b));
                 }
             }
         }
