@@ -156,18 +156,18 @@ fn time(
     });
 }
 
-#[divan::bench(args = DRAWS)]
+#[divan::bench(args = DRAWS, sample_size = 64)]
 fn interleave(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
     time(bencher, profile, medoids, LIMIT, MergeStrategy::Interleave);
 }
 
-#[divan::bench(args = PROFILES)]
+#[divan::bench(args = PROFILES, sample_size = 64)]
 fn global_top(bencher: Bencher<'_, '_>, profile: usize) {
     time(bencher, profile, 3, LIMIT, MergeStrategy::GlobalTop);
 }
 
 /// One candidate: what remains is nearly the draw alone.
-#[divan::bench(args = DRAWS)]
+#[divan::bench(args = DRAWS, sample_size = 64)]
 fn draw(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
     time(bencher, profile, medoids, 1, MergeStrategy::Interleave);
 }

@@ -247,3 +247,57 @@ fn a_command_without_a_server_says_where_it_looked() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no server at http://127.0.0.1:1"), "{said}");
 }
+
+#[test]
+fn a_catalogue_is_checked_and_its_lists_are_made_once() {
+    let world = World::built();
+    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let both = ["--catalog", path(&catalog), "--profiles", path(&profiles)];
+    let made = run(&[&["neighbors"], &both[..]].concat());
+    assert!(!made.contains(": 0 made"), "{made}");
+    let again = run(&[&["neighbors"], &both[..]].concat());
+    assert!(again.contains(": 0 made"), "{again}");
+    // What a killed build leaves half written is passed over.
+    let lists = std::fs::read_dir(catalog.join("neighbors")).expect("lists");
+    for version in lists {
+        let partial = version.expect("an entry").path().join(".partial-1");
+        std::fs::create_dir(partial).expect("a directory");
+    }
+    let mut server = Process::start(&[&["serve"], &both[..]].concat());
+    server.child.kill().expect("a running server");
+    server.child.wait().expect("an end");
+
+    let arguments = ["catalog", "check", "--catalog", path(&catalog)];
+    let options = [
+        "--k",
+        "5",
+        "--queries",
+        "20",
+        "--threads",
+        "2",
+        "--effort",
+        "5,40",
+        "--json",
+    ];
+    let printed = run(&[&arguments[..], &options].concat());
+    let curve: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(curve.len(), 2);
+    for (point, effort) in curve.iter().zip([5, 40]) {
+        assert_eq!((&point["k"], &point["effort"]), (&5.into(), &effort.into()));
+        for field in ["queries_per_second", "p50_us", "p99_us"] {
+            assert!(
+                point[field].as_f64().is_some_and(|value| value > 0.0),
+                "{point}"
+            );
+        }
+        assert!(point["resident_bytes_per_pin"].is_number(), "{point}");
+    }
+    assert!(
+        curve[1]["recall"]
+            .as_f64()
+            .is_some_and(|recall| recall > 0.9)
+    );
+}

@@ -45,7 +45,7 @@ struct Counts {
     short: AtomicU64,
 }
 
-/// The values of [`Counts`] at one moment.
+/// How often lists were asked for, up to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookups {
     /// Answered from a list made ahead of time.

@@ -61,8 +61,6 @@ impl List {
 pub(super) struct Scratch {
     /// Pins that are among the candidates.
     seen: PinSet,
-    /// How much of each list was read.
-    read: Vec<usize>,
     /// Whose turn it is, one turn after another.
     turns: Vec<u16>,
 }
@@ -76,11 +74,9 @@ pub(super) fn merge(
     scratch: &mut Scratch,
 ) -> Result<Vec<Candidate>, usize> {
     scratch.seen.reset(limit);
-    scratch.read.clear();
-    scratch.read.resize(lists.len(), 0);
     match strategy {
         MergeStrategy::Interleave => interleave(lists, limit, scratch),
-        MergeStrategy::GlobalTop => global_top(lists, limit, scratch),
+        MergeStrategy::GlobalTop => global_top(lists, limit, &mut scratch.seen),
     }
 }
 
@@ -89,16 +85,14 @@ fn interleave(
     limit: usize,
     scratch: &mut Scratch,
 ) -> Result<Vec<Candidate>, usize> {
-    let Scratch { seen, read, turns } = scratch;
+    let Scratch { seen, turns } = scratch;
     let mut candidates = Vec::with_capacity(limit);
+    let mut rests: Vec<_> = lists.iter().map(|list| list.neighbors.iter()).collect();
     take_turns(lists, limit, turns);
     // A turn brings one candidate, so there are as many turns as candidates.
     for &at in &*turns {
         let at = usize::from(at);
-        let mut rest = lists[at].neighbors[read[at]..].iter();
-        let unseen = rest.find(|neighbor| seen.insert(neighbor.pin));
-        read[at] = lists[at].neighbors.len() - rest.len();
-        match unseen {
+        match rests[at].find(|neighbor| seen.insert(neighbor.pin)) {
             Some(neighbor) => candidates.push(candidate(neighbor, at)),
             // It has brought every eligible pin there is: nobody can add one.
             None if lists[at].exhausted => break,
@@ -147,7 +141,8 @@ fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut 
     // the greatest credit is that of the first of the richest, and names it: no
     // branch that the processor could not foresee is needed to find it.
     for (at, (weight, credit)) in (0..).zip(weights.iter().zip(&mut *credits)) {
-        let poor = i64::MIN + PLACE_MASK;
+        // Never the richest, and no difference to it overflows.
+        let poor = i64::MIN / 2;
         *credit = if *weight > 0 { PLACE_MASK - at } else { poor };
     }
     let total: i64 = weights.iter().sum();
@@ -158,33 +153,31 @@ fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut 
             richest = richest.max(*credit);
         }
         for credit in &mut *credits {
-            *credit -= if *credit == richest { total } else { 0 };
+            // All ones but for the richest; a comparison would become a branch.
+            let poorer = (*credit - richest) >> (i64::BITS - 1);
+            *credit -= total & !poorer;
         }
         *turn = (PLACE_MASK - (richest & PLACE_MASK)) as u16;
     }
 }
 
-fn global_top(
-    lists: &[List],
-    limit: usize,
-    scratch: &mut Scratch,
-) -> Result<Vec<Candidate>, usize> {
-    let Scratch { seen, read, .. } = scratch;
+fn global_top(lists: &[List], limit: usize, seen: &mut PinSet) -> Result<Vec<Candidate>, usize> {
     let short = |list: &List| list.neighbors.len() < limit && !list.exhausted;
     if let Some(at) = lists.iter().position(short) {
         return Err(at);
     }
     let mut candidates = Vec::with_capacity(limit);
+    let mut rests: Vec<_> = lists.iter().map(|list| &list.neighbors[..]).collect();
     while candidates.len() < limit {
-        let heads = lists.iter().zip(&*read).enumerate();
-        let heads = heads.filter_map(|(at, (list, &read))| Some((at, list.neighbors.get(read)?)));
+        let heads = rests.iter().enumerate();
+        let heads = heads.filter_map(|(at, rest)| Some((at, rest.first()?)));
         // Of equal ones the first.
         let best = heads.reduce(|a, b| match Neighbor::by_falling_score(b.1, a.1) {
             Ordering::Less => b,
             Ordering::Equal | Ordering::Greater => a,
         });
         let Some((at, neighbor)) = best else { break };
-        read[at] += 1;
+        rests[at] = &rests[at][1..];
         if seen.insert(neighbor.pin) {
             candidates.push(candidate(neighbor, at));
         }
