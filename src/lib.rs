@@ -32,7 +32,8 @@
 //!
 //! 1. `kernel`, `model`, `cluster` and `recommend` do no I/O, read no clock, own
 //!    no randomness and log nothing.
-//! 2. Equal versions, request and seed give equal bytes, on any machine.
+//! 2. Equal versions, neighbour lists, settings, request and seed give equal bytes,
+//!    on any machine.
 //! 3. A call sees one catalogue and one set of profiles from begin to end.
 //! 4. No bytes of a request can cause a panic.
 //! 5. A status INTERNAL never carries the text of its cause.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
 use common::files::{columns, ids, texts, vectors};
 use common::{Pin, World, version_directory};
+use pinnersage::batch::{NeighborParams, build_neighbors};
+use pinnersage::progress::Progress;
 
 fn pinnersage(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinnersage"));
@@ -226,10 +228,25 @@ fn bad_actions_are_named_by_file_and_row() {
 }
 
 #[test]
-fn one_flipped_byte_of_any_file_of_a_catalogue_is_refused_by_name() {
+fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
     let world = World::built();
-    for root in ["catalog", "profiles"] {
-        let version = version_directory(&world.path(root));
+    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let params = NeighborParams {
+        depth: 20,
+        budget: 1 << 20,
+    };
+    build_neighbors(&catalog, &profiles, params, Progress::Silent).expect("lists");
+    let lists = fs::read_dir(catalog.join("neighbors"))
+        .expect("lists")
+        .next();
+    let lists = fs::read_dir(lists.expect("a catalogue").expect("an entry").path());
+    let segment = lists
+        .expect("segments")
+        .next()
+        .expect("one")
+        .expect("an entry");
+    let versions = [&catalog, &profiles].map(|root| version_directory(root));
+    for version in versions.into_iter().chain([segment.path()]) {
         for entry in fs::read_dir(version).expect("a version") {
             let file = entry.expect("an entry").path();
             let whole = fs::read(&file).expect("a file");
@@ -239,9 +256,9 @@ fn one_flipped_byte_of_any_file_of_a_catalogue_is_refused_by_name() {
             let said = refusal(&[
                 "serve",
                 "--catalog",
-                path(&world.path("catalog")),
+                path(&catalog),
                 "--profiles",
-                path(&world.path("profiles")),
+                path(&profiles),
                 "--listen",
                 "127.0.0.1:0",
                 "--ops-listen",

@@ -78,6 +78,10 @@ pub fn check_catalog(
         let truth: Vec<Vec<PinId>> = places.par_iter().map(nearest).collect();
         (places, truth)
     };
+    let params = &CheckParams {
+        threads: params.threads.min(places.len()),
+        ..params.clone()
+    };
     // Opened anew, so that what the scan has read does not count as resident.
     let before = Memory::now();
     let catalog = Arc::new(Catalog::open(path)?);
@@ -130,7 +134,7 @@ fn ask_all(
     let ask = |at: usize| {
         let begun = Instant::now();
         // One more than is asked for: the pin itself is among them.
-        let found = index.nearest(places[at], params.k + 1, effort);
+        let found = index.nearest(places[at], params.k.saturating_add(1), effort);
         let spent = begun.elapsed();
         let own = index.catalog().pins.ids()[places[at]];
         let pins = found.into_iter().map(|found| found.pin);

@@ -54,7 +54,7 @@ pub fn build_neighbors(
     opened.check_mapped()?;
     let version = opened.manifest().version.clone();
     let directory = NeighborLists::directory(catalog, &version);
-    let lists = NeighborLists::open(&directory)?;
+    let lists = NeighborLists::open(&directory, &version)?;
     let depth = params.depth.min(opened.pins.ids().len());
 
     let pins = by_falling_share(&ProfilesReader::open(profiles)?, &opened);
@@ -64,8 +64,7 @@ pub fn build_neighbors(
         .filter(|&p| !lists.has(p, depth))
         .collect();
     let kept = pins.len() - missing.len();
-    let bytes_of_list = (depth * size_of::<Neighbor>()).max(1) as u64;
-    let room = params.budget.saturating_sub(lists.bytes()) / bytes_of_list;
+    let room = params.budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
     let wanted = missing.len();
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
     drop(lists);
@@ -108,6 +107,13 @@ fn lists_of(index: &Approximate, pins: &[PinId], depth: usize) -> Vec<Vec<Neighb
     if table.vectors().len() <= EXACT_NODES {
         return exact_lists(index.catalog(), &places, depth);
     }
-    let walk = |&place: &usize| index.nearest(place, depth, depth * WALK_EFFORT);
-    places.par_iter().map(walk).collect()
+    let walk = |&place: &usize| {
+        let list = index.nearest(place, depth, depth * WALK_EFFORT);
+        match list.len() == depth {
+            true => vec![list],
+            // Too little of the graph can be reached from here.
+            false => exact_lists(index.catalog(), &[place], depth),
+        }
+    };
+    places.par_iter().flat_map_iter(walk).collect()
 }

@@ -50,8 +50,12 @@ impl Codes {
                 *greatest = greatest.max(x.abs());
             }
         }
-        // A component that is zero everywhere has codes of zero, at any step.
-        let step = |greatest: f32| if greatest > 0.0 { greatest / MOST } else { 1.0 };
+        // A component that is zero everywhere, or as good as that, has codes of
+        // zero, at any step.
+        let step = |greatest: f32| match greatest / MOST {
+            step if step >= f32::MIN_POSITIVE => step,
+            _ => 1.0,
+        };
         let steps: Vec<f32> = greatest.into_iter().map(step).collect();
         let stride = stride(vectors.dimension());
         let mut rows = Pages::zeroed(vectors.len().saturating_mul(stride))?;

@@ -14,6 +14,8 @@ use crate::snapshot::{Reader, SnapshotError, Writer};
 const FILE: &str = "graph.bin";
 /// Most links of a node in a finished graph: two lines of the cache.
 pub(super) const LINKS: usize = 32;
+/// A walk numbers nodes by 31 bits.
+const MOST_NODES: usize = 1 << 31;
 /// Fills the places of links that a node does not have.
 const NONE: u32 = u32::MAX;
 
@@ -38,6 +40,9 @@ pub struct Graph {
 impl Graph {
     /// A graph of `nodes` without links, with `places` for those of each.
     pub(super) fn empty(nodes: usize, places: usize) -> io::Result<Self> {
+        if nodes > MOST_NODES {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let mut links = Pages::zeroed(nodes.saturating_mul(places))?;
         links.fill(NONE);
         Ok(Self { links, places })
@@ -73,6 +78,9 @@ impl Graph {
     pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
         let nodes = reader.manifest().facts.nodes;
         let links: Pages<u32> = reader.pages(FILE, nodes.saturating_mul(LINKS))?;
+        if nodes > MOST_NODES {
+            return Err(reader.damaged("manifest.json", "there are too many nodes"));
+        }
         let out_of_range = |&link: &u32| link != NONE && link as usize >= nodes;
         if links.iter().any(out_of_range) {
             return Err(reader.damaged(FILE, "a link is out of range"));

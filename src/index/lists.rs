@@ -73,9 +73,16 @@ impl NeighborLists {
         root.join("neighbors").join(version)
     }
 
-    /// Opens all lists in `directory`; there may be none. Ids and scores are only
+    /// Bytes of a list of `depth` neighbours.
+    pub fn bytes_of(depth: usize) -> u64 {
+        let neighbor = size_of::<PinId>() + size_of::<f32>();
+        (size_of::<PinId>() + depth * neighbor) as u64
+    }
+
+    /// Opens all lists in `directory`, which must be of the catalogue `version`;
+    /// there may be none. Ids and scores are only
     /// mapped: [`NeighborLists::check_mapped`] checks them.
-    pub fn open(directory: &Path) -> Result<Self, SnapshotError> {
+    pub fn open(directory: &Path, version: &str) -> Result<Self, SnapshotError> {
         let mut lists = Self {
             segments: Vec::new(),
             places: HashMap::new(),
@@ -96,7 +103,11 @@ impl NeighborLists {
         // In an order of their own, whatever that of the file system is.
         paths.sort_unstable();
         for path in paths {
-            lists.add(Reader::open(&path)?)?;
+            let reader = Reader::<ListFacts>::open(&path)?;
+            if reader.manifest().facts.catalog_version != version {
+                return Err(reader.damaged("manifest.json", "is of another catalogue"));
+            }
+            lists.add(reader)?;
         }
         Ok(lists)
     }
@@ -179,6 +190,7 @@ impl NeighborLists {
         lists: &[(PinId, Vec<Neighbor>)],
     ) -> Result<(), SnapshotError> {
         let depth = lists.first().map_or(0, |(_, list)| list.len());
+        debug_assert!(lists.iter().all(|(_, list)| list.len() == depth));
         let all = || lists.iter().flat_map(|(_, list)| list);
         let pins: Vec<PinId> = lists.iter().map(|(pin, _)| *pin).collect();
         let ids: Vec<PinId> = all().map(|neighbor| neighbor.pin).collect();

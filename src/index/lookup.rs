@@ -52,7 +52,7 @@ pub struct Lookups {
     pub ahead: u64,
     /// Answered from a list that was computed for an earlier call.
     pub cached: u64,
-    /// A list had to be computed.
+    /// There was no list: it was computed, or its computation waited for.
     pub missing: u64,
     /// The list did not hold enough eligible pins, so a walk was made.
     pub short: u64,
@@ -97,10 +97,11 @@ impl Index {
 
     /// Bytes of the lists that were computed for calls.
     pub fn computed_bytes(&self) -> u64 {
-        (self.computed.len() * self.depth * size_of::<Neighbor>()) as u64
+        let depth = self.depth.min(self.catalog().pins.ids().len());
+        (self.computed.len() * depth * size_of::<Neighbor>()) as u64
     }
 
-    /// How often which list was asked for.
+    /// How often which list was asked for, warming included.
     pub fn lookups(&self) -> Lookups {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Lookups {
@@ -158,7 +159,6 @@ impl Index {
 
     fn compute(&self, pin: PinId) -> Arc<[Neighbor]> {
         let made = self.computed.get_or_insert_with(&pin, || {
-            count(&self.counts.missing, 1);
             let pins = &self.catalog().pins;
             let list = pins.place(pin).map(|place| {
                 let depth = self.depth.min(pins.ids().len());
@@ -186,18 +186,23 @@ impl Retrieve for Index {
         out: &mut Vec<Neighbor>,
     ) {
         let enough = match self.look_up(pin, k, eligible, out) {
-            Looked::List(enough, source) => {
-                self.counts.add(source, u64::from(enough));
-                enough
+            Looked::List(true, source) => {
+                self.counts.add(source, 1);
+                true
             }
-            Looked::NoList if k <= self.depth => {
-                let list = self.compute(pin);
-                self.first(list.iter().copied(), k, eligible, out)
+            Looked::List(false, _) => {
+                count(&self.counts.short, 1);
+                false
             }
-            Looked::NoList => false,
+            Looked::NoList => {
+                count(&self.counts.missing, 1);
+                k <= self.depth && {
+                    let list = self.compute(pin);
+                    self.first(list.iter().copied(), k, eligible, out)
+                }
+            }
         };
         if !enough {
-            count(&self.counts.short, 1);
             self.walks.neighbors(pin, k, eligible, out);
         }
     }
@@ -351,7 +356,11 @@ mod tests {
             let lists: Vec<_> = pins.into_iter().zip(lists).collect();
             NeighborLists::write(&path, "v", &lists).expect("a segment");
         }
-        let lists = NeighborLists::open(&path).expect("lists");
+        let lists = NeighborLists::open(&path, "v").expect("lists");
+        assert!(
+            NeighborLists::open(&path, "w").is_err(),
+            "of another catalogue"
+        );
         lists.check_mapped().expect("whole files");
         assert_eq!(lists.len(), 5);
         assert!(lists.has(catalog.pins.ids()[12], 40) && !lists.has(catalog.pins.ids()[12], 41));
@@ -379,7 +388,7 @@ mod tests {
     #[test]
     fn a_missing_list_is_computed_once_however_many_ask() {
         let (_directory, catalog) = catalog(1_000);
-        let nothing = NeighborLists::open(std::path::Path::new("/nowhere")).expect("no lists");
+        let nothing = NeighborLists::open(std::path::Path::new("/nowhere"), "v").expect("no lists");
         let index = index(&catalog, nothing);
         let pin = catalog.pins.ids()[7];
         let ahead = index.without_walks();
@@ -393,7 +402,8 @@ mod tests {
         let Lookups {
             cached, missing, ..
         } = index.lookups();
-        assert!(missing == 1 && cached <= 7, "{missing} {cached}");
+        assert!(missing >= 1 && missing + cached == 8, "{missing} {cached}");
+        assert_eq!(index.computed.len(), 1);
         assert_eq!(index.computed_bytes(), 40 * size_of::<Neighbor>() as u64);
         let ahead = index.without_walks();
         assert_eq!(

@@ -127,8 +127,10 @@ pub struct Scratch {
     /// Medoids of the profile that the catalogue has.
     kept: Vec<Medoid>,
     sample: sample::Scratch,
-    /// Pins that must not be returned.
+    /// Medoids, which must not be returned.
     barred: PinSet,
+    /// What the request excludes, ascending.
+    excluded: Vec<PinId>,
     quotas: Vec<quota::Place>,
     /// At least as many as medoids were sampled.
     lists: Vec<merge::List>,
@@ -153,6 +155,7 @@ pub fn recommend(
         kept,
         sample,
         barred,
+        excluded,
         quotas,
         lists,
         merge,
@@ -163,8 +166,14 @@ pub fn recommend(
     let sampled = watch.stage(Stage::Sample, || {
         sample_medoids(found.medoids, request.medoids, rng, sample)
     });
-    bar(barred, interests.profile, &sampled, request.excluded);
-    let eligible = |pin: PinId| !barred.contains(pin) && !in_history(pin);
+    bar(barred, interests.profile, &sampled);
+    // Not in the set: a caller could choose pins that collide there.
+    excluded.clear();
+    excluded.extend_from_slice(request.excluded);
+    excluded.sort_unstable();
+    let eligible = |pin: PinId| {
+        !barred.contains(pin) && excluded.binary_search(&pin).is_err() && !in_history(pin)
+    };
 
     let importances = sampled.iter().map(|sampled| sampled.medoid.importance);
     quota::split(importances, request.limit, quotas);
@@ -214,19 +223,13 @@ fn sample_medoids(
         .collect()
 }
 
-/// Makes `barred` the set of the user's own medoids, the sampled ones and the
-/// exclusions of the request.
-fn bar(
-    barred: &mut PinSet,
-    profile: Option<&[Medoid]>,
-    sampled: &[SampledMedoid],
-    excluded: &[PinId],
-) {
+/// Makes `barred` the set of the user's own medoids and the sampled ones.
+fn bar(barred: &mut PinSet, profile: Option<&[Medoid]>, sampled: &[SampledMedoid]) {
     let own = profile.unwrap_or_default();
-    barred.reset(own.len() + sampled.len() + excluded.len());
+    barred.reset(own.len() + sampled.len());
     let own = own.iter().map(|medoid| medoid.pin);
     let drawn = sampled.iter().map(|sampled| sampled.medoid.pin);
-    for pin in own.chain(drawn).chain(excluded.iter().copied()) {
+    for pin in own.chain(drawn) {
         barred.insert(pin);
     }
 }

@@ -4,9 +4,10 @@
 //! hold places in a list of the pins, so that many slots are little memory: most
 //! are empty, most searches end at the first one, and the processor guesses so.
 //!
-//! The first slot of a pin follows from its id by fixed multiplications. The ids
-//! are data of the operator, not of a caller, so nobody chooses them to collide;
-//! `std`'s hash withstands that, and costs several times as much.
+//! The first slot of a pin follows from its id by fixed multiplications. Only
+//! pins of the catalogue and of profiles come in here, which are data of the
+//! operator: what a caller excludes could be chosen to collide. `std`'s hash would
+//! withstand that, and costs several times as much.
 
 use crate::model::PinId;
 

@@ -66,6 +66,14 @@ impl TryFrom<v1::RecommendRequest> for Ask {
 }
 
 impl Ask {
+    /// Whether an answer from lists is a matter of microseconds.
+    pub(super) fn is_small(&self) -> bool {
+        self.limit <= DEFAULT_LIMIT
+            && self.medoids <= DEFAULT_MEDOIDS
+            && self.excluded.len() <= DEFAULT_LIMIT
+            && !self.include_titles
+    }
+
     /// What the core is asked.
     pub(super) fn request(&self) -> Request<'_> {
         Request {

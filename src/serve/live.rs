@@ -65,8 +65,8 @@ impl Loaded {
                 profiles: of_profiles.clone(),
             });
         }
-        let lists = NeighborLists::directory(path, &catalog.manifest().version);
-        let lists = NeighborLists::open(&lists)?;
+        let version = &catalog.manifest().version;
+        let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
         let index = Index::new(Arc::new(catalog), lists, params);
         let all_in_catalog = profiles
             .medoids()

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Ask};
 use super::live::{Live, Loaded};
 use super::status::CallError;
-use super::workers::Workers;
+use super::workers::{self, Workers};
 use crate::metrics as names;
 use crate::model::Timestamp;
 use crate::recommend::{Fallback, Recommendation, Retrieve, Stage, Watch};
@@ -39,10 +39,13 @@ impl RecommendationService for Service {
         let (loaded, now) = (self.loaded()?, (self.clock)());
         let ask = Asked::new(request.into_inner(), &loaded)?;
         // What lists answer takes less time than to hand it to a worker would.
-        if let Some(answered) = ask.answer_from_lists(&loaded, now) {
-            return Ok(Response::new(answered.counted()));
+        if ask.ask.is_small() {
+            let from_lists = workers::guarded(|| ask.answer_from_lists(&loaded, now))?;
+            if let Some(response) = from_lists {
+                return Ok(Response::new(response));
+            }
         }
-        let work = move || ask.answer(&loaded, loaded.index(), now).counted();
+        let work = move || ask.answer(&loaded, now);
         Ok(Response::new(self.workers.run(work).await?))
     }
 
@@ -56,7 +59,7 @@ impl RecommendationService for Service {
         let work = move || {
             let answer = |request| {
                 let ask = Asked::new(request, &loaded)?;
-                Ok(ask.answer(&loaded, loaded.index(), now).counted())
+                Ok(ask.answer(&loaded, now))
             };
             let outcomes = requests.into_iter().map(answer);
             outcomes.map(convert::batch_result).collect()
@@ -82,13 +85,6 @@ struct Asked {
     seed: u64,
 }
 
-/// An answer that is not counted yet, because it may have to be given up.
-struct Answered {
-    response: v1::RecommendResponse,
-    answer: Recommendation,
-    stopwatch: Stopwatch,
-}
-
 impl Asked {
     /// Checks `request`. A seed that is not given is drawn here.
     fn new(request: v1::RecommendRequest, loaded: &Loaded) -> Result<Self, CallError> {
@@ -101,30 +97,36 @@ impl Asked {
     }
 
     /// The answer, unless it takes a walk.
-    fn answer_from_lists(&self, loaded: &Loaded, now: Timestamp) -> Option<Answered> {
+    fn answer_from_lists(&self, loaded: &Loaded, now: Timestamp) -> Option<v1::RecommendResponse> {
         let lists = loaded.index().without_walks();
-        let answered = self.answer(loaded, &lists, now);
-        (!lists.needs_walk()).then_some(answered)
+        let (answer, stopwatch) = self.recommend(loaded, &lists);
+        (!lists.needs_walk()).then(|| self.response(&answer, &stopwatch, loaded, now))
     }
 
-    fn answer(&self, loaded: &Loaded, index: &dyn Retrieve, now: Timestamp) -> Answered {
+    /// The answer, with walks where they are needed.
+    fn answer(&self, loaded: &Loaded, now: Timestamp) -> v1::RecommendResponse {
+        let (answer, stopwatch) = self.recommend(loaded, loaded.index());
+        self.response(&answer, &stopwatch, loaded, now)
+    }
+
+    fn recommend(&self, loaded: &Loaded, index: &dyn Retrieve) -> (Recommendation, Stopwatch) {
         let Self { ask, seed } = self;
         let stopwatch = Stopwatch::default();
         let answer = loaded.recommend(ask.user, &ask.request(), index, *seed, &stopwatch);
-        Answered {
-            response: convert::response(ask, *seed, &answer, loaded, now),
-            answer,
-            stopwatch,
-        }
+        (answer, stopwatch)
     }
-}
 
-impl Answered {
-    /// Counts and times the answer, which is given now.
-    fn counted(self) -> v1::RecommendResponse {
-        self.stopwatch.record();
-        count(&self.answer);
-        self.response
+    /// Counts and times `answer`, which is given now.
+    fn response(
+        &self,
+        answer: &Recommendation,
+        stopwatch: &Stopwatch,
+        loaded: &Loaded,
+        now: Timestamp,
+    ) -> v1::RecommendResponse {
+        stopwatch.record();
+        count(answer);
+        convert::response(&self.ask, self.seed, answer, loaded, now)
     }
 }
 

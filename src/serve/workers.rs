@@ -41,15 +41,16 @@ impl Workers {
                 // The client left while this waited for its turn.
                 return;
             }
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // Without a taker the client has left.
-            let _ = give.send(result);
+            let _ = give.send(guarded(work));
         });
-        match taken.await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) | Err(_) => Err(CallError::Internal),
-        }
+        taken.await.unwrap_or(Err(CallError::Internal))
     }
+}
+
+/// Runs `work` here. Work that panics fails its call alone.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, CallError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| CallError::Internal)
 }
 
 #[cfg(test)]
