@@ -101,26 +101,39 @@ impl<T: Copy + Into<f64>> WithSimd for WideSquaredL2<'_, T> {
     }
 }
 
+/// The sum of all lanes, halves added to each other. Not inlined: the compiler
+/// would take the lanes apart from the start, and add one by one.
+#[inline(never)]
+fn folded(sums: &[f32; LANES]) -> f32 {
+    let half: [f32; 16] = std::array::from_fn(|lane| sums[lane] + sums[lane + 16]);
+    let half: [f32; 8] = std::array::from_fn(|lane| half[lane] + half[lane + 8]);
+    let half: [f32; 4] = std::array::from_fn(|lane| half[lane] + half[lane + 4]);
+    (half[0] + half[2]) + (half[1] + half[3])
+}
+
 #[inline(always)]
 fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     debug_assert_eq!(a.len(), b.len());
     let mut sums = [0.0f32; LANES];
-    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += term(a[lane], b[lane]);
+    let whole = a.len() / LANES * LANES;
+    // Eight lanes at a time through all of the vector: as one loop over all lanes
+    // the compiler adds them one by one.
+    for first in (0..LANES).step_by(8) {
+        let mut eight = [0.0f32; 8];
+        let mut at = first;
+        while at < whole {
+            let (a, b) = (&a[at..at + 8], &b[at..at + 8]);
+            for lane in 0..8 {
+                eight[lane] += term(a[lane], b[lane]);
+            }
+            at += LANES;
         }
+        sums[first..first + 8].copy_from_slice(&eight);
     }
-    for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+    for (sum, (&a, &b)) in sums.iter_mut().zip(a[whole..].iter().zip(&b[whole..])) {
         *sum += term(a, b);
     }
-    // Halves are added to each other. Each width is spelt out, or the compiler
-    // adds lane by lane.
-    let sums: [f32; 16] = std::array::from_fn(|lane| sums[lane] + sums[lane + 16]);
-    let sums: [f32; 8] = std::array::from_fn(|lane| sums[lane] + sums[lane + 8]);
-    let sums: [f32; 4] = std::array::from_fn(|lane| sums[lane] + sums[lane + 4]);
-    (sums[0] + sums[2]) + (sums[1] + sums[3])
+    folded(&sums)
 }
 
 #[cfg(test)]
