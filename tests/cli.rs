@@ -263,33 +263,17 @@ fn a_catalogue_is_checked_and_its_lists_are_made_once() {
         let partial = version.expect("an entry").path().join(".partial-1");
         std::fs::create_dir(partial).expect("a directory");
     }
+    let ask = |server: &Process| {
+        let asked = ["recommend", "--user", "1", "--seed", "3", "--json"];
+        run(&[&asked[..], &["--server", &server.url]].concat())
+    };
     let server = Process::start(&[&["serve"], &both[..]].concat());
-    let asked = [
-        "recommend",
-        "--user",
-        "1",
-        "--seed",
-        "3",
-        "--json",
-        "--server",
-        &server.url,
-    ];
-    let from_lists = run(&asked);
+    let from_lists = ask(&server);
     server.stop();
     std::fs::remove_dir_all(catalog.join("neighbors")).expect("lists to remove");
     let server = Process::start(&[&["serve"], &both[..]].concat());
-    let asked = [
-        "recommend",
-        "--user",
-        "1",
-        "--seed",
-        "3",
-        "--json",
-        "--server",
-        &server.url,
-    ];
     // So few pins that a walk finds all there are: lists change no byte.
-    assert_eq!(run(&asked), from_lists);
+    assert_eq!(ask(&server), from_lists);
     server.stop();
 
     let arguments = ["catalog", "check", "--catalog", path(&catalog)];

@@ -78,10 +78,6 @@ pub fn check_catalog(
         let truth: Vec<Vec<PinId>> = places.par_iter().map(nearest).collect();
         (places, truth)
     };
-    let params = &CheckParams {
-        threads: params.threads.min(places.len()),
-        ..params.clone()
-    };
     // Opened anew, so that what the scan has read does not count as resident.
     let before = Memory::now();
     let catalog = Arc::new(Catalog::open(path)?);
@@ -141,11 +137,12 @@ fn ask_all(
         let others = pins.filter(|&pin| pin != own).take(params.k).collect();
         (at, others, spent)
     };
+    let threads = params.threads.min(places.len());
     let begun = Instant::now();
     let answers = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..params.threads)
+        let threads: Vec<_> = (0..threads)
             .map(|thread| {
-                let mine = (thread..places.len()).step_by(params.threads);
+                let mine = (thread..places.len()).step_by(threads);
                 scope.spawn(move || mine.map(ask).collect::<Vec<_>>())
             })
             .collect();

@@ -1,12 +1,13 @@
 //! Making neighbour lists ahead of time, for the pins that are medoids.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::BatchError;
-use crate::index::{Approximate, Catalog, NeighborLists, exact_lists};
+use crate::index::{Approximate, Catalog, NeighborLists, PinTable, exact_lists};
 use crate::model::{Neighbor, PinId};
 use crate::progress::Progress;
 use crate::store::ProfilesReader;
@@ -57,13 +58,11 @@ pub fn build_neighbors(
     let lists = NeighborLists::open(&directory, &version)?;
     let depth = params.depth.min(opened.pins.ids().len());
 
-    let pins = by_falling_share(&ProfilesReader::open(profiles)?, &opened);
-    let mut missing: Vec<PinId> = pins
-        .iter()
-        .copied()
-        .filter(|&p| !lists.has(p, depth))
-        .collect();
-    let kept = pins.len() - missing.len();
+    let places = by_falling_share(&ProfilesReader::open(profiles)?, &opened.pins);
+    let ids = opened.pins.ids();
+    let lacks = |place: &usize| !lists.has(ids[*place], depth);
+    let mut missing: Vec<usize> = places.iter().copied().filter(lacks).collect();
+    let kept = places.len() - missing.len();
     let room = params.budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
     let wanted = missing.len();
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
@@ -75,37 +74,41 @@ pub fn build_neighbors(
         let mut segment = segment.to_vec();
         segment.sort_unstable();
         let found = lists_of(&index, &segment, depth);
-        let lists: Vec<(PinId, Vec<Neighbor>)> = segment.into_iter().zip(found).collect();
+        let pins = segment
+            .iter()
+            .map(|&place| index.catalog().pins.ids()[place]);
+        let lists: Vec<(PinId, Vec<Neighbor>)> = pins.zip(found).collect();
         NeighborLists::write(&directory, &version, &lists)?;
         stage.advance(lists.len() as u64);
     }
     Ok(NeighborCounts {
-        medoid_pins: pins.len(),
+        medoid_pins: places.len(),
         kept,
         made: missing.len(),
         over_budget: wanted - missing.len(),
     })
 }
 
-/// The medoids of all users, those that most of them share first, then by id.
-fn by_falling_share(profiles: &ProfilesReader, catalog: &Catalog) -> Vec<PinId> {
+/// The places of the medoids of all users, those that most of them share first,
+/// then by id, which is the order of the table.
+fn by_falling_share(profiles: &ProfilesReader, pins: &PinTable) -> Vec<usize> {
     let mut users_of: HashMap<PinId, usize> = HashMap::new();
     for (_, profile) in profiles.iter() {
         for medoid in profile.medoids {
             *users_of.entry(medoid.pin).or_default() += 1;
         }
     }
-    let mut pins: Vec<(usize, PinId)> = users_of.into_iter().map(|(pin, n)| (n, pin)).collect();
-    pins.retain(|&(_, pin)| catalog.pins.place(pin).is_some());
-    pins.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    pins.into_iter().map(|(_, pin)| pin).collect()
+    let known = users_of
+        .into_iter()
+        .filter_map(|(pin, users)| Some((Reverse(users), pins.place(pin)?)));
+    let mut known: Vec<(Reverse<usize>, usize)> = known.collect();
+    known.sort_unstable();
+    known.into_iter().map(|(_, place)| place).collect()
 }
 
-fn lists_of(index: &Approximate, pins: &[PinId], depth: usize) -> Vec<Vec<Neighbor>> {
-    let table = &index.catalog().pins;
-    let places: Vec<usize> = pins.iter().filter_map(|&pin| table.place(pin)).collect();
-    if table.vectors().len() <= EXACT_NODES {
-        return exact_lists(index.catalog(), &places, depth);
+fn lists_of(index: &Approximate, places: &[usize], depth: usize) -> Vec<Vec<Neighbor>> {
+    if index.catalog().pins.vectors().len() <= EXACT_NODES {
+        return exact_lists(index.catalog(), places, depth);
     }
     let walk = |&place: &usize| {
         let list = index.nearest(place, depth, depth * WALK_EFFORT);

@@ -12,8 +12,8 @@ use crate::model::{Neighbor, PinId};
 use crate::pool::Pool;
 use crate::recommend::Retrieve;
 
-/// Nodes that a walk looks for, for each pin that is asked for, as a fraction.
-const MARGIN: (usize, usize) = (2, 1);
+/// Nodes that a walk looks for, for each pin that is asked for.
+const MARGIN: usize = 2;
 /// Pins whose cosine is computed from the vectors, for each one that is asked
 /// for, as a fraction: codes err by less than a quarter of the ranks.
 const RESCORED: (usize, usize) = (5, 4);
@@ -72,7 +72,7 @@ impl Approximate {
 
     /// How many pins a walk looks for when `k` are asked for.
     pub(super) fn effort(&self, k: usize) -> usize {
-        self.ef_search.max(k.saturating_mul(MARGIN.0) / MARGIN.1)
+        self.ef_search.max(k.saturating_mul(MARGIN))
     }
 
     /// Makes `out` the `k` eligible pins nearest to `node`, where `weigh` says how
@@ -126,10 +126,9 @@ impl Approximate {
             kernel::dot_each(vectors.row(node), rows, cosines);
             out.clear();
             out.reserve(held);
-            for (&node, cosine) in nodes.iter().zip(&*cosines) {
-                let score = cosine.clamp(-1.0, 1.0);
-                let sharers = pins.sharers(node as usize).filter(|&pin| eligible(pin));
-                out.extend(sharers.map(|pin| Neighbor { pin, score }));
+            for (&node, &cosine) in nodes.iter().zip(&*cosines) {
+                let sharers = pins.neighbors_at(node as usize, cosine);
+                out.extend(sharers.filter(|neighbor| eligible(neighbor.pin)));
             }
             Neighbor::keep_best(out, k);
             Some(())

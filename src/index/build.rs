@@ -93,15 +93,17 @@ fn links_of(
     let bounds = Bounds::of(params.ef_construction);
     let links = |node: u32, scratch: &mut Scratch| {
         codes.query_of(node, &mut scratch.query);
-        scratch.near_among(&first, node, codes);
-        if inserted > 0 {
+        if inserted == 0 {
+            scratch.near_among(&first, node, params.ef_construction, codes);
+        } else {
+            scratch.near_among(&first, node, STARTS, codes);
             let Scratch {
                 walk: memory,
                 query,
                 near,
                 ..
             } = scratch;
-            let starts = near.iter().take(STARTS).map(|&(_, node)| node);
+            let starts = near.iter().map(|&(_, node)| node);
             let found = walk(
                 graph,
                 codes,
@@ -113,12 +115,9 @@ fn links_of(
             );
             let cosine = |similarity: i32| similarity as f32 * query.unit;
             let found = found.unwrap_or_default().iter();
-            let found: Vec<Near> = found
-                .map(|found| (cosine(found.similarity), found.node()))
-                .collect();
-            *near = found;
+            near.clear();
+            near.extend(found.map(|found| (cosine(found.similarity), found.node())));
         }
-        scratch.near.truncate(params.ef_construction);
         scratch.choose(codes);
         (node, scratch.chosen.clone())
     };
@@ -194,15 +193,16 @@ fn finished(
 fn best_of(all: &[u32], node: u32, codes: &Codes, scratches: &Pool<Scratch>) -> Vec<u32> {
     scratches.lend(|scratch| {
         codes.query_of(node, &mut scratch.query);
-        scratch.near_among(all, node, codes);
+        scratch.near_among(all, node, all.len(), codes);
         scratch.choose(codes);
         scratch.chosen.clone()
     })
 }
 
 impl Scratch {
-    /// Makes `near` those of `nodes` other than `node`, nearest to the query first.
-    fn near_among(&mut self, nodes: &[u32], node: u32, codes: &Codes) {
+    /// Makes `near` the `most` of `nodes` other than `node` that are nearest to the
+    /// query, nearest first.
+    fn near_among(&mut self, nodes: &[u32], node: u32, most: usize, codes: &Codes) {
         codes.dot_each(&self.query, nodes, &mut self.similarities);
         let cosines = self
             .similarities
@@ -211,8 +211,12 @@ impl Scratch {
         self.near.clear();
         self.near.extend(cosines.zip(nodes.iter().copied()));
         self.near.retain(|&(_, other)| other != node);
-        self.near
-            .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let nearest_first = |a: &Near, b: &Near| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if most < self.near.len() {
+            self.near.select_nth_unstable_by(most, nearest_first);
+            self.near.truncate(most);
+        }
+        self.near.sort_unstable_by(nearest_first);
     }
 
     /// Chooses at most [`LINKS`] of `near`: from the nearest on each one that is

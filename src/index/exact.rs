@@ -40,11 +40,10 @@ impl Retrieve for Exact<'_> {
             let least = out
                 .get(k.wrapping_sub(1))
                 .map_or(f32::NEG_INFINITY, |worst| worst.score);
-            for (node, score) in (node..).zip(&scores) {
-                let score = score.clamp(-1.0, 1.0);
-                if score >= least {
-                    let sharers = self.0.sharers(node).filter(|&pin| eligible(pin));
-                    out.extend(sharers.map(|pin| Neighbor { pin, score }));
+            for (node, &score) in (node..).zip(&scores) {
+                if score.clamp(-1.0, 1.0) >= least {
+                    let sharers = self.0.neighbors_at(node, score);
+                    out.extend(sharers.filter(|neighbor| eligible(neighbor.pin)));
                 }
             }
             Neighbor::keep_best(out, k);

@@ -76,11 +76,10 @@ fn lists_of(catalog: &Catalog, block: &[usize], depth: usize) -> Vec<Vec<Neighbo
         let mut cosines = Vec::new();
         kernel::dot_each(vectors.row(pins.node(*place)), rows, &mut cosines);
         let nodes = best.sums.iter().map(|&(_, node)| node as usize);
-        let neighbors = nodes.zip(cosines).flat_map(|(node, cosine)| {
-            let score = cosine.clamp(-1.0, 1.0);
-            pins.sharers(node).map(move |pin| Neighbor { pin, score })
-        });
-        let mut list = neighbors.collect();
+        let neighbors = nodes.zip(cosines);
+        let mut list = neighbors
+            .flat_map(|(node, cosine)| pins.neighbors_at(node, cosine))
+            .collect();
         Neighbor::keep_best(&mut list, depth);
         lists.push(list);
     }

@@ -77,10 +77,10 @@ impl Graph {
 
     pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
         let nodes = reader.manifest().facts.nodes;
-        let links: Pages<u32> = reader.pages(FILE, nodes.saturating_mul(LINKS))?;
         if nodes > MOST_NODES {
-            return Err(reader.damaged("manifest.json", "there are too many nodes"));
+            return Err(reader.misstated("there are too many nodes"));
         }
+        let links: Pages<u32> = reader.pages(FILE, nodes.saturating_mul(LINKS))?;
         let out_of_range = |&link: &u32| link != NONE && link as usize >= nodes;
         if links.iter().any(out_of_range) {
             return Err(reader.damaged(FILE, "a link is out of range"));

@@ -80,8 +80,8 @@ impl NeighborLists {
     }
 
     /// Opens all lists in `directory`, which must be of the catalogue `version`;
-    /// there may be none. Ids and scores are only
-    /// mapped: [`NeighborLists::check_mapped`] checks them.
+    /// there may be none. Ids and scores are only mapped:
+    /// [`NeighborLists::check_mapped`] checks them.
     pub fn open(directory: &Path, version: &str) -> Result<Self, SnapshotError> {
         let mut lists = Self {
             segments: Vec::new(),
@@ -105,7 +105,7 @@ impl NeighborLists {
         for path in paths {
             let reader = Reader::<ListFacts>::open(&path)?;
             if reader.manifest().facts.catalog_version != version {
-                return Err(reader.damaged("manifest.json", "is of another catalogue"));
+                return Err(reader.misstated("is of another catalogue"));
             }
             lists.add(reader)?;
         }

@@ -4,7 +4,7 @@
 //! in the order of the graph.
 
 use crate::memory::Stored;
-use crate::model::{Embeddings, PinId, check_dimension};
+use crate::model::{Embeddings, Neighbor, PinId, check_dimension};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
 use super::CatalogFacts;
@@ -127,6 +127,13 @@ impl PinTable {
         places.iter().map(|&place| self.ids[place as usize])
     }
 
+    /// The pins that share `node`, each as a neighbour at `cosine`, which rounding
+    /// may have taken out of [-1, 1].
+    pub(super) fn neighbors_at(&self, node: usize, cosine: f32) -> impl Iterator<Item = Neighbor> {
+        let score = cosine.clamp(-1.0, 1.0);
+        self.sharers(node).map(move |pin| Neighbor { pin, score })
+    }
+
     /// Number of pins that share `node`; 255 may be more.
     pub(super) fn weight(&self, node: usize) -> usize {
         self.counts.get(node).map_or(1, |&count| usize::from(count))
@@ -173,7 +180,7 @@ impl PinTable {
             true => Ok(()),
             false => Err(reader.damaged(name, reason)),
         };
-        check_dimension(dimension).map_err(|e| reader.damaged("manifest.json", e.to_string()))?;
+        check_dimension(dimension).map_err(|e| reader.misstated(e.to_string()))?;
         let vectors = reader.map(VECTORS, node_count.saturating_mul(dimension))?;
         let vectors = Embeddings::from_unit_rows(dimension, Stored::Mapped(vectors));
         let ids: Vec<PinId> = reader.exactly(IDS, pins)?;

@@ -147,6 +147,11 @@ impl<F: Facts> Reader<F> {
         files.try_for_each(|entry| self.check(&entry.name))
     }
 
+    /// Says that the facts of this version cannot be true.
+    pub fn misstated(&self, reason: impl Into<String>) -> SnapshotError {
+        self.damaged(MANIFEST, reason)
+    }
+
     /// Says that the file `name` of this version is not what was written.
     pub fn damaged(&self, name: &str, reason: impl Into<String>) -> SnapshotError {
         SnapshotError::damaged(&self.path.join(name), reason)

@@ -6,6 +6,7 @@
 )]
 
 pub mod files;
+pub mod raw;
 pub mod server;
 
 use std::path::{Path, PathBuf};

@@ -11,15 +11,15 @@ use pinnersage::model::Timestamp;
 use pinnersage::serve::{Listeners, Loaded, MismatchError, ServeError, ServeParams, run};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
-use prost::bytes::{Buf, BufMut, Bytes};
+use prost::bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::World;
+use super::raw::Raw;
 
 pub const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
 const INDEX: IndexParams = IndexParams {
@@ -123,42 +123,5 @@ pub fn ask(user: u64) -> v1::RecommendRequest {
     v1::RecommendRequest {
         user_id: Some(user),
         ..Default::default()
-    }
-}
-
-/// Bytes as they are, in place of messages.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
