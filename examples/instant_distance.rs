@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Prints one JSON object with the fields of `catalog check --json`, and what the
-//! graph cost. Its effort is fixed when the graph is built.
+//! graph cost. Its effort is fixed when the graph is built, so `benches/peers/run`
+//! cannot sweep it: one run is one row of a curve.
 
 use std::path::PathBuf;
 use std::time::Instant;

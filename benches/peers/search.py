@@ -197,21 +197,13 @@ def engines_for(data, options):
     """The engines asked for. The external commands come first, to fail early if they do."""
     engines = []
     catalog = data.directory / "catalog"
-    commands = [
-        (
-            "pinnersage",
-            options.pinnersage,
-            ["catalog", "check", "--catalog", catalog, "--threads", 1],
-            ["catalog", "build", "--pins", data.parquet, "--out", catalog, "--embedding-version", "bench"],
-        ),
-        ("instant-distance", options.instant_distance, ["--pins", data.parquet], None),
-    ]
-    for name, program, check, build in commands:
-        if program.exists():
-            build = build and [program, *build]
-            engines.append(Command(name, [program, *check], build, catalog))
-        else:
-            say(f"no {program}: {name} is left out")
+    if options.pinnersage.exists():
+        check = [options.pinnersage, "catalog", "check", "--catalog", catalog, "--threads", 1]
+        build = [options.pinnersage, "catalog", "build", "--pins", data.parquet, "--out", catalog,
+                 "--embedding-version", "bench"]
+        engines.append(Command("pinnersage", check, build, catalog))
+    else:
+        say(f"no {options.pinnersage}: pinnersage is left out")
     engines += [Peer(name, data) for name in PEERS]
     return [engine for engine in engines if options.wants(engine.name)]
 

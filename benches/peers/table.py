@@ -3,7 +3,6 @@
 import math
 
 RECALLS = (0.95, 0.98, 0.99)
-PEERS_ASIDE = {"pinnersage", "instant-distance"}
 
 
 def rate_at(recall, points):
@@ -61,10 +60,10 @@ def ratios(rates):
     ours = rates.get("pinnersage")
     if ours is None:
         return []
-    peers = [rate for name, rate in rates.items() if name not in PEERS_ASIDE]
+    peers = [rate for name, rate in rates.items() if name != "pinnersage"]
     best = [max((rate[at] or 0.0 for rate in peers), default=0.0) for at in range(len(RECALLS))]
     others = {"the best peer": best}
-    others |= {name: rates[name] for name in ("hnswlib M16", "instant-distance") if name in rates}
+    others |= {name: rates[name] for name in ("hnswlib M16",) if name in rates}
     lines = [""]
     for name, theirs in others.items():
         each = ", ".join(
