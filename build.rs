@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-const PROTOS: [&str; 1] = ["pinnersage/v1/recommendation.proto"];
+const PROTOS: [&str; 2] = [
+    "pinnersage/v1/actions.proto",
+    "pinnersage/v1/recommendation.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // prost-build does not print this, and without it every change of any file

@@ -6,7 +6,8 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Recommendation, Request, Retrieve, Scratch, Stage, Watch, recommend,
+    Interests, MergeStrategy, Origin, Recommendation, Request, Retrieve, Scratch, Stage, Watch,
+    recommend,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -80,15 +81,15 @@ impl World {
     fn answer(&self, call: usize, request: &Request<'_>, scratch: &mut Scratch) -> Recommendation {
         let user = &self.users[call % USERS];
         let interests = Interests {
-            profile: Some(&user.profile),
+            own: Some((&user.profile, Origin::Profile)),
             popular: &[],
             all_in_catalog: true,
         };
-        let in_history = |pin: PinId| user.history.contains(&pin.0);
+        let bars = |pin: PinId| user.history.contains(&pin.0);
         let rng = &mut ChaCha8Rng::seed_from_u64(call as u64);
         recommend(
             interests,
-            &in_history,
+            &bars,
             request,
             &self.index,
             rng,

@@ -10,6 +10,8 @@ use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
+use crate::model::{IMPRESSION, MAX_ACTION_NAME};
+
 /// Every setting with its default, commented.
 const DEFAULTS: &str = include_str!("../deploy/config/pinnersage.toml");
 
@@ -24,6 +26,8 @@ pub struct Settings {
     pub neighbors: NeighborSettings,
     /// Building profiles.
     pub profiles: ProfileSettings,
+    /// Actions between two batches.
+    pub actions: ActionSettings,
     /// Serving.
     pub serve: ServeSettings,
     /// Logging.
@@ -70,8 +74,33 @@ pub struct ProfileSettings {
     pub history_filter: bool,
     /// Bytes of actions and profiles held in memory.
     pub memory: ByteSize,
-    /// Weight of an action by its name.
+    /// Weight of an action by its name; below 0 for what people do not want.
     pub action_weights: BTreeMap<String, f64>,
+}
+
+/// Actions between two batches.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionSettings {
+    /// How old an action may be, and how long it is kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+    /// How far ahead of the server's clock an action may be.
+    #[serde(with = "humantime_serde")]
+    pub max_ahead: Duration,
+    /// Most recent actions of a user that are clustered with the profile.
+    pub clustered: usize,
+    /// Most recent positive actions of a user that count.
+    pub positive: usize,
+    /// Most recent negative actions of a user that lower importance.
+    pub negative: usize,
+    /// Negative actions that silence an interest; 0 for never.
+    pub silenced_by: usize,
+    /// Pins last shown to a user that are not recommended again.
+    pub seen: usize,
+    /// For how long they are not.
+    #[serde(with = "humantime_serde")]
+    pub seen_life: Duration,
 }
 
 /// Serving.
@@ -175,6 +204,7 @@ impl Settings {
             index,
             neighbors,
             profiles,
+            actions,
             serve,
             log: _,
         } = self;
@@ -201,20 +231,57 @@ impl Settings {
         )?;
         for (name, &weight) in &profiles.action_weights {
             let value = format!("{name} = {weight}");
-            let holds = weight > 0.0 && weight <= 1e6;
+            let holds = weight != 0.0 && weight.abs() <= 1e6;
             rule(
                 "profiles.action_weights",
                 &value,
                 holds,
-                "above 0 and at most 1000000",
+                "from -1000000 to 1000000, and not 0",
+            )?;
+            let holds = name != IMPRESSION && (1..=MAX_ACTION_NAME).contains(&name.len());
+            rule(
+                "profiles.action_weights",
+                &value,
+                holds,
+                "of 1 to 64 bytes and not `impression`, which has no weight",
             )?;
         }
+        actions.check()?;
         let sizes = ByteSize::kib(1)..=ByteSize::mib(16);
         rule(
             "serve.max_request_size",
             &size,
             sizes.contains(&size),
             "from 1KiB to 16MiB",
+        )
+    }
+}
+
+impl ActionSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        between("actions.clustered", self.clustered, 0, 200)?;
+        between("actions.positive", self.positive, self.clustered, 1_000)?;
+        between("actions.negative", self.negative, 0, 1_000)?;
+        between("actions.seen", self.seen, 0, 10_000)?;
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let shown = |duration| humantime_serde::re::humantime::format_duration(duration);
+        rule(
+            "actions.retention",
+            &shown(self.retention),
+            (days(1)..=days(366)).contains(&self.retention),
+            "from 1day to 366days",
+        )?;
+        rule(
+            "actions.seen_life",
+            &shown(self.seen_life),
+            self.seen_life <= self.retention,
+            "at most actions.retention",
+        )?;
+        rule(
+            "actions.max_ahead",
+            &shown(self.max_ahead),
+            self.max_ahead <= days(1),
+            "at most 1day",
         )
     }
 }
@@ -274,7 +341,7 @@ mod tests {
             (defaults.profiles.alpha, changed.profiles.alpha),
             (4.0, 9.0)
         );
-        assert_eq!(changed.profiles.action_weights.len(), 3);
+        assert_eq!(changed.profiles.action_weights.len(), 5);
         assert_eq!(changed.index, defaults.index);
     }
 
@@ -297,8 +364,16 @@ mod tests {
             &["profiles.memory is 1.0 KiB", "64MiB"],
         );
         refused(
-            "[profiles.action_weights]\nhide = -1",
-            &["hide = -1", "above 0"],
+            "[profiles.action_weights]\nhide = 0",
+            &["hide = 0", "not 0"],
+        );
+        refused(
+            "[profiles.action_weights]\nimpression = 1",
+            &["impression = 1", "no weight"],
+        );
+        refused(
+            "[actions]\nseen_life = \"9d\"",
+            &["actions.seen_life is 9days", "retention"],
         );
         refused("[serve]\nlisten = \"here\"", &["socket address"]);
         refused("[log]\nlevel = \"loud\"", &["loud"]);

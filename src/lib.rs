@@ -22,7 +22,7 @@
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`] | the pure cores, offline and online |
 //! | 3 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
-//! | 4 | [`index`], [`store`], [`telemetry`] | retrieval over pins, profiles by user, logging |
+//! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
 //! | 6 | [`cli`] | arguments in, what a person sees out |
 //!
@@ -58,6 +58,7 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod wire;
 
+pub mod actions;
 pub mod index;
 pub mod store;
 

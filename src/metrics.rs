@@ -26,6 +26,12 @@ pub const NEIGHBOR_MISSES: &str = "pinnersage_neighbor_cache_misses_total";
 pub const NEIGHBOR_LISTS: &str = "pinnersage_neighbor_lists";
 /// Bytes of lists, by where they come from.
 pub const NEIGHBOR_BYTES: &str = "pinnersage_neighbor_cache_bytes";
+/// Actions that were sent, by what became of them.
+pub const ACTIONS: &str = "pinnersage_actions_total";
+/// Time from an action to the moment when it counts.
+pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
+/// Users of whom recorded actions are in memory.
+pub const ACTION_USERS: &str = "pinnersage_action_users";
 /// Pins in the catalogue that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
 /// 1, labelled with the version of the catalogue that is served.
@@ -48,12 +54,18 @@ const COUNTS: [f64; 9] = [
     0.0, 10.0, 50.0, 100.0, 200.0, 399.0, 400.0, 1_000.0, 2_000.0,
 ];
 
+/// Bounds of the buckets of the age of actions, in seconds, from 1 ms to a day.
+const AGES: [f64; 12] = [
+    1e-3, 10e-3, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0, 21_600.0, 86_400.0,
+];
+
 /// Begins to record, for the whole process. Call once, in main.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let duration = |name: &str| Matcher::Full(name.to_owned());
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(duration(REQUEST_DURATION), &SECONDS)?
         .set_buckets_for_metric(duration(STAGE_DURATION), &SECONDS)?
+        .set_buckets_for_metric(duration(ACTION_FRESHNESS), &AGES)?
         .set_buckets_for_metric(Matcher::Full(CANDIDATES.to_owned()), &COUNTS)?
         .install_recorder()?;
     describe();
@@ -96,6 +108,13 @@ fn describe() {
         Unit::Bytes,
         "Bytes of lists, by where they come from"
     );
+    describe_counter!(ACTIONS, "Actions that were sent, by what became of them");
+    describe_histogram!(
+        ACTION_FRESHNESS,
+        Unit::Seconds,
+        "Time from an action to the moment when it counts"
+    );
+    describe_gauge!(ACTION_USERS, "Users of whom recorded actions are in memory");
     describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
     describe_gauge!(
         CATALOG_INFO,

@@ -313,7 +313,7 @@ fn bad_settings_exit_64_before_anything_starts() {
     for (text, part) in [
         ("[index]\nef_search = 0\n", "index.ef_search is 0"),
         ("[index]\nef_serch = 5\n", "ef_serch"),
-        ("[profiles.action_weights]\nhide = -1.0\n", "hide = -1"),
+        ("[profiles.action_weights]\nhide = 0.0\n", "hide = 0"),
         ("not toml", "settings.toml"),
     ] {
         fs::write(&config, text).expect("settings");

@@ -2,97 +2,9 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-
 use common::World;
+use common::process::{Process, command, path, run};
 use serde_json::Value;
-
-fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pinnersage"))
-}
-
-/// Runs a command that must succeed, and gives back what it printed.
-fn run(arguments: &[&str]) -> String {
-    let output = command()
-        .args(arguments)
-        .output()
-        .expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a name")
-}
-
-/// A server in a process of its own.
-struct Process {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    url: String,
-}
-
-impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = command()
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
-            .env("PINNERSAGE__LOG__FORMAT", "json")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut process = Self {
-            child,
-            log,
-            url: String::new(),
-        };
-        let listening = process.wait_for("listening");
-        process.url = format!("http://{}", listening["grpc"].as_str().expect("an address"));
-        process.wait_for("ready");
-        process
-    }
-
-    /// Reads the log up to the line with `message`.
-    fn wait_for(&mut self, message: &str) -> Value {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.log.read_line(&mut line).expect("a log");
-            assert!(read > 0, "{message:?} was not said: {seen}");
-            seen.push_str(&line);
-            let Ok(line) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            if line["fields"]["message"] == message {
-                return line["fields"].clone();
-            }
-        }
-    }
-
-    /// Sends SIGTERM and waits for a clean end.
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let kill = Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill runs");
-        assert!(kill.success());
-        self.wait_for("stopped");
-        assert!(self.child.wait().expect("an end").success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Of use only when a test has failed; otherwise it has ended.
-        let _ = self.child.kill();
-    }
-}
 
 #[test]
 fn from_files_to_candidates() {

@@ -6,8 +6,8 @@ mod common;
 use std::sync::mpsc;
 
 use common::World;
-use common::server::{Server, ask, load};
-use pinnersage::serve::{MismatchError, ServeError};
+use common::server::{Server, ask, clock, source};
+use pinnersage::serve::{LoadError, Parts, ServeError, Source};
 use prost::Message;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -83,12 +83,12 @@ async fn http(server: &Server, path: &str) -> String {
 #[tokio::test]
 async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
     let world = World::built();
-    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let source = source(&world);
     let (go, wait) = mpsc::channel::<()>();
     let (ready, is_ready) = oneshot::channel();
     let loading = move || {
         wait.recv().expect("the test lets it load");
-        load(&catalog, &profiles)
+        Parts::open(&source, None, clock())
     };
     let server = Server::start_loading(loading, ready).await;
     let mut health = HealthClient::new(server.channel().await);
@@ -197,12 +197,17 @@ async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
 
 #[tokio::test]
 async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
+    let source = source(&World::files());
     let (hold, held) = mpsc::channel::<()>();
     let (ready, _never) = oneshot::channel();
     let loading = move || {
         // Ends with an error when the test lets go.
         let _ = held.recv();
-        load("nowhere".as_ref(), "nowhere".as_ref())
+        let nowhere = Source {
+            catalog: "nowhere".into(),
+            ..source
+        };
+        Parts::open(&nowhere, None, clock())
     };
     let server = Server::start_loading(loading, ready).await;
     server.stop().await.expect("a clean end");
@@ -213,13 +218,13 @@ async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
 async fn catalogue_and_profiles_of_different_embeddings_are_refused() {
     let world = World::built();
     world.build_catalog("catalog", "another-model");
-    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+    let source = source(&world);
     let (ready, _never) = oneshot::channel();
-    let server = Server::start_loading(move || load(&catalog, &profiles), ready).await;
+    let server = Server::start_loading(move || Parts::open(&source, None, clock()), ready).await;
     let error = server.ended().await.expect_err("a mismatch");
     assert!(matches!(
         error,
-        ServeError::Load(MismatchError::EmbeddingVersion { .. })
+        ServeError::Load(LoadError::EmbeddingVersion { .. })
     ));
     let text = error.to_string();
     assert!(

@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 7] = [
         "snapshot",
         "wire",
     ],
-    &["index", "store", "telemetry"],
+    &["actions", "index", "store", "telemetry"],
     &["batch", "serve"],
     &["cli"],
 ];

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use tonic::transport::Channel;
 
+use crate::wire::v1::action_service_client::ActionServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
 /// Where a server is asked.
@@ -19,7 +20,15 @@ impl ServerArgs {
     }
 
     pub(super) async fn connect(&self) -> anyhow::Result<RecommendationServiceClient<Channel>> {
-        let connected = RecommendationServiceClient::connect(self.server.clone()).await;
+        Ok(RecommendationServiceClient::new(self.channel().await?))
+    }
+
+    pub(super) async fn connect_for_actions(&self) -> anyhow::Result<ActionServiceClient<Channel>> {
+        Ok(ActionServiceClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> anyhow::Result<Channel> {
+        let connected = Channel::from_shared(self.server.clone())?.connect().await;
         connected.with_context(|| format!("no server at {}", self.server))
     }
 }

@@ -11,12 +11,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
 use super::{catalog, explain, neighbors, out, profiles, recommend, serve};
+use crate::actions::Actions;
 use crate::batch::{CatalogParams, build_catalog, build_profiles};
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::serve::{Listeners, Loaded};
+use crate::serve::{Listeners, Loaded, Parts, Source};
 use crate::store::ProfilesReader;
 
 /// Where the sample data lies in a checkout.
@@ -72,16 +73,21 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         let ops = args.ops_listen.unwrap_or(settings.serve.ops_listen);
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
-        let index = serve::index_params(settings);
-        let load = move || Loaded::open(&catalog, &profiles, index);
-        let ready = |_: &Loaded| {
+        let source = Source {
+            catalog,
+            profiles,
+            index: serve::index_params(settings),
+        };
+        let data = Some((place.join("actions"), serve::action_params(settings)));
+        let load = move || Parts::open(&source, data, serve::now());
+        let ready = |_: &Loaded, _: Option<&Actions>| {
             tokio::spawn(async move {
                 if let Err(error) = show(user, grpc, ops).await {
                     tracing::error!("{error:#}");
                 }
             });
         };
-        let params = serve::serve_params(&settings.serve, metrics);
+        let params = serve::serve_params(settings, metrics);
         let stop = serve::stop_signal()?;
         crate::serve::run(listeners, params, load, ready, stop).await?;
         Ok(())
@@ -135,6 +141,7 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         index,
         neighbors,
         profiles,
+        actions: _,
         serve: _,
         log: _,
     } = settings;
@@ -170,6 +177,7 @@ async fn show(user: u64, grpc: SocketAddr, ops: SocketAddr) -> anyhow::Result<()
 Serving at {grpc} until ctrl-c. In another terminal:
   {command} recommend --user {user} --server {url}
   {command} explain --user {user} --server {url}
+  {command} record --user {user} --pin PIN --server {url}
   grpcurl -plaintext -d '{{\"user_id\": {user}, \"limit\": 5}}' {grpc} \\
     pinnersage.v1.RecommendationService/Recommend
   curl http://{ops}/metrics"

@@ -9,6 +9,7 @@ mod neighbors;
 mod out;
 mod profiles;
 mod recommend;
+mod record;
 mod serve;
 
 use std::future::Future;
@@ -52,6 +53,8 @@ enum Command {
     Recommend(recommend::RecommendArgs),
     /// Ask a running server for the interests of a user.
     Explain(explain::ExplainArgs),
+    /// Tell a running server what a user did.
+    Record(record::RecordArgs),
     /// Build and serve the sample data, and show what a user gets.
     Demo(demo::DemoArgs),
 }
@@ -85,6 +88,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Demo(args) => demo::run(args, &settings),
     }
 }

@@ -104,7 +104,13 @@ pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> Pr
             lambda_per_day: settings.lambda_per_day,
         },
         max_actions: settings.max_actions,
-        action_weights: settings.action_weights.clone(),
+        // What people do not want is applied where it holds for good: by the server.
+        action_weights: settings
+            .action_weights
+            .iter()
+            .filter(|&(_, &weight)| weight > 0.0)
+            .map(|(name, &weight)| (name.clone(), weight))
+            .collect(),
         history_filter: settings.history_filter,
         memory: settings.memory.as_u64(),
     }

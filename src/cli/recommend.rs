@@ -163,6 +163,15 @@ impl fmt::Display for Recommended {
                     "  from popular interests: the catalogue has none of the user's medoids"
                 )?;
             }
+            Some(v1::FallbackReason::RecentActionsOnly) => {
+                writeln!(f, "  from recent actions alone: the user has no profile")?;
+            }
+            Some(v1::FallbackReason::NothingWanted) => {
+                writeln!(
+                    f,
+                    "  from popular interests: the user has turned against all others"
+                )?;
+            }
             Some(v1::FallbackReason::Unspecified) | None => {}
         }
         if self.degraded_reason == v1::DegradedReason::MedoidsNotInCatalog.as_str_name() {

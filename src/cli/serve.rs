@@ -3,16 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::config::{ServeSettings, Settings};
+use crate::actions::{ActionParams, Actions, StateParams};
+use crate::config::Settings;
 use crate::index::IndexParams;
-use crate::model::Timestamp;
-use crate::serve::{Listeners, Loaded, ServeParams};
+use crate::model::{ActionWeights, Timestamp};
+use crate::serve::{Listeners, Loaded, Parts, RecentParams, ServeParams, Source};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -22,6 +23,9 @@ pub(super) struct ServeArgs {
     /// Profiles to serve, of the same embedding version.
     #[arg(long, value_name = "DIR")]
     profiles: PathBuf,
+    /// Where actions are recorded; without it the server takes none.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Where to serve gRPC [default: serve.listen].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -39,9 +43,14 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
-        let index = index_params(settings);
-        let load = move || Loaded::open(&args.catalog, &args.profiles, index);
-        let ready = |loaded: &Loaded| {
+        let source = Source {
+            catalog: args.catalog,
+            profiles: args.profiles,
+            index: index_params(settings),
+        };
+        let data = args.data.map(|data| (data, action_params(settings)));
+        let load = move || Parts::open(&source, data, now());
+        let ready = |loaded: &Loaded, actions: Option<&Actions>| {
             let catalog = loaded.catalog().manifest();
             let profiles = loaded.profiles().manifest();
             tracing::info!(
@@ -50,23 +59,50 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
                 profiles = profiles.version,
                 users = profiles.facts.users,
                 neighbor_lists = loaded.index().lists().len(),
+                takes_actions = actions.is_some(),
                 "ready"
             );
         };
-        let params = serve_params(serve, metrics);
+        let params = serve_params(settings, metrics);
         crate::serve::run(listeners, params, load, ready, stop_signal()?).await?;
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-pub(super) fn serve_params(settings: &ServeSettings, metrics: PrometheusHandle) -> ServeParams {
+pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> ServeParams {
+    let Settings { serve, actions, .. } = settings;
     ServeParams {
-        max_request_size: settings.max_request_size.as_u64() as usize,
-        drain_timeout: settings.drain_timeout,
+        max_request_size: serve.max_request_size.as_u64() as usize,
+        drain_timeout: serve.drain_timeout,
         metrics: Some(metrics),
         clock: now,
+        max_ahead_days: days(actions.max_ahead),
+        recent: RecentParams {
+            seen_days: days(actions.seen_life),
+            clustered: actions.clustered,
+            silenced_by: actions.silenced_by,
+        },
     }
+}
+
+pub(super) fn action_params(settings: &Settings) -> ActionParams {
+    let Settings {
+        actions, profiles, ..
+    } = settings;
+    ActionParams {
+        weights: ActionWeights::new(profiles.action_weights.clone()),
+        state: StateParams {
+            positive: actions.positive,
+            negative: actions.negative,
+            seen: actions.seen,
+        },
+        retention_days: days(actions.retention),
+    }
+}
+
+fn days(duration: Duration) -> f64 {
+    duration.as_secs_f64() / 86_400.0
 }
 
 pub(super) fn index_params(settings: &Settings) -> IndexParams {
@@ -77,7 +113,7 @@ pub(super) fn index_params(settings: &Settings) -> IndexParams {
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::model::Timestamp;
 
 /// Least importance. Far below any that a lambda of practice leaves, and far
 /// enough above the least f64 to be divided by.
-const LEAST: f64 = 1e-150;
+pub(super) const LEAST: f64 = 1e-150;
 
 /// Sum over `members` of weight * exp(-lambda * (`as_of` - time)), time in days
 /// (section 4.3 of the paper), and above 0 even where that underflows, because

@@ -1,7 +1,8 @@
-//! The medoid of a cluster: argmin over the members m of sum_j ||P_m - P_j||^2.
+//! The medoid of a cluster: argmin over the members m of sum_j w_j ||P_m - P_j||^2,
+//! where a member weighs as much as the number of actions at its place.
 //!
-//! With the centroid mu, that sum is n ||P_m - mu||^2 + sum_j ||P_j - mu||^2: the
-//! medoid is the member nearest to the centroid, found in O(n d).
+//! With the weighted centroid mu, that sum is W ||P_m - mu||^2 + sum_j w_j ||P_j -
+//! mu||^2: the medoid is the member nearest to the centroid, found in O(n d).
 
 use crate::kernel;
 
@@ -11,27 +12,35 @@ const TIE: f64 = 1e-5;
 /// The same for sums that are zero but for rounding, as in clusters of copies.
 const TIE_AT_ZERO: f64 = 1e-8;
 
-/// Position of the medoid of `members` among the rows of `dimension` in `rows`.
+/// Position of the medoid of `members` among the rows of `dimension` in `rows`,
+/// which stand for as many actions as `sizes` says.
 ///
 /// Ties go to the first member, which is the earliest action. `members` must not
 /// be empty.
-pub(super) fn medoid(rows: &[f32], dimension: usize, members: &[usize]) -> usize {
-    if members.len() <= 2 {
-        return members[0];
+pub(super) fn medoid(rows: &[f32], sizes: &[u32], dimension: usize, members: &[usize]) -> usize {
+    match *members {
+        [only] => return only,
+        [first, second] if sizes[first] == sizes[second] => return first,
+        _ => {}
     }
     let row = |member: usize| &rows[member * dimension..(member + 1) * dimension];
+    let weight = |member: usize| f64::from(sizes[member]);
     let mut centroid = vec![0.0f64; dimension];
     for &member in members {
-        kernel::add_weighted(&mut centroid, row(member), 1.0);
+        kernel::add_weighted(&mut centroid, row(member), weight(member));
     }
-    let count = members.len() as f64;
+    let count: f64 = members.iter().map(|&member| weight(member)).sum();
     centroid.iter_mut().for_each(|sum| *sum /= count);
 
     let to_centroid: Vec<f64> = members
         .iter()
         .map(|&member| kernel::squared_l2_f64(row(member), &centroid))
         .collect();
-    let spread: f64 = to_centroid.iter().sum();
+    let spread: f64 = to_centroid
+        .iter()
+        .zip(members)
+        .map(|(distance, &member)| distance * weight(member))
+        .sum();
     let cost = |distance: f64| count * distance + spread;
     let least = to_centroid
         .iter()
@@ -51,14 +60,15 @@ mod tests {
 
     use super::*;
 
-    fn by_definition(rows: &[f32], dimension: usize, members: &[usize]) -> usize {
+    fn by_definition(rows: &[f32], sizes: &[u32], dimension: usize, members: &[usize]) -> usize {
         let row = |m: usize| &rows[m * dimension..(m + 1) * dimension];
         let cost = |m: usize| -> f64 {
             let to = |j: &usize| -> f64 {
                 let pairs = row(m).iter().zip(row(*j));
-                pairs
+                let squared: f64 = pairs
                     .map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2))
-                    .sum()
+                    .sum();
+                squared * f64::from(sizes[*j])
             };
             members.iter().map(to).sum()
         };
@@ -77,17 +87,27 @@ mod tests {
         #[test]
         fn is_the_member_of_the_definition(
             rows in prop::collection::vec(prop::sample::select(vec![-1.0f32, -0.3, 0.2, 0.9]), 3..60),
+            sizes in prop::collection::vec(1u32..9, 20),
             skip in 0usize..3,
         ) {
             let members: Vec<usize> = (skip.min(rows.len() / 3 - 1)..rows.len() / 3).collect();
-            prop_assert_eq!(medoid(&rows, 3, &members), by_definition(&rows, 3, &members));
+            for sizes in [&sizes, &vec![1; 20]] {
+                let expected = by_definition(&rows, sizes, 3, &members);
+                prop_assert_eq!(medoid(&rows, sizes, 3, &members), expected);
+            }
         }
     }
 
     #[test]
     fn a_pair_and_a_cluster_of_copies_choose_the_earliest() {
-        assert_eq!(medoid(&[1.0, 0.0, 0.0, 1.0], 2, &[0, 1]), 0);
-        assert_eq!(medoid(&[0.6, 0.8, 0.6, 0.8, 0.6, 0.8], 2, &[1, 2]), 1);
-        assert_eq!(medoid(&[0.6, 0.8, 0.6, 0.8, 0.6, 0.8], 2, &[0, 1, 2]), 0);
+        assert_eq!(medoid(&[1.0, 0.0, 0.0, 1.0], &[1; 2], 2, &[0, 1]), 0);
+        let copies = [0.6, 0.8, 0.6, 0.8, 0.6, 0.8];
+        assert_eq!(medoid(&copies, &[1; 3], 2, &[1, 2]), 1);
+        assert_eq!(medoid(&copies, &[1; 3], 2, &[0, 1, 2]), 0);
+    }
+
+    #[test]
+    fn the_heavier_of_a_pair_stays() {
+        assert_eq!(medoid(&[1.0, 0.0, 0.0, 1.0], &[1, 2], 2, &[0, 1]), 1);
     }
 }

@@ -2,13 +2,16 @@
 //! PinnerSage paper, KDD 2020). Pure: `as_of` is passed in, nothing is read.
 //!
 //! [`profile_of`] is the whole of it: Ward's clusters, the medoid of each, the
-//! importance of each.
+//! importance of each. [`fold_in`] brings a profile up to date with what the user
+//! did since.
 
 mod distances;
+mod fold_in;
 mod importance;
 mod medoid;
 mod ward;
 
+pub use fold_in::{FoldParams, Folded, Interest, fold_in};
 pub use importance::decayed;
 
 use crate::model::{Embeddings, Medoid, PinId, Timestamp};
@@ -91,7 +94,7 @@ pub fn clusters_of(
     ward::partition(rows, sizes, dimension, params.alpha, ward)
         .into_iter()
         .map(|members| Cluster {
-            medoid: medoid::medoid(rows, dimension, &members),
+            medoid: medoid::medoid(rows, sizes, dimension, &members),
             importance: importance::importance(points, &members, params.lambda_per_day, as_of),
             members,
         })

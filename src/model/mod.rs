@@ -1,12 +1,14 @@
 //! The nouns of the field. Their constructors hold the invariants, so
 //! that nothing behind them checks again.
 
+mod action;
 mod candidate;
 mod embedding;
 mod ids;
 mod profile;
 mod time;
 
+pub use action::{Action, ActionId, ActionKind, ActionWeights, IMPRESSION, MAX_ACTION_NAME};
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
 pub use ids::{PinId, UserId};

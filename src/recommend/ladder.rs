@@ -6,8 +6,10 @@ use crate::model::{Medoid, PinId};
 /// The step of the ladder on which medoids were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The user's profile.
+    /// The user's profile, with recent actions in it.
     Profile,
+    /// The user's recent actions alone.
+    Recent,
     /// The popular medoids over all users.
     Popular,
 }
@@ -19,6 +21,10 @@ pub enum Fallback {
     UnknownUser,
     /// The user has one, but the catalogue has none of its medoids.
     ProfileNotInCatalog,
+    /// The user has none, only recent actions, whose clusters are used.
+    RecentActionsOnly,
+    /// There is nothing that the user has not turned against.
+    NothingWanted,
 }
 
 /// Medoids to sample from.
@@ -32,14 +38,15 @@ pub(super) struct Found<'a> {
     pub(super) medoids_missing: bool,
 }
 
-/// The first step of the ladder that holds a medoid of the catalogue:
-/// the profile, else the popular medoids. `kept` is scratch memory.
+/// The first step of the ladder that holds a medoid of the catalogue: the user's
+/// own medoids, from a profile or from recent actions alone, else the popular ones.
+/// `kept` is scratch memory.
 pub(super) fn climb<'a>(
     interests: Interests<'a>,
     in_catalog: impl Fn(PinId) -> bool,
     kept: &'a mut Vec<Medoid>,
 ) -> Found<'a> {
-    let own = interests.profile.unwrap_or_default();
+    let (own, step) = interests.own.unwrap_or((&[], Origin::Popular));
     let mut known = |medoids: &'a [Medoid]| -> usize {
         if interests.all_in_catalog {
             return medoids.len();
@@ -49,16 +56,17 @@ pub(super) fn climb<'a>(
         kept.len()
     };
     let known_own = known(own);
-    let (given, origin, fallback) = match interests.profile {
-        Some(_) if known_own > 0 => (own, Origin::Profile, None),
-        profile => {
-            known(interests.popular);
-            let fallback = match profile {
-                Some(_) => Fallback::ProfileNotInCatalog,
-                None => Fallback::UnknownUser,
-            };
-            (interests.popular, Origin::Popular, Some(fallback))
-        }
+    let (given, origin, fallback) = if known_own > 0 {
+        let fallback = (step == Origin::Recent).then_some(Fallback::RecentActionsOnly);
+        (own, step, fallback)
+    } else {
+        known(interests.popular);
+        let fallback = match interests.own {
+            None => Fallback::UnknownUser,
+            Some(([], _)) => Fallback::NothingWanted,
+            Some(_) => Fallback::ProfileNotInCatalog,
+        };
+        (interests.popular, Origin::Popular, Some(fallback))
     };
     Found {
         medoids: if interests.all_in_catalog {
@@ -68,7 +76,7 @@ pub(super) fn climb<'a>(
         },
         origin,
         fallback,
-        medoids_missing: origin == Origin::Profile && known_own < own.len(),
+        medoids_missing: origin != Origin::Popular && known_own < own.len(),
     }
 }
 
@@ -90,9 +98,9 @@ mod tests {
     #[test]
     fn each_step_is_taken_when_the_one_before_is_empty() {
         let (own, popular) = ([medoid(1), medoid(2)], [medoid(7), medoid(8)]);
-        let climb = |profile, in_catalog: &dyn Fn(u64) -> bool| {
+        let climb = |own, in_catalog: &dyn Fn(u64) -> bool| {
             let interests = Interests {
-                profile,
+                own,
                 popular: &popular,
                 all_in_catalog: false,
             };
@@ -108,16 +116,26 @@ mod tests {
         };
         let (profile, everybody) = (Origin::Profile, Origin::Popular);
         assert_eq!(
-            climb(Some(&own), &|_| true),
+            climb(Some((&own, profile)), &|_| true),
             (own.to_vec(), profile, None, false)
         );
         assert_eq!(
-            climb(Some(&own), &|pin| pin == 2),
+            climb(Some((&own, profile)), &|pin| pin == 2),
             (own[1..].to_vec(), profile, None, true)
+        );
+        let recent_only = Some(Fallback::RecentActionsOnly);
+        assert_eq!(
+            climb(Some((&own, Origin::Recent)), &|pin| pin == 2),
+            (own[1..].to_vec(), Origin::Recent, recent_only, true)
+        );
+        let nothing_wanted = Some(Fallback::NothingWanted);
+        assert_eq!(
+            climb(Some((&[], profile)), &|_| true),
+            (popular.to_vec(), everybody, nothing_wanted, false)
         );
         let not_here = Some(Fallback::ProfileNotInCatalog);
         assert_eq!(
-            climb(Some(&own), &|pin| pin > 2),
+            climb(Some((&own, profile)), &|pin| pin > 2),
             (popular.to_vec(), everybody, not_here, false)
         );
         let unknown = Some(Fallback::UnknownUser);
@@ -131,9 +149,9 @@ mod tests {
     #[test]
     fn medoids_known_to_be_in_the_catalogue_are_not_looked_up() {
         let (own, popular) = ([medoid(1), medoid(2)], [medoid(7)]);
-        let climb = |profile| {
+        let climb = |own| {
             let interests = Interests {
-                profile,
+                own,
                 popular: &popular,
                 all_in_catalog: true,
             };
@@ -142,7 +160,7 @@ mod tests {
             assert!(!found.medoids_missing);
             (found.medoids.to_vec(), found.fallback)
         };
-        assert_eq!(climb(Some(&own)), (own.to_vec(), None));
+        assert_eq!(climb(Some((&own, Origin::Profile))), (own.to_vec(), None));
         let unknown = Some(Fallback::UnknownUser);
         assert_eq!(climb(None), (popular.to_vec(), unknown));
     }

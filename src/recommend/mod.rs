@@ -74,9 +74,10 @@ pub trait Watch {
 /// What is known of the user who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Interests<'a> {
-    /// The user's medoids by falling importance; none for an unknown user.
-    pub profile: Option<&'a [Medoid]>,
-    /// The most important medoids over all users, for those without a profile.
+    /// The user's medoids by falling importance, and whether they are of a profile
+    /// or of recent actions alone; none for an unknown user.
+    pub own: Option<(&'a [Medoid], Origin)>,
+    /// The most important medoids over all users, for those without any.
     pub popular: &'a [Medoid],
     /// Whether it is known that the catalogue has every medoid above. If not,
     /// each is looked up, and left out when it is missing.
@@ -139,12 +140,12 @@ pub struct Scratch {
 
 /// Candidates for one user.
 ///
-/// `in_history` tells whether the user acted on a pin; such pins are not
-/// returned. The answer is a function of the arguments and of the numbers that
+/// `bars` tells whether there is something between the user and a pin: history,
+/// dislike, or that it was shown a moment ago; such pins are not returned. The answer is a function of the arguments and of the numbers that
 /// `rng` draws: one for each medoid that could be sampled.
 pub fn recommend(
     interests: Interests<'_>,
-    in_history: &impl Fn(PinId) -> bool,
+    bars: &impl Fn(PinId) -> bool,
     request: &Request<'_>,
     index: &dyn Retrieve,
     rng: &mut impl Rng,
@@ -166,14 +167,14 @@ pub fn recommend(
     let sampled = watch.stage(Stage::Sample, || {
         sample_medoids(found.medoids, request.medoids, rng, sample)
     });
-    bar(barred, interests.profile, &sampled);
+    let own = interests.own.map(|(medoids, _)| medoids);
+    bar(barred, own.unwrap_or_default(), &sampled);
     // Not in the set: a caller could choose pins that collide there.
     excluded.clear();
     excluded.extend_from_slice(request.excluded);
     excluded.sort_unstable();
-    let eligible = |pin: PinId| {
-        !barred.contains(pin) && excluded.binary_search(&pin).is_err() && !in_history(pin)
-    };
+    let eligible =
+        |pin: PinId| !barred.contains(pin) && excluded.binary_search(&pin).is_err() && !bars(pin);
 
     let importances = sampled.iter().map(|sampled| sampled.medoid.importance);
     quota::split(importances, request.limit, quotas);
@@ -224,8 +225,7 @@ fn sample_medoids(
 }
 
 /// Makes `barred` the set of the user's own medoids and the sampled ones.
-fn bar(barred: &mut PinSet, profile: Option<&[Medoid]>, sampled: &[SampledMedoid]) {
-    let own = profile.unwrap_or_default();
+fn bar(barred: &mut PinSet, own: &[Medoid], sampled: &[SampledMedoid]) {
     barred.reset(own.len() + sampled.len());
     let own = own.iter().map(|medoid| medoid.pin);
     let drawn = sampled.iter().map(|sampled| sampled.medoid.pin);
@@ -313,15 +313,15 @@ mod tests {
                     },
                     excluded: &excluded,
                 };
-                let in_history = |pin: PinId| pin.0 % 7 == 3;
+                let bars = |pin: PinId| pin.0 % 7 == 3;
                 let interests = Interests {
-                    profile: profile.as_deref(),
+                    own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,
                     all_in_catalog: false,
                 };
                 let answer = |scratch: &mut Scratch| {
                     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-                    recommend(interests, &in_history, &request, &index, rng, &Unwatched, scratch)
+                    recommend(interests, &bars, &request, &index, rng, &Unwatched, scratch)
                 };
                 let found = answer(&mut used);
                 prop_assert_eq!(&found, &answer(&mut Scratch::default()));
@@ -329,7 +329,7 @@ mod tests {
                 let own = profile.iter().flatten().map(|medoid| medoid.pin);
                 let sampled = found.sampled.iter().map(|sampled| sampled.medoid.pin);
                 let barred: HashSet<PinId> = own.chain(sampled).chain(excluded.clone()).collect();
-                let may = |&pin: &PinId| !barred.contains(&pin) && !in_history(pin);
+                let may = |&pin: &PinId| !barred.contains(&pin) && !bars(pin);
                 let pins: HashSet<PinId> = found.candidates.iter().map(|c| c.pin).collect();
                 prop_assert_eq!(pins.len(), found.candidates.len());
                 prop_assert!(pins.iter().all(may));

@@ -6,7 +6,9 @@ use tonic::Status;
 
 use super::live::Loaded;
 use super::status::CallError;
+use super::user::Known;
 use super::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
+use crate::cluster::Interest;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request, Retrieve};
 use crate::wire::v1;
@@ -25,6 +27,8 @@ pub(super) struct Ask {
     pub(super) seed: Option<u64>,
     pub(super) require_profile: bool,
     pub(super) include_titles: bool,
+    /// Empty when the request has none.
+    pub(super) token: Vec<u8>,
     limit: usize,
     medoids: usize,
     strategy: MergeStrategy,
@@ -45,11 +49,8 @@ impl TryFrom<v1::RecommendRequest> for Ask {
             let reason = format!("{} is no merge strategy", request.merge_strategy);
             return Err(CallError::field("merge_strategy", reason));
         }
-        let token = request.freshness_token.len();
-        at_most("freshness_token", token, MAX_TOKEN, "bytes")?;
-        if token > 0 {
-            return Err(CallError::TakesNoActions);
-        }
+        let token = request.freshness_token;
+        at_most("freshness_token", token.len(), MAX_TOKEN, "bytes")?;
         let excluded = request.exclude_pin_ids;
         at_most("exclude_pin_ids", excluded.len(), MAX_EXCLUDED, "pins")?;
         Ok(Self {
@@ -57,6 +58,7 @@ impl TryFrom<v1::RecommendRequest> for Ask {
             seed: request.seed,
             require_profile: request.require_profile,
             include_titles: request.include_titles,
+            token,
             limit: or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
             medoids: or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?,
             strategy,
@@ -128,6 +130,7 @@ fn or_default(field: &str, value: u32, most: u32, default: usize) -> Result<usiz
 pub(super) fn response(
     ask: &Ask,
     seed: u64,
+    user: &Known<'_>,
     answer: &Recommendation,
     loaded: &Loaded,
     now: Timestamp,
@@ -150,11 +153,11 @@ pub(super) fn response(
         pin_id: sampled.medoid.pin.0,
         importance: sampled.medoid.importance,
         inclusion_probability: sampled.inclusion_probability,
-        origin: origin(answer.origin).into(),
+        origin: origin(answer.origin, user, sampled.medoid.pin).into(),
         title: title(sampled.medoid.pin),
     };
     // Whole days: an answer must not differ from an equal one a second later.
-    let days = loaded.profile_age_days(now).max(0.0) as i64;
+    let days = now.days_since(user.as_of()).max(0.0) as i64;
     v1::RecommendResponse {
         candidates: answer.candidates.iter().map(candidate).collect(),
         medoids: answer.sampled.iter().map(medoid).collect(),
@@ -168,6 +171,7 @@ pub(super) fn response(
             seconds: days * SECONDS_PER_DAY,
             nanos: 0,
         }),
+        state_time: Some(timestamp(user.as_of())),
     }
 }
 
@@ -195,22 +199,9 @@ fn rpc_status(status: &Status) -> tonic_types::pb::Status {
     }
 }
 
-/// All interests of a user.
-pub(super) fn interests(user: UserId, loaded: &Loaded) -> v1::ExplainUserResponse {
-    let profile = loaded.profiles().get(user);
-    let (medoids, origin, fallback) = match &profile {
-        Some(profile) => (
-            profile.medoids,
-            v1::MedoidOrigin::Profile,
-            v1::FallbackReason::Unspecified,
-        ),
-        None => (
-            loaded.profiles().popular(),
-            v1::MedoidOrigin::Popular,
-            v1::FallbackReason::UnknownUser,
-        ),
-    };
-    let interest = |medoid: &Medoid| v1::Interest {
+/// All interests of a user; the popular ones for a user of whom nothing is known.
+pub(super) fn interests(user: &Known<'_>, loaded: &Loaded) -> v1::ExplainUserResponse {
+    let interest = |medoid: &Medoid, origin: v1::MedoidOrigin| v1::Interest {
         pin_id: medoid.pin.0,
         title: loaded.catalog().pins.title(medoid.pin).to_owned(),
         importance: medoid.importance,
@@ -218,14 +209,43 @@ pub(super) fn interests(user: UserId, loaded: &Loaded) -> v1::ExplainUserRespons
         last_action_time: Some(timestamp(medoid.last_action_time)),
         origin: origin.into(),
         in_catalog: loaded.index().contains(medoid.pin),
+        profile_clusters: u32::from(origin == v1::MedoidOrigin::Profile),
+        recent_actions: 0,
+        negative_actions: 0,
+        silenced: false,
     };
-    let profiles = loaded.profiles().manifest();
+    let folded = |folded: &Interest| v1::Interest {
+        profile_clusters: folded.stored,
+        recent_actions: folded.added,
+        negative_actions: folded.lowered_by,
+        silenced: folded.silenced,
+        ..interest(&folded.medoid, origin_of(folded))
+    };
+    let of = |medoids: &[Medoid], origin| -> Vec<v1::Interest> {
+        medoids
+            .iter()
+            .map(|medoid| interest(medoid, origin))
+            .collect()
+    };
+    let recent: Option<Vec<v1::Interest>> = user
+        .folded()
+        .map(|recent| recent.interests.iter().map(folded).collect())
+        .filter(|interests: &Vec<_>| !interests.is_empty());
+    let (interests, fallback) = match (recent, user.stored()) {
+        (Some(recent), Some(_)) => (recent, None),
+        (Some(recent), None) => (recent, Some(Fallback::RecentActionsOnly)),
+        (None, Some(stored)) => (of(stored, v1::MedoidOrigin::Profile), None),
+        (None, None) => {
+            let popular = of(loaded.profiles().popular(), v1::MedoidOrigin::Popular);
+            (popular, Some(Fallback::UnknownUser))
+        }
+    };
     v1::ExplainUserResponse {
-        interests: medoids.iter().map(interest).collect(),
-        fallback_reason: fallback.into(),
-        as_of: Some(timestamp(profiles.facts.as_of)),
+        interests,
+        fallback_reason: self::fallback(fallback).into(),
+        as_of: Some(timestamp(user.as_of())),
         catalog_version: loaded.catalog().manifest().version.clone(),
-        profile_version: profiles.version.clone(),
+        profile_version: loaded.profiles().manifest().version.clone(),
     }
 }
 
@@ -234,10 +254,26 @@ fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-fn origin(origin: Origin) -> v1::MedoidOrigin {
-    match origin {
-        Origin::Profile => v1::MedoidOrigin::Profile,
+/// Where the medoid `pin` comes from, which was sampled on the step `step` of the
+/// ladder.
+fn origin(step: Origin, user: &Known<'_>, pin: PinId) -> v1::MedoidOrigin {
+    let folded = || {
+        let interests = user.folded()?.interests.iter();
+        interests
+            .into_iter()
+            .find(|interest| interest.medoid.pin == pin)
+    };
+    match step {
         Origin::Popular => v1::MedoidOrigin::Popular,
+        Origin::Profile | Origin::Recent => folded().map_or(v1::MedoidOrigin::Profile, origin_of),
+    }
+}
+
+fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
+    match (interest.stored, interest.added) {
+        (0, _) => v1::MedoidOrigin::Recent,
+        (1, 0) => v1::MedoidOrigin::Profile,
+        _ => v1::MedoidOrigin::ProfileAndRecent,
     }
 }
 
@@ -246,6 +282,8 @@ fn fallback(fallback: Option<Fallback>) -> v1::FallbackReason {
         None => v1::FallbackReason::Unspecified,
         Some(Fallback::UnknownUser) => v1::FallbackReason::UnknownUser,
         Some(Fallback::ProfileNotInCatalog) => v1::FallbackReason::ProfileNotInCatalog,
+        Some(Fallback::RecentActionsOnly) => v1::FallbackReason::RecentActionsOnly,
+        Some(Fallback::NothingWanted) => v1::FallbackReason::NothingWanted,
     }
 }
 
@@ -300,10 +338,6 @@ mod tests {
         assert_eq!(
             refused(|r| r.freshness_token = vec![0; MAX_TOKEN + 1]),
             "freshness_token"
-        );
-        assert_eq!(
-            ask(|r| r.freshness_token = vec![0]),
-            Err(CallError::TakesNoActions)
         );
         let batch = |requests| batch(v1::BatchRecommendRequest { requests });
         assert!(batch(vec![]).is_err());

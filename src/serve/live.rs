@@ -1,11 +1,14 @@
 //! What is served: one catalogue and one set of profiles that fit together.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
+use super::user::{Folder, Known, RecentParams};
+use crate::actions::{ActionParams, Actions, LogError, UserState};
 use crate::index::{Catalog, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
@@ -17,6 +20,56 @@ use crate::store::ProfileStore;
 /// that it does not pay for cold memory.
 const WARMING_USERS: u64 = 64;
 
+/// Where a catalogue and profiles lie, and how they are searched.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The catalogue.
+    pub catalog: PathBuf,
+    /// The profiles.
+    pub profiles: PathBuf,
+    /// How neighbours are looked up.
+    pub index: IndexParams,
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Parts {
+    /// A catalogue and profiles.
+    pub loaded: Loaded,
+    /// Where actions are recorded; none on a server that takes none.
+    pub actions: Option<Actions>,
+}
+
+impl Parts {
+    /// Opens what is in `source`, and the actions recorded in the directory `data`.
+    pub fn open(
+        source: &Source,
+        data: Option<(PathBuf, ActionParams)>,
+        now: Timestamp,
+    ) -> Result<Self, LoadError> {
+        let loaded = Loaded::open(source)?;
+        let actions = data.map(|(directory, params)| {
+            let (actions, recovered) = Actions::open(&directory, params, now)?;
+            for (journal, bytes) in &recovered.torn {
+                let journal = journal.display();
+                tracing::warn!(%journal, bytes, "cut the torn end off, which nobody was told of");
+            }
+            let users = actions.users();
+            tracing::info!(
+                recorded = recovered.actions,
+                forgotten = recovered.forgotten,
+                users,
+                "recorded actions"
+            );
+            Ok::<_, LogError>(actions)
+        });
+        Ok(Self {
+            loaded,
+            actions: actions.transpose()?,
+        })
+    }
+}
+
 /// A catalogue and profiles of one embedding version, loaded and checked. A call
 /// holds one of these from its beginning to its end.
 #[derive(Debug)]
@@ -25,15 +78,19 @@ pub struct Loaded {
     profiles: ProfileStore,
     /// Whether the catalogue has all medoids, so that calls need not look.
     all_in_catalog: bool,
+    folder: Folder,
     scratches: Pool<recommend::Scratch>,
 }
 
-/// Catalogue and profiles that cannot be served together, or not at all.
+/// What cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum MismatchError {
-    /// One of them could not be read.
+pub enum LoadError {
+    /// Catalogue or profiles could not be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The recorded actions could not be read.
+    #[error(transparent)]
+    Actions(#[from] LogError),
     /// Their vectors come from different models.
     #[error(
         "the catalogue has embedding version {catalog:?}, the profiles have {profiles:?}: \
@@ -49,25 +106,21 @@ pub enum MismatchError {
 
 impl Loaded {
     /// Reads, checks and warms the catalogue and the profiles.
-    pub fn open(
-        catalog: &Path,
-        profiles: &Path,
-        params: IndexParams,
-    ) -> Result<Self, MismatchError> {
-        let path = catalog;
+    pub fn open(source: &Source) -> Result<Self, LoadError> {
+        let path = &source.catalog;
         let catalog = Catalog::open(path)?;
-        let profiles = ProfileStore::open(profiles)?;
+        let profiles = ProfileStore::open(&source.profiles)?;
         let of_catalog = &catalog.manifest().facts.embedding_version;
         let of_profiles = &profiles.manifest().facts.embedding_version;
         if of_catalog != of_profiles {
-            return Err(MismatchError::EmbeddingVersion {
+            return Err(LoadError::EmbeddingVersion {
                 catalog: of_catalog.clone(),
                 profiles: of_profiles.clone(),
             });
         }
         let version = &catalog.manifest().version;
         let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
-        let index = Index::new(Arc::new(catalog), lists, params);
+        let index = Index::new(Arc::new(catalog), lists, source.index);
         let all_in_catalog = profiles
             .medoids()
             .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
@@ -75,6 +128,7 @@ impl Loaded {
             index,
             profiles,
             all_in_catalog,
+            folder: Folder::new(),
             scratches: Pool::default(),
         };
         loaded.warm();
@@ -96,31 +150,37 @@ impl Loaded {
         &self.index
     }
 
+    /// What is known of `user`, whose single actions are in `state`.
+    pub(super) fn know(
+        &self,
+        user: UserId,
+        state: Option<Arc<UserState>>,
+        params: RecentParams,
+        now: Timestamp,
+    ) -> Known<'_> {
+        let stored = (&self.profiles, &self.catalog().pins);
+        self.folder.know(user, state, stored, params, now)
+    }
+
     /// Answers a request for `user` from `index`, with the numbers that follow from
     /// `seed`.
     pub(super) fn recommend(
         &self,
-        user: UserId,
+        user: &Known<'_>,
         request: &Request<'_>,
         index: &dyn Retrieve,
         seed: u64,
         watch: &impl Watch,
     ) -> Recommendation {
-        let profile = self.profiles.get(user);
-        let history = profile.and_then(|profile| profile.history());
         let interests = Interests {
-            profile: profile.map(|profile| profile.medoids),
+            own: user.medoids(),
             popular: self.profiles.popular(),
             all_in_catalog: self.all_in_catalog,
         };
-        let in_history = |pin| {
-            history
-                .as_ref()
-                .is_some_and(|history| history.contains(pin))
-        };
+        let bars = |pin| user.bars(pin);
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         self.scratches.lend(|scratch| {
-            recommend::recommend(interests, &in_history, request, index, rng, watch, scratch)
+            recommend::recommend(interests, &bars, request, index, rng, watch, scratch)
         })
     }
 
@@ -130,16 +190,6 @@ impl Loaded {
         self.index.lists().check_mapped()
     }
 
-    /// Whether `user` has a profile.
-    pub(super) fn knows(&self, user: UserId) -> bool {
-        self.profiles.get(user).is_some()
-    }
-
-    /// Time from the `as_of` of the profiles to `now`, in days.
-    pub(super) fn profile_age_days(&self, now: Timestamp) -> f64 {
-        now.days_since(self.profiles.manifest().facts.as_of)
-    }
-
     fn warm(&self) {
         let request = Request {
             limit: super::DEFAULT_LIMIT,
@@ -147,8 +197,10 @@ impl Loaded {
             strategy: recommend::MergeStrategy::Interleave,
             excluded: &[],
         };
+        let as_of = self.profiles.manifest().facts.as_of;
         for seed in 0..WARMING_USERS {
-            self.recommend(UserId(seed), &request, &self.index, seed, &Unwatched);
+            let user = Known::of_profile(&self.profiles, UserId(seed), as_of);
+            self.recommend(&user, &request, &self.index, seed, &Unwatched);
         }
     }
 }
@@ -164,15 +216,27 @@ impl Watch for Unwatched {
 
 /// What is served now; nothing until it is loaded.
 #[derive(Debug, Default)]
-pub(super) struct Live(OnceLock<Arc<Loaded>>);
+pub(super) struct Live {
+    loaded: ArcSwapOption<Loaded>,
+    actions: OnceLock<Arc<Actions>>,
+}
 
 impl Live {
-    pub(super) fn get(&self) -> Option<&Arc<Loaded>> {
-        self.0.get()
+    pub(super) fn get(&self) -> Option<Arc<Loaded>> {
+        self.loaded.load_full()
+    }
+
+    /// Recorded actions; none before they are opened, and on a server that takes none.
+    pub(super) fn actions(&self) -> Option<&Arc<Actions>> {
+        self.actions.get()
+    }
+
+    pub(super) fn take_actions(&self, actions: Arc<Actions>) {
+        // The cell is filled once, by the only caller.
+        let _ = self.actions.set(actions);
     }
 
     pub(super) fn set(&self, loaded: Arc<Loaded>) {
-        // The cell is filled once, by the only caller.
-        let _ = self.0.set(loaded);
+        self.loaded.store(Some(loaded));
     }
 }

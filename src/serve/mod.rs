@@ -1,14 +1,17 @@
 //! The online shell. [`run`] serves until it is told to stop.
 
+mod actions;
 mod convert;
 mod live;
 mod observe;
 mod ops;
 mod recommendation;
 mod status;
+mod user;
 mod workers;
 
-pub use live::{Loaded, MismatchError};
+pub use live::{LoadError, Loaded, Parts, Source};
+pub use user::RecentParams;
 
 use std::future::Future;
 use std::io;
@@ -24,9 +27,11 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::actions::Actions;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::wire::DESCRIPTORS;
+use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
 
@@ -53,6 +58,10 @@ pub struct ServeParams {
     pub metrics: Option<PrometheusHandle>,
     /// Tells the time of an answer.
     pub clock: fn() -> Timestamp,
+    /// How far ahead of the clock an action may be, in days.
+    pub max_ahead_days: f64,
+    /// How recent actions change what is answered.
+    pub recent: RecentParams,
 }
 
 /// Why a server stopped, other than being told to.
@@ -112,8 +121,8 @@ impl Listeners {
 pub async fn run<E: Send + 'static>(
     listeners: Listeners,
     params: ServeParams,
-    load: impl FnOnce() -> Result<Loaded, E> + Send + 'static,
-    ready: impl FnOnce(&Loaded),
+    load: impl FnOnce() -> Result<Parts, E> + Send + 'static,
+    ready: impl FnOnce(&Loaded, Option<&Actions>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>> {
     let live = Arc::new(Live::default());
@@ -121,10 +130,16 @@ pub async fn run<E: Send + 'static>(
     announce(&health, ServingStatus::NotServing).await;
     let (stop, stopped) = watch::channel(false);
 
-    let service = recommendation::Service {
+    let recommendations = recommendation::Service {
         live: live.clone(),
         workers: workers::Workers::new()?,
         clock: params.clock,
+        recent: params.recent,
+    };
+    let actions = actions::Service {
+        live: live.clone(),
+        clock: params.clock,
+        max_ahead_days: params.max_ahead_days,
     };
     let server = Server::builder()
         .layer(observe::ObserveLayer)
@@ -132,8 +147,11 @@ pub async fn run<E: Send + 'static>(
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
         .add_service(
-            RecommendationServiceServer::new(service)
+            RecommendationServiceServer::new(recommendations)
                 .max_decoding_message_size(params.max_request_size),
+        )
+        .add_service(
+            ActionServiceServer::new(actions).max_decoding_message_size(params.max_request_size),
         );
     // Without this an answer in two segments waits 40 ms for the client's delayed
     // acknowledgement; the option of the builder is for listeners of its own.
@@ -147,10 +165,14 @@ pub async fn run<E: Send + 'static>(
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
             loaded = tokio::task::spawn_blocking(load) => {
-                let loaded = Arc::new(loaded?.map_err(ServeError::Load)?);
+                let Parts { loaded, actions } = loaded?.map_err(ServeError::Load)?;
+                let loaded = Arc::new(loaded);
+                if let Some(actions) = actions {
+                    live.take_actions(Arc::new(actions));
+                }
                 live.set(loaded.clone());
                 announce(&health, ServingStatus::Serving).await;
-                ready(&loaded);
+                ready(&loaded, live.actions().map(Arc::as_ref));
                 let mut checking = tokio::task::spawn_blocking(move || loaded.check_mapped());
                 tokio::select! {
                     checked = &mut checking => {
@@ -204,9 +226,10 @@ async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|&stopped| stopped).await;
 }
 
-/// What health is asked about: the whole server, and the service.
-const HEALTH_NAMES: [&str; 2] = [
+/// What health is asked about: the whole server, and each service.
+const HEALTH_NAMES: [&str; 3] = [
     "",
+    crate::wire::v1::action_service_server::SERVICE_NAME,
     crate::wire::v1::recommendation_service_server::SERVICE_NAME,
 ];
 

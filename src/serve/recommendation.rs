@@ -10,9 +10,11 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Ask};
 use super::live::{Live, Loaded};
 use super::status::CallError;
+use super::user::{Known, RecentParams};
 use super::workers::{self, Workers};
+use crate::actions::{Actions, FreshnessToken};
 use crate::metrics as names;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UserId};
 use crate::recommend::{Fallback, Recommendation, Retrieve, Stage, Watch};
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
@@ -22,11 +24,18 @@ pub(super) struct Service {
     pub(super) workers: Workers,
     /// Tells the time of an answer.
     pub(super) clock: fn() -> Timestamp,
+    pub(super) recent: RecentParams,
 }
 
 impl Service {
-    fn loaded(&self) -> Result<Arc<Loaded>, CallError> {
-        self.live.get().cloned().ok_or(CallError::NotLoaded)
+    /// What an answer that is given now is made from.
+    fn at_hand(&self) -> Result<AtHand, CallError> {
+        Ok(AtHand {
+            loaded: self.live.get().ok_or(CallError::NotLoaded)?,
+            actions: self.live.actions().cloned(),
+            recent: self.recent,
+            now: (self.clock)(),
+        })
     }
 }
 
@@ -36,16 +45,16 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
-        let (loaded, now) = (self.loaded()?, (self.clock)());
-        let ask = Asked::new(request.into_inner(), &loaded)?;
+        let at_hand = self.at_hand()?;
+        let ask = Asked::new(request.into_inner(), &at_hand)?;
         // What lists answer takes less time than to hand it to a worker would.
         if ask.ask.is_small() {
-            let from_lists = workers::guarded(|| ask.answer_from_lists(&loaded, now))?;
+            let from_lists = workers::guarded(|| ask.answer_from_lists(&at_hand))?;
             if let Some(response) = from_lists {
                 return Ok(Response::new(response));
             }
         }
-        let work = move || ask.answer(&loaded, now);
+        let work = move || ask.answer(&at_hand);
         Ok(Response::new(self.workers.run(work).await?))
     }
 
@@ -53,14 +62,10 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::BatchRecommendRequest>,
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
-        let loaded = self.loaded()?;
+        let at_hand = self.at_hand()?;
         let requests = convert::batch(request.into_inner())?;
-        let now = (self.clock)();
         let work = move || {
-            let answer = |request| {
-                let ask = Asked::new(request, &loaded)?;
-                Ok(ask.answer(&loaded, now))
-            };
+            let answer = |request| Ok(Asked::new(request, &at_hand)?.answer(&at_hand));
             let outcomes = requests.into_iter().map(answer);
             outcomes.map(convert::batch_result).collect()
         };
@@ -72,14 +77,46 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::ExplainUserRequest>,
     ) -> Result<Response<v1::ExplainUserResponse>, Status> {
-        let loaded = self.loaded()?;
+        let at_hand = self.at_hand()?;
         let user = convert::user(request.into_inner().user_id)?;
-        Ok(Response::new(convert::interests(user, &loaded)))
+        let explained = || convert::interests(&at_hand.know(user), &at_hand.loaded);
+        Ok(Response::new(workers::guarded(explained)?))
+    }
+}
+
+/// What an answer is made from: one catalogue, one set of profiles, the actions
+/// recorded so far, one moment.
+struct AtHand {
+    loaded: Arc<Loaded>,
+    actions: Option<Arc<Actions>>,
+    recent: RecentParams,
+    now: Timestamp,
+}
+
+impl AtHand {
+    fn know(&self, user: UserId) -> Known<'_> {
+        let state = self
+            .actions
+            .as_ref()
+            .and_then(|actions| actions.state(user));
+        self.loaded.know(user, state, self.recent, self.now)
+    }
+
+    /// Refuses a freshness token that an answer made from this would not honour.
+    fn check_token(&self, token: &[u8]) -> Result<(), CallError> {
+        if token.is_empty() {
+            return Ok(());
+        }
+        let actions = self.actions.as_ref().ok_or(CallError::TakesNoActions)?;
+        match FreshnessToken::from_bytes(token) {
+            Some(token) if actions.reflects(token) => Ok(()),
+            _ => Err(CallError::NotReflected),
+        }
     }
 }
 
 /// A request that was checked, with a seed: the answer is a function of these and
-/// of what is loaded.
+/// of what is at hand.
 struct Asked {
     ask: Ask,
     seed: u64,
@@ -87,9 +124,10 @@ struct Asked {
 
 impl Asked {
     /// Checks `request`. A seed that is not given is drawn here.
-    fn new(request: v1::RecommendRequest, loaded: &Loaded) -> Result<Self, CallError> {
+    fn new(request: v1::RecommendRequest, at_hand: &AtHand) -> Result<Self, CallError> {
         let ask = Ask::try_from(request)?;
-        if ask.require_profile && !loaded.knows(ask.user) {
+        at_hand.check_token(&ask.token)?;
+        if ask.require_profile && at_hand.loaded.profiles().get(ask.user).is_none() {
             return Err(CallError::NoProfile(ask.user));
         }
         let seed = ask.seed.unwrap_or_else(rand::random);
@@ -97,36 +135,45 @@ impl Asked {
     }
 
     /// The answer, unless it takes a walk.
-    fn answer_from_lists(&self, loaded: &Loaded, now: Timestamp) -> Option<v1::RecommendResponse> {
-        let lists = loaded.index().without_walks();
-        let (answer, stopwatch) = self.recommend(loaded, &lists);
-        (!lists.needs_walk()).then(|| self.response(&answer, &stopwatch, loaded, now))
+    fn answer_from_lists(&self, at_hand: &AtHand) -> Option<v1::RecommendResponse> {
+        let lists = at_hand.loaded.index().without_walks();
+        let (user, answer, stopwatch) = self.recommend(at_hand, &lists);
+        (!lists.needs_walk()).then(|| self.response(&user, &answer, &stopwatch, at_hand))
     }
 
     /// The answer, with walks where they are needed.
-    fn answer(&self, loaded: &Loaded, now: Timestamp) -> v1::RecommendResponse {
-        let (answer, stopwatch) = self.recommend(loaded, loaded.index());
-        self.response(&answer, &stopwatch, loaded, now)
+    fn answer(&self, at_hand: &AtHand) -> v1::RecommendResponse {
+        let (user, answer, stopwatch) = self.recommend(at_hand, at_hand.loaded.index());
+        self.response(&user, &answer, &stopwatch, at_hand)
     }
 
-    fn recommend(&self, loaded: &Loaded, index: &dyn Retrieve) -> (Recommendation, Stopwatch) {
+    fn recommend<'a>(
+        &self,
+        at_hand: &'a AtHand,
+        index: &dyn Retrieve,
+    ) -> (Known<'a>, Recommendation, Stopwatch) {
         let Self { ask, seed } = self;
         let stopwatch = Stopwatch::default();
-        let answer = loaded.recommend(ask.user, &ask.request(), index, *seed, &stopwatch);
-        (answer, stopwatch)
+        let user = stopwatch.stage(Stage::Lookup, || at_hand.know(ask.user));
+        let request = ask.request();
+        let answer = at_hand
+            .loaded
+            .recommend(&user, &request, index, *seed, &stopwatch);
+        (user, answer, stopwatch)
     }
 
     /// Counts and times `answer`, which is given now.
     fn response(
         &self,
+        user: &Known<'_>,
         answer: &Recommendation,
         stopwatch: &Stopwatch,
-        loaded: &Loaded,
-        now: Timestamp,
+        at_hand: &AtHand,
     ) -> v1::RecommendResponse {
         stopwatch.record();
         count(answer);
-        convert::response(&self.ask, self.seed, answer, loaded, now)
+        let AtHand { loaded, now, .. } = at_hand;
+        convert::response(&self.ask, self.seed, user, answer, loaded, *now)
     }
 }
 
@@ -139,6 +186,8 @@ fn count(answer: &Recommendation) {
         let reason = match fallback {
             Fallback::UnknownUser => "unknown_user",
             Fallback::ProfileNotInCatalog => "profile_not_in_catalog",
+            Fallback::RecentActionsOnly => "recent_actions_only",
+            Fallback::NothingWanted => "nothing_wanted",
         };
         counter!(names::FALLBACK, "reason" => reason).increment(1);
     }

@@ -1,9 +1,14 @@
 //! Why a call fails, and the one place where that becomes a gRPC status.
 
+use std::time::Duration;
+
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::model::UserId;
+
+/// When to try again what is refused for load.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Why a call fails, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +22,14 @@ pub(super) enum CallError {
     },
     /// The user has no profile, and the request wants one.
     NoProfile(UserId),
-    /// A freshness token, where no actions are taken.
+    /// Actions or a freshness token, where no actions are taken.
     TakesNoActions,
+    /// A freshness token for what this server cannot reflect.
+    NotReflected,
+    /// Too many calls are waiting: try again later.
+    Busy,
+    /// Actions could not be made durable: try again later.
+    NotRecorded,
     /// Nothing is loaded yet: ask another server.
     NotLoaded,
     /// A defect of ours. What it was is in the log.
@@ -45,8 +56,19 @@ impl From<CallError> for Status {
             }
             CallError::NoProfile(user) => Self::not_found(format!("user {user} has no profile")),
             CallError::TakesNoActions => Self::failed_precondition(
-                "freshness_token: this server takes no actions, so it cannot reflect any",
+                "this server takes no actions, so it cannot reflect any: it was started without --data",
             ),
+            CallError::NotReflected => Self::failed_precondition(
+                "freshness_token: it stands for actions that this server does not have",
+            ),
+            CallError::Busy => {
+                let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+                let message = "too many calls wait for the action log";
+                Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
+            }
+            CallError::NotRecorded => {
+                Self::unavailable("the actions could not be made durable; none of them counts")
+            }
             CallError::NotLoaded => Self::unavailable("no catalogue and profiles are loaded yet"),
             CallError::Internal => Self::internal("internal error"),
         }

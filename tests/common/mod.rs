@@ -6,6 +6,7 @@
 )]
 
 pub mod files;
+pub mod process;
 pub mod raw;
 pub mod server;
 

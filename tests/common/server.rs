@@ -1,15 +1,19 @@
 //! A server in this process, on free ports, and clients for it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
-use pinnersage::model::Timestamp;
-use pinnersage::serve::{Listeners, Loaded, MismatchError, ServeError, ServeParams, run};
+use pinnersage::model::{ActionWeights, Timestamp};
+use pinnersage::serve::{
+    Listeners, LoadError, Loaded, Parts, RecentParams, ServeError, ServeParams, Source, run,
+};
 use pinnersage::wire::v1;
+use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::bytes::Bytes;
 use tokio::sync::oneshot;
@@ -28,6 +32,9 @@ const INDEX: IndexParams = IndexParams {
     cache_bytes: 1 << 20,
 };
 
+/// The time that servers tell, in seconds.
+pub const NOW: i64 = 1_800_000_000;
+
 /// The recorder belongs to the whole process, so all servers of a test binary
 /// share it.
 static METRICS: LazyLock<Option<PrometheusHandle>> =
@@ -40,22 +47,32 @@ pub struct Server {
     pub grpc: SocketAddr,
     pub ops: SocketAddr,
     stop: oneshot::Sender<()>,
-    done: JoinHandle<Result<(), ServeError<MismatchError>>>,
+    done: JoinHandle<Result<(), ServeError<LoadError>>>,
 }
 
 impl Server {
     /// Serves the built world and waits until it is ready.
     pub async fn start(world: &World) -> Self {
-        let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
+        Self::start_ready(source(world), None).await
+    }
+
+    /// The same, with actions recorded in the directory `data` of the world.
+    pub async fn start_recording(world: &World) -> Self {
+        Self::start_ready(source(world), Some(world.path("data"))).await
+    }
+
+    async fn start_ready(source: Source, data: Option<PathBuf>) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let server = Self::start_loading(move || load(&catalog, &profiles), ready).await;
+        let data = data.map(|data| (data, action_params()));
+        let load = move || Parts::open(&source, data, clock());
+        let server = Self::start_loading(load, ready).await;
         is_ready.await.expect("a loaded server");
         server
     }
 
     /// Serves what `load` returns, and tells `ready` when it has.
     pub async fn start_loading(
-        load: impl FnOnce() -> Result<Loaded, MismatchError> + Send + 'static,
+        load: impl FnOnce() -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
     ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -66,11 +83,17 @@ impl Server {
             max_request_size: 2 << 20,
             drain_timeout: Duration::from_secs(10),
             metrics: METRICS.clone(),
-            clock: || Timestamp::from_seconds(1_800_000_000).expect("a time"),
+            clock,
+            max_ahead_days: 0.5,
+            recent: RecentParams {
+                seen_days: 7.0,
+                clustered: 20,
+                silenced_by: 3,
+            },
         };
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
-        let on_ready = |_: &Loaded| ready.send(()).expect("a waiting test");
+        let on_ready = |_: &Loaded, _: Option<&Actions>| ready.send(()).expect("a waiting test");
         let done = tokio::spawn(async { run(listeners, params, load, on_ready, told).await });
         Self {
             grpc,
@@ -81,14 +104,14 @@ impl Server {
     }
 
     /// Stops the server and returns how it ended.
-    pub async fn stop(self) -> Result<(), ServeError<MismatchError>> {
+    pub async fn stop(self) -> Result<(), ServeError<LoadError>> {
         // A server that failed to load listens to nobody.
         let _ = self.stop.send(());
         self.done.await.expect("no panic")
     }
 
     /// How a server ends that nobody stops.
-    pub async fn ended(self) -> Result<(), ServeError<MismatchError>> {
+    pub async fn ended(self) -> Result<(), ServeError<LoadError>> {
         self.done.await.expect("no panic")
     }
 
@@ -99,6 +122,10 @@ impl Server {
 
     pub async fn client(&self) -> Client {
         RecommendationServiceClient::new(self.channel().await)
+    }
+
+    pub async fn action_client(&self) -> ActionServiceClient<Channel> {
+        ActionServiceClient::new(self.channel().await)
     }
 
     /// Calls Recommend with `bytes` as its message, and gives back the bytes of
@@ -115,8 +142,30 @@ impl Server {
     }
 }
 
-pub fn load(catalog: &Path, profiles: &Path) -> Result<Loaded, MismatchError> {
-    Loaded::open(catalog, profiles, INDEX)
+pub fn source(world: &World) -> Source {
+    Source {
+        catalog: world.path("catalog"),
+        profiles: world.path("profiles"),
+        index: INDEX,
+    }
+}
+
+fn action_params() -> ActionParams {
+    let weights = [("save", 1.0), ("click", 0.5), ("hide", -1.0)];
+    let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
+    ActionParams {
+        weights: ActionWeights::new(weights.into()),
+        state: StateParams {
+            positive: 60,
+            negative: 20,
+            seen: 100,
+        },
+        retention_days: 10.0,
+    }
+}
+
+pub fn clock() -> Timestamp {
+    Timestamp::from_seconds(NOW).expect("a time")
 }
 
 pub fn ask(user: u64) -> v1::RecommendRequest {

@@ -1,0 +1,298 @@
+//! The durable part: an embedded log-structured store (fjall) with one record an
+//! action, by the id of the action, so that a second delivery is found.
+//!
+//! A write is acknowledged once its journal is synced. Beside the store stands the
+//! number of actions acknowledged so far: a store that comes back with fewer has
+//! lost some, which is never passed over in silence.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::recovery::{self, Recovered};
+use crate::model::{Action, ActionId, ActionKind, ActionWeights, PinId, Timestamp, UserId};
+
+const STORE: &str = "log";
+const ACKNOWLEDGED: &str = "acknowledged";
+const ACTIONS: &str = "actions";
+const META: &str = "meta";
+/// In [`META`]: what tells this store from others.
+const ID: &str = "id";
+/// In [`META`]: actions accepted so far.
+const ACCEPTED: &str = "accepted";
+/// Bytes before the name in a record.
+const HEAD: usize = 24;
+
+/// Why the log cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store refused.
+    #[error("{}: {source:?}", path.display())]
+    Store {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: fjall::Error,
+    },
+    /// The store gave up while it read its files.
+    #[error(
+        "{}: its files are damaged: {reason} (the journals are kept as they were found in {kept})",
+        path.display()
+    )]
+    Unreadable {
+        /// The directory of the store.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
+        /// Where the journals are kept as they were.
+        kept: String,
+    },
+    /// A record is not what was written.
+    #[error("{}: the record of action {action} is damaged", path.display())]
+    Damaged {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Which.
+        action: String,
+    },
+    /// Acknowledged actions are gone.
+    #[error(
+        "{}: {found} actions are there, but {acknowledged} were acknowledged: the store has \
+         lost some, most likely because {kept} is damaged (kept as it was found); \
+         to go on with what is left, delete {}",
+        path.display(), marker.display()
+    )]
+    Lost {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Accepted actions that it knows of.
+        found: u64,
+        /// Actions that were acknowledged.
+        acknowledged: u64,
+        /// Where the journals are kept as they were.
+        kept: String,
+        /// The file that says how many were acknowledged.
+        marker: PathBuf,
+    },
+}
+
+impl LogError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The log of one directory, opened by its one writer.
+pub(super) struct Log {
+    path: PathBuf,
+    database: Database,
+    actions: Keyspace,
+    meta: Keyspace,
+    acknowledged: File,
+    store: u64,
+    accepted: u64,
+}
+
+impl Log {
+    /// Opens the log in `directory`, and tells what was found.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Recovered), LogError> {
+        fs::create_dir_all(directory).map_err(LogError::io(directory))?;
+        let path = directory.join(STORE);
+        let marker = directory.join(ACKNOWLEDGED);
+        let acknowledged = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&marker)
+            .map_err(LogError::io(&marker))?;
+        let mut count = [0; 8];
+        let known = acknowledged.read_exact_at(&mut count, 0).is_ok();
+        let promised = if known { u64::from_le_bytes(count) } else { 0 };
+
+        let before = recovery::Journals::keep(&path, directory).map_err(LogError::io(&path))?;
+        let unreadable = |reason: String| LogError::Unreadable {
+            path: path.clone(),
+            reason,
+            kept: before.kept(),
+        };
+        // The store panics at some damages.
+        let opened = std::panic::catch_unwind(|| Database::builder(&path).open());
+        let database = match opened {
+            Ok(Ok(database)) => database,
+            Ok(Err(fjall::Error::Locked)) => {
+                let source = io::Error::other("another process uses it");
+                return Err(LogError::Io { path, source });
+            }
+            Ok(Err(error)) => return Err(unreadable(format!("{error:?}"))),
+            Err(_) => return Err(unreadable("the store panicked".to_owned())),
+        };
+        let failed = |source| LogError::Store {
+            path: path.clone(),
+            source,
+        };
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let (actions, meta) = (
+            keyspace(ACTIONS).map_err(failed)?,
+            keyspace(META).map_err(failed)?,
+        );
+        let number = |name: &str| -> Result<Option<u64>, LogError> {
+            let found = meta.get(name).map_err(failed)?;
+            Ok(found.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
+        };
+        let accepted = number(ACCEPTED)?.unwrap_or(0);
+        let store = number(ID)?;
+        if accepted < promised {
+            return Err(LogError::Lost {
+                found: accepted,
+                acknowledged: promised,
+                kept: before.kept(),
+                path,
+                marker,
+            });
+        }
+        let recovered = before.compare().map_err(LogError::io(&path))?;
+        let mut log = Self {
+            database,
+            actions,
+            meta,
+            acknowledged,
+            store: 0,
+            accepted,
+            path,
+        };
+        log.store = match store {
+            Some(store) => store,
+            None => log.name_itself()?,
+        };
+        Ok((log, recovered))
+    }
+
+    /// Gives a new store its name.
+    fn name_itself(&self) -> Result<u64, LogError> {
+        let name: u64 = rand::random();
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, ID, name.to_le_bytes());
+        batch.commit().map_err(|e| self.failed(e))?;
+        Ok(name)
+    }
+
+    /// What tells this store from others.
+    pub(super) fn store(&self) -> u64 {
+        self.store
+    }
+
+    /// Actions accepted so far, those included that were forgotten since.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Whether an action with this id is there.
+    pub(super) fn contains(&self, id: ActionId) -> Result<bool, LogError> {
+        self.actions.contains_key(id.0).map_err(|e| self.failed(e))
+    }
+
+    /// Appends `actions`, all or none, and returns when they are durable.
+    pub(super) fn append(&mut self, actions: &[&Action]) -> Result<(), LogError> {
+        let accepted = self.accepted + actions.len() as u64;
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for action in actions {
+            batch.insert(&self.actions, action.id.0, encode(action));
+        }
+        batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.commit().map_err(|e| self.failed(e))?;
+        self.accepted = accepted;
+        // Not synced: after a crash of the machine it may say less than is true,
+        // and then promises less.
+        let marker = self.path.with_file_name(ACKNOWLEDGED);
+        let written = self.acknowledged.write_all_at(&accepted.to_le_bytes(), 0);
+        written.map_err(LogError::io(&marker))
+    }
+
+    /// Gives every action to `take`, in the order of their ids.
+    pub(super) fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
+        for record in self.actions.iter() {
+            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
+            take(self.decode(&key, &value)?);
+        }
+        Ok(())
+    }
+
+    /// Forgets actions before `oldest`, but for negative ones, which hold for good.
+    /// Returns how many there were.
+    pub(super) fn forget_before(
+        &self,
+        oldest: Timestamp,
+        weights: &ActionWeights,
+    ) -> Result<u64, LogError> {
+        let mut forgotten = Vec::new();
+        self.for_each(|action| {
+            let negative = matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)));
+            if action.time < oldest && !negative {
+                forgotten.push(action.id);
+            }
+        })?;
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for id in &forgotten {
+            batch.remove(&self.actions, id.0);
+        }
+        batch.commit().map_err(|e| self.failed(e))?;
+        Ok(forgotten.len() as u64)
+    }
+
+    fn decode(&self, key: &[u8], value: &[u8]) -> Result<Action, LogError> {
+        decode(key, value).ok_or_else(|| LogError::Damaged {
+            path: self.path.clone(),
+            action: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+
+    fn failed(&self, source: fjall::Error) -> LogError {
+        LogError::Store {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// User, pin and time, 8 bytes each, little endian; then the name.
+fn encode(action: &Action) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEAD + action.name.len());
+    record.extend(action.user.0.to_le_bytes());
+    record.extend(action.pin.0.to_le_bytes());
+    record.extend(action.time.micros().to_le_bytes());
+    record.extend(action.name.as_bytes());
+    record
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Option<Action> {
+    let (head, name) = value.split_at_checked(HEAD)?;
+    let (numbers, _) = head.as_chunks::<8>();
+    Some(Action {
+        id: ActionId(key.try_into().ok()?),
+        user: UserId(u64::from_le_bytes(numbers[0])),
+        pin: PinId(u64::from_le_bytes(numbers[1])),
+        time: Timestamp::from_micros(i64::from_le_bytes(numbers[2])),
+        name: String::from_utf8(name.to_vec()).ok()?,
+    })
+}

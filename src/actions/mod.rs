@@ -1,0 +1,158 @@
+//! What users did since the last batch: kept durably, and in memory by user.
+//!
+//! [`Actions::submit`] takes actions; one thread writes them, all that wait with
+//! one sync, and only then are they acknowledged. [`Actions::state`] is what is
+//! known of one user. What is known is a function of the set of actions that were
+//! accepted, whatever their order and however often each came.
+
+mod log;
+mod recovery;
+mod state;
+mod writer;
+
+pub use log::LogError;
+pub use recovery::Recovered;
+pub use state::{Held, StateParams, UserState};
+pub use writer::{Outcome, RecordError, Recorded};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::model::{Action, ActionWeights, Timestamp, UserId};
+use log::Log;
+use writer::Writer;
+
+/// Settings of what is kept.
+#[derive(Clone, Debug)]
+pub struct ActionParams {
+    /// What actions say, by name.
+    pub weights: ActionWeights,
+    /// What is kept of a user.
+    pub state: StateParams,
+    /// Actions are refused and forgotten when they are older than this, in days;
+    /// negative ones are not forgotten.
+    pub retention_days: f64,
+}
+
+/// Stands for what was recorded up to some action: who shows it wants an answer
+/// that reflects all of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreshnessToken {
+    /// The directory that the actions are in.
+    store: u64,
+    /// Actions that had been accepted there.
+    accepted: u64,
+}
+
+impl FreshnessToken {
+    /// The token as a client sees it.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let both = u128::from(self.store) << 64 | u128::from(self.accepted);
+        both.to_be_bytes()
+    }
+
+    /// The token of these bytes; none when they are of another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let both = u128::from_be_bytes(bytes.try_into().ok()?);
+        Some(Self {
+            store: (both >> 64) as u64,
+            accepted: both as u64,
+        })
+    }
+}
+
+/// The recorded actions of one directory. It has one writer, this process.
+#[derive(Debug)]
+pub struct Actions {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+/// What the writer fills and readers read.
+#[derive(Debug)]
+struct Shared {
+    params: ActionParams,
+    store: u64,
+    users: DashMap<UserId, Arc<UserState>>,
+    /// Actions that were accepted and can be seen by readers.
+    accepted: AtomicU64,
+}
+
+impl Actions {
+    /// Opens the actions in `directory`, which is made where it is missing. `now`
+    /// decides which are too old to be read again.
+    pub fn open(
+        directory: &Path,
+        params: ActionParams,
+        now: Timestamp,
+    ) -> Result<(Self, Recovered), LogError> {
+        let (log, mut recovered) = Log::open(directory)?;
+        let oldest = now.minus_days(params.retention_days);
+        let shared = Shared {
+            store: log.store(),
+            users: DashMap::new(),
+            accepted: AtomicU64::new(log.accepted()),
+            params,
+        };
+        recovered.forgotten = log.forget_before(oldest, &shared.params.weights)?;
+        log.for_each(|action| {
+            recovered.actions += 1;
+            shared.apply(&action);
+        })?;
+        let shared = Arc::new(shared);
+        let writer = Writer::start(log, shared.clone()).map_err(LogError::io(directory))?;
+        Ok((Self { shared, writer }, recovered))
+    }
+
+    /// Settings of what is kept.
+    pub fn params(&self) -> &ActionParams {
+        &self.shared.params
+    }
+
+    /// Gives `actions` to the writer, which tells `done` when they are durable and
+    /// can be seen, or why they are not. Their names must be known.
+    pub fn submit(
+        &self,
+        actions: Vec<Action>,
+        done: impl FnOnce(Result<Recorded, RecordError>) + Send + 'static,
+    ) {
+        self.writer.submit(actions, Box::new(done));
+    }
+
+    /// What is known of `user`; none when that is nothing.
+    pub fn state(&self, user: UserId) -> Option<Arc<UserState>> {
+        self.shared.users.get(&user).map(|state| state.clone())
+    }
+
+    /// Number of users of whom something is known.
+    pub fn users(&self) -> usize {
+        self.shared.users.len()
+    }
+
+    /// Whether all that `token` stands for can be seen.
+    pub fn reflects(&self, token: FreshnessToken) -> bool {
+        token.store == self.shared.store
+            && token.accepted <= self.shared.accepted.load(Ordering::Acquire)
+    }
+}
+
+impl Shared {
+    /// Makes `action` known to readers.
+    fn apply(&self, action: &Action) {
+        if let Some(kind) = self.params.weights.kind(&action.name) {
+            let mut state = self.users.entry(action.user).or_default();
+            let params = &self.params.state;
+            Arc::make_mut(&mut state).add(action.pin, action.time, kind, params);
+        }
+    }
+
+    fn token(&self) -> FreshnessToken {
+        FreshnessToken {
+            store: self.store,
+            accepted: self.accepted.load(Ordering::Acquire),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is kept of one user in memory.
+
+use crate::model::{ActionKind, PinId, Timestamp};
+
+/// How much is kept of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StateParams {
+    /// Most recent positive actions.
+    pub positive: usize,
+    /// Most recent negative actions; all that there ever were hide their pins.
+    pub negative: usize,
+    /// Pins that were shown last.
+    pub seen: usize,
+}
+
+/// One action of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// When.
+    pub time: Timestamp,
+    /// On what.
+    pub pin: PinId,
+    /// How much it adds to importance, or takes from it; above 0.
+    pub weight: f64,
+}
+
+impl Held {
+    /// By time, then by pin; by weight, so that equal ones can stand for each other.
+    fn by_time(a: &Self, b: &Self) -> std::cmp::Ordering {
+        let weight = || a.weight.total_cmp(&b.weight);
+        (a.time, a.pin).cmp(&(b.time, b.pin)).then_with(weight)
+    }
+}
+
+/// What is known of one user from single actions. It is a function of their set:
+/// the order in which they came leaves no trace.
+///
+/// 24 bytes for each of the `positive` and `negative` actions that are held, 16 for
+/// each of the `seen` pins, 8 for each pin that was ever hidden.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserState {
+    positive: Vec<Held>,
+    negative: Vec<Held>,
+    /// By pin, each with the last time when it was shown.
+    seen: Vec<(PinId, Timestamp)>,
+    /// Ascending.
+    hidden: Vec<PinId>,
+}
+
+impl UserState {
+    /// Takes an action up.
+    pub fn add(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, params: &StateParams) {
+        let held = |weight| Held { time, pin, weight };
+        match kind {
+            ActionKind::Positive(weight) => hold(&mut self.positive, held(weight), params.positive),
+            ActionKind::Negative(weight) => {
+                hold(&mut self.negative, held(weight), params.negative);
+                if let Err(place) = self.hidden.binary_search(&pin) {
+                    self.hidden.insert(place, pin);
+                }
+            }
+            ActionKind::Impression => self.show(pin, time, params.seen),
+        }
+    }
+
+    fn show(&mut self, pin: PinId, time: Timestamp, most: usize) {
+        match self.seen.binary_search_by_key(&pin, |&(pin, _)| pin) {
+            Ok(place) => self.seen[place].1 = self.seen[place].1.max(time),
+            Err(place) => {
+                self.seen.insert(place, (pin, time));
+                if self.seen.len() > most {
+                    let by_time = |&at: &usize| (self.seen[at].1, self.seen[at].0);
+                    let oldest = (0..self.seen.len()).min_by_key(by_time);
+                    oldest.map(|oldest| self.seen.remove(oldest));
+                }
+            }
+        }
+    }
+
+    /// The most recent positive actions, by time and then by pin id.
+    pub fn positive(&self) -> &[Held] {
+        &self.positive
+    }
+
+    /// The most recent negative actions, by time and then by pin id.
+    pub fn negative(&self) -> &[Held] {
+        &self.negative
+    }
+
+    /// Whether the user does not want `pin`, or was shown it in the last `seen_days`
+    /// before `now`.
+    pub fn bars(&self, pin: PinId, now: Timestamp, seen_days: f64) -> bool {
+        self.hidden.binary_search(&pin).is_ok() || {
+            let place = self.seen.binary_search_by_key(&pin, |&(pin, _)| pin);
+            let again = now.minus_days(seen_days);
+            place.is_ok_and(|place| self.seen[place].1 > again)
+        }
+    }
+}
+
+/// Puts `action` among the `most` latest ones in `actions`.
+fn hold(actions: &mut Vec<Held>, action: Held, most: usize) {
+    let place = actions.partition_point(|held| Held::by_time(held, &action).is_lt());
+    actions.insert(place, action);
+    if actions.len() > most {
+        actions.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PARAMS: StateParams = StateParams {
+        positive: 5,
+        negative: 3,
+        seen: 4,
+    };
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_seconds(day * 86_400).expect("a day")
+    }
+
+    fn kind(number: u8) -> ActionKind {
+        match number {
+            0 => ActionKind::Impression,
+            1 => ActionKind::Negative(1.0),
+            _ => ActionKind::Positive(f64::from(number)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_actions_leaves_no_trace(
+            (actions, shuffled) in prop::collection::vec((0u64..9, 0i64..9, 0u8..4), 0..60)
+                .prop_flat_map(|actions| (Just(actions.clone()), Just(actions).prop_shuffle())),
+        ) {
+            let state = |actions: Vec<(u64, i64, u8)>| {
+                let mut state = UserState::default();
+                for (pin, time, number) in actions {
+                    state.add(PinId(pin), day(time), kind(number), &PARAMS);
+                }
+                state
+            };
+            let state_of = state(actions);
+            prop_assert!(state_of.positive.len() <= PARAMS.positive);
+            prop_assert!(state_of.negative.len() <= PARAMS.negative);
+            prop_assert!(state_of.seen.len() <= PARAMS.seen);
+            prop_assert_eq!(state_of, state(shuffled));
+        }
+    }
+
+    #[test]
+    fn a_pin_that_was_shown_comes_back_and_a_hidden_one_does_not() {
+        let mut state = UserState::default();
+        state.add(PinId(1), day(10), ActionKind::Impression, &PARAMS);
+        state.add(PinId(2), day(10), ActionKind::Negative(1.0), &PARAMS);
+        let bars = |pin, now| state.bars(PinId(pin), day(now), 7.0);
+        assert!(bars(1, 11) && bars(1, 16) && !bars(1, 17));
+        assert!(bars(2, 11) && bars(2, 400) && !bars(3, 11));
+    }
+}

@@ -1,0 +1,54 @@
+//! `pinnersage record`.
+
+use clap::Args;
+
+use super::client::{ServerArgs, told};
+use super::{out, serve};
+use crate::model::Timestamp;
+use crate::wire::v1;
+
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// The user.
+    #[arg(long, value_name = "ID")]
+    user: u64,
+    /// The pins that the user acted on.
+    #[arg(long, value_name = "PIN", num_args = 1.., required = true)]
+    pin: Vec<u64>,
+    /// What the user did: save, click, hide, report, impression, or what else the
+    /// settings of the server name.
+    #[arg(long, value_name = "NAME", default_value = "save")]
+    action: String,
+    /// When, such as 2026-11-23 or 2026-11-23T06:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
+    time: Option<Timestamp>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
+    let (seconds, nanos) = args.time.unwrap_or_else(serve::now).seconds_and_nanos();
+    let action = |&pin: &u64| v1::Action {
+        action_id: rand::random::<[u8; 16]>().to_vec(),
+        user_id: Some(args.user),
+        pin_id: Some(pin),
+        action: args.action.clone(),
+        time: Some(prost_types::Timestamp { seconds, nanos }),
+    };
+    let request = v1::RecordActionsRequest {
+        actions: args.pin.iter().map(action).collect(),
+    };
+    super::block_on(async {
+        let mut client = args.server.connect_for_actions().await?;
+        let answer = client.record_actions(request).await;
+        let answer = answer.map_err(|status| told(&status))?.into_inner();
+        let mut all_accepted = true;
+        for (pin, status) in args.pin.iter().zip(answer.results()) {
+            all_accepted &= status == v1::ActionStatus::Accepted;
+            let status = status.as_str_name().trim_start_matches("ACTION_STATUS_");
+            out::print(&format!("{} of pin {pin}: {status}", args.action))?;
+        }
+        anyhow::ensure!(all_accepted, "not all actions were accepted");
+        Ok(())
+    })
+}

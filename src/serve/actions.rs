@@ -1,0 +1,200 @@
+//! `ActionService`: check, give to the log, tell what became of each action.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{counter, histogram};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::live::{Live, Loaded};
+use super::status::CallError;
+use crate::actions::{ActionParams, Actions, FreshnessToken, Outcome, RecordError, Recorded};
+use crate::metrics as names;
+use crate::model::{Action, ActionId, MAX_ACTION_NAME, PinId, Timestamp, UserId};
+use crate::recommend::Retrieve;
+use crate::wire::v1;
+use crate::wire::v1::ActionStatus;
+use crate::wire::v1::action_service_server::ActionService;
+
+/// Most actions of one call.
+const MAX_ACTIONS: usize = 1_000;
+
+pub(super) struct Service {
+    pub(super) live: Arc<Live>,
+    /// Tells the time at which actions arrive.
+    pub(super) clock: fn() -> Timestamp,
+    /// How far ahead of the clock an action may be, in days.
+    pub(super) max_ahead_days: f64,
+}
+
+/// What became of the actions of one call, in their order.
+struct Results {
+    statuses: Vec<ActionStatus>,
+    token: FreshnessToken,
+}
+
+#[tonic::async_trait]
+impl ActionService for Service {
+    async fn record_actions(
+        &self,
+        request: Request<v1::RecordActionsRequest>,
+    ) -> Result<Response<v1::RecordActionsResponse>, Status> {
+        let Results { statuses, token } = self.record(request.into_inner()).await?;
+        Ok(Response::new(v1::RecordActionsResponse {
+            results: statuses.into_iter().map(i32::from).collect(),
+            freshness_token: token.to_bytes().to_vec(),
+        }))
+    }
+
+    async fn feed_actions(
+        &self,
+        request: Request<Streaming<v1::RecordActionsRequest>>,
+    ) -> Result<Response<v1::FeedActionsResponse>, Status> {
+        let mut requests = request.into_inner();
+        let mut counts: BTreeMap<ActionStatus, u64> = BTreeMap::new();
+        let mut last = None;
+        while let Some(request) = requests.message().await? {
+            let Results { statuses, token } = self.record(request).await?;
+            for status in statuses {
+                *counts.entry(status).or_default() += 1;
+            }
+            last = Some(token);
+        }
+        let counted = |(status, count)| v1::ActionStatusCount {
+            status: i32::from(status),
+            count,
+        };
+        Ok(Response::new(v1::FeedActionsResponse {
+            counts: counts.into_iter().map(counted).collect(),
+            freshness_token: last.map_or_else(Vec::new, |token| token.to_bytes().to_vec()),
+        }))
+    }
+}
+
+impl Service {
+    async fn record(&self, request: v1::RecordActionsRequest) -> Result<Results, CallError> {
+        let loaded = self.live.get().ok_or(CallError::NotLoaded)?;
+        let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let now = (self.clock)();
+        let actions = convert(request)?;
+        let statuses = actions
+            .iter()
+            .map(|action| self.refusal(action, &loaded, log, now));
+        let mut statuses: Vec<Option<ActionStatus>> = statuses.collect();
+        let taken = actions.into_iter().zip(&statuses);
+        let taken = taken.filter(|(_, refused)| refused.is_none());
+        let taken: Vec<Action> = taken.map(|(action, _)| action).collect();
+        let times: Vec<Timestamp> = taken.iter().map(|action| action.time).collect();
+
+        let Recorded { outcomes, token } = submit(log, taken).await?;
+        let durable = (self.clock)();
+        let mut of_taken = outcomes.into_iter().zip(times);
+        for status in statuses.iter_mut().filter(|status| status.is_none()) {
+            *status = of_taken.next().map(|(outcome, time)| match outcome {
+                Outcome::Accepted => {
+                    let seconds = durable.days_since(time).max(0.0) * 86_400.0;
+                    histogram!(names::ACTION_FRESHNESS).record(seconds);
+                    ActionStatus::Accepted
+                }
+                Outcome::Duplicate => ActionStatus::Duplicate,
+            });
+        }
+        let statuses: Vec<ActionStatus> = statuses.into_iter().flatten().collect();
+        for status in &statuses {
+            counter!(names::ACTIONS, "result" => label(*status)).increment(1);
+        }
+        Ok(Results { statuses, token })
+    }
+
+    /// Why `action` cannot count, if so.
+    fn refusal(
+        &self,
+        action: &Action,
+        loaded: &Loaded,
+        log: &Actions,
+        now: Timestamp,
+    ) -> Option<ActionStatus> {
+        let ActionParams {
+            weights,
+            retention_days,
+            ..
+        } = log.params();
+        let age = now.days_since(action.time);
+        if weights.kind(&action.name).is_none() {
+            Some(ActionStatus::UnknownAction)
+        } else if age > *retention_days {
+            Some(ActionStatus::TooOld)
+        } else if -age > self.max_ahead_days {
+            Some(ActionStatus::InFuture)
+        } else if !loaded.index().contains(action.pin) {
+            Some(ActionStatus::UnknownPin)
+        } else {
+            None
+        }
+    }
+}
+
+/// Returns when `actions` are durable and can be seen.
+async fn submit(log: &Actions, actions: Vec<Action>) -> Result<Recorded, CallError> {
+    let (give, taken) = oneshot::channel();
+    // Without a taker the client has left; what is accepted stays so.
+    log.submit(actions, move |recorded| _ = give.send(recorded));
+    match taken.await {
+        Ok(Ok(recorded)) => Ok(recorded),
+        Ok(Err(RecordError::Busy)) => Err(CallError::Busy),
+        Ok(Err(RecordError::Failed(_))) | Err(_) => Err(CallError::NotRecorded),
+    }
+}
+
+fn convert(request: v1::RecordActionsRequest) -> Result<Vec<Action>, CallError> {
+    let count = request.actions.len();
+    if !(1..=MAX_ACTIONS).contains(&count) {
+        let reason = format!("has {count} actions, from 1 to {MAX_ACTIONS} may be");
+        return Err(CallError::field("actions", reason));
+    }
+    let actions = request.actions.into_iter().enumerate();
+    actions.map(|(at, action)| one(at, action)).collect()
+}
+
+fn one(at: usize, action: v1::Action) -> Result<Action, CallError> {
+    let wrong =
+        |field: &str, reason: String| CallError::field(format!("actions[{at}].{field}"), reason);
+    let required = |field| move || wrong(field, "is required".to_owned());
+    let length = action.action_id.len();
+    let id = action.action_id.try_into();
+    let id = id.map_err(|_| wrong("action_id", format!("has {length} bytes, not 16")))?;
+    let name = action.action;
+    if !(1..=MAX_ACTION_NAME).contains(&name.len()) {
+        let reason = format!(
+            "has {} bytes, from 1 to {MAX_ACTION_NAME} may be",
+            name.len()
+        );
+        return Err(wrong("action", reason));
+    }
+    let time = action.time.ok_or_else(required("time"))?;
+    let micros = i64::from(time.nanos) / 1_000;
+    let time = Timestamp::from_seconds(time.seconds)
+        .filter(|_| (0..1_000_000_000).contains(&time.nanos))
+        .and_then(|seconds| seconds.micros().checked_add(micros))
+        .ok_or_else(|| wrong("time", "is no moment".to_owned()))?;
+    Ok(Action {
+        id: ActionId(id),
+        user: UserId(action.user_id.ok_or_else(required("user_id"))?),
+        pin: PinId(action.pin_id.ok_or_else(required("pin_id"))?),
+        name,
+        time: Timestamp::from_micros(time),
+    })
+}
+
+fn label(status: ActionStatus) -> &'static str {
+    match status {
+        ActionStatus::Unspecified => "unspecified",
+        ActionStatus::Accepted => "accepted",
+        ActionStatus::Duplicate => "duplicate",
+        ActionStatus::UnknownPin => "unknown_pin",
+        ActionStatus::UnknownAction => "unknown_action",
+        ActionStatus::TooOld => "too_old",
+        ActionStatus::InFuture => "in_future",
+    }
+}

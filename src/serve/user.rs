@@ -1,0 +1,227 @@
+//! What is known of the user who asks: the profile, with what the user did since
+//! folded in.
+//!
+//! Folding in happens at the first read after a write, and is kept for the next:
+//! who writes much and reads little pays nothing, and who reads twice pays once.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::actions::{Held, UserState};
+use crate::cluster::{self, FoldParams, Folded, Params, Point, fold_in};
+use crate::index::PinTable;
+use crate::model::{Medoid, PinId, Timestamp, UserId};
+use crate::pool::Pool;
+use crate::recommend::Origin;
+use crate::store::{HistoryFilter, ProfileFacts, ProfileStore};
+
+/// Users whose folded profiles are kept: about 5 kB for one of 100 interests.
+const KEPT: usize = 16_384;
+
+/// How recent actions change what is answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecentParams {
+    /// How long a pin that was shown is not recommended again, in days.
+    pub seen_days: f64,
+    /// Most recent actions that are clustered with the profile.
+    pub clustered: usize,
+    /// Negative actions that silence an interest; 0 for never.
+    pub silenced_by: usize,
+}
+
+/// Folds recent actions into the profiles of one version.
+#[derive(Debug)]
+pub(super) struct Folder {
+    folded: Cache<UserId, Arc<Recent>>,
+    scratches: Pool<cluster::Scratch>,
+}
+
+/// A user's recent actions, folded in.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// What was folded in. That it is held here makes a write copy it, so it is the
+    /// latest as long as it is the same one.
+    state: Arc<UserState>,
+    /// None when there is nothing since the profile but what was shown.
+    folded: Option<Folded>,
+    /// Interests that can be sampled.
+    heard: Vec<Medoid>,
+    /// Pins of recent positive actions, ascending, where the user's history is left
+    /// out of the answers.
+    acted_on: Vec<PinId>,
+}
+
+/// The user who asks, at one moment.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    stored: Option<&'a [Medoid]>,
+    history: Option<HistoryFilter<'a>>,
+    as_of: Timestamp,
+    recent: Option<Arc<Recent>>,
+    now: Timestamp,
+    /// How many days a pin that was shown is out of sight.
+    seen_days: f64,
+}
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        Self {
+            folded: Cache::new(KEPT),
+            scratches: Pool::default(),
+        }
+    }
+
+    /// What is known of `user` at `now`.
+    pub(super) fn know<'a>(
+        &self,
+        user: UserId,
+        state: Option<Arc<UserState>>,
+        (profiles, pins): (&'a ProfileStore, &PinTable),
+        params: RecentParams,
+        now: Timestamp,
+    ) -> Known<'a> {
+        let known = Known::of_profile(profiles, user, now);
+        let recent = state.map(|state| {
+            if let Some(kept) = self.folded.get(&user)
+                && Arc::ptr_eq(&kept.state, &state)
+            {
+                return kept;
+            }
+            let recent = self.scratches.lend(|scratch| {
+                let (stored, facts) = (known.stored, &profiles.manifest().facts);
+                Recent::of(
+                    state,
+                    stored.unwrap_or_default(),
+                    facts,
+                    pins,
+                    params,
+                    scratch,
+                )
+            });
+            let recent = Arc::new(recent);
+            self.folded.insert(user, recent.clone());
+            recent
+        });
+        Known {
+            recent,
+            seen_days: params.seen_days,
+            ..known
+        }
+    }
+}
+
+impl Recent {
+    fn of(
+        state: Arc<UserState>,
+        stored: &[Medoid],
+        facts: &ProfileFacts,
+        pins: &PinTable,
+        params: RecentParams,
+        scratch: &mut cluster::Scratch,
+    ) -> Self {
+        let row_of = |pin| pins.place(pin).map(|place| pins.node(place));
+        let point = |held: &Held| {
+            Some(Point {
+                row: row_of(held.pin)?,
+                pin: held.pin,
+                time: held.time,
+                weight: held.weight,
+            })
+        };
+        // What came before is in the profile.
+        let since = |held: &&Held| held.time >= facts.as_of;
+        let positive = state.positive().iter().filter(since);
+        let positive: Vec<Point> = positive.filter_map(point).collect();
+        // A batch knows nothing of these, so all that are held count.
+        let negative: Vec<Point> = state.negative().iter().filter_map(point).collect();
+        let fold = FoldParams {
+            cluster: Params {
+                alpha: facts.alpha,
+                lambda_per_day: facts.lambda_per_day,
+            },
+            clustered: params.clustered,
+            silenced_by: params.silenced_by,
+        };
+        let mut acted_on = Vec::new();
+        if facts.history_false_positive_rate.is_some() {
+            acted_on.extend(positive.iter().map(|point| point.pin));
+            acted_on.sort_unstable();
+        }
+        let folded = (!positive.is_empty() || !negative.is_empty()).then(|| {
+            let actions = (&positive[..], &negative[..]);
+            let stored = (stored, facts.as_of);
+            fold_in(stored, actions, row_of, pins.vectors(), &fold, scratch)
+        });
+        let heard = folded.iter().flat_map(|folded| &folded.interests);
+        let heard = heard.filter(|interest| interest.is_heard());
+        Self {
+            heard: heard.map(|interest| interest.medoid).collect(),
+            folded,
+            acted_on,
+            state,
+        }
+    }
+}
+
+impl<'a> Known<'a> {
+    /// What the profile alone knows of `user` at `now`.
+    pub(super) fn of_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
+        let profile = profiles.get(user);
+        Self {
+            stored: profile.map(|profile| profile.medoids),
+            history: profile.and_then(|profile| profile.history()),
+            as_of: profiles.manifest().facts.as_of,
+            recent: None,
+            now,
+            seen_days: 0.0,
+        }
+    }
+
+    /// The medoids to sample from, and the step of the ladder that they are; none for
+    /// a user of whom nothing is known.
+    pub(super) fn medoids(&self) -> Option<(&[Medoid], Origin)> {
+        let step = match self.stored {
+            Some(_) => Origin::Profile,
+            None => Origin::Recent,
+        };
+        match (self.recent(), self.stored) {
+            (Some((recent, folded)), _) if !folded.interests.is_empty() => {
+                Some((&recent.heard, step))
+            }
+            (_, stored) => stored.map(|stored| (stored, step)),
+        }
+    }
+
+    /// The profile with recent actions in it, where there are any.
+    pub(super) fn folded(&self) -> Option<&Folded> {
+        self.recent().map(|(_, folded)| folded)
+    }
+
+    fn recent(&self) -> Option<(&Recent, &Folded)> {
+        let recent = self.recent.as_deref()?;
+        Some((recent, recent.folded.as_ref()?))
+    }
+
+    /// The profile as the batch left it.
+    pub(super) fn stored(&self) -> Option<&[Medoid]> {
+        self.stored
+    }
+
+    /// The moment of the newest thing that is known, where importances hold.
+    pub(super) fn as_of(&self) -> Timestamp {
+        self.folded().map_or(self.as_of, |folded| folded.at)
+    }
+
+    /// Whether `pin` must not be recommended to this user.
+    pub(super) fn bars(&self, pin: PinId) -> bool {
+        let recently = |recent: &Recent| {
+            recent.acted_on.binary_search(&pin).is_ok()
+                || recent.state.bars(pin, self.now, self.seen_days)
+        };
+        self.history
+            .as_ref()
+            .is_some_and(|history| history.contains(pin))
+            || self.recent.as_deref().is_some_and(recently)
+    }
+}

@@ -1,0 +1,529 @@
+//! `ActionService` over the wire: what is recorded changes the next answer.
+
+mod common;
+
+use std::collections::HashSet;
+
+use common::server::{Client, NOW, Server, ask};
+use common::{PINS, TOPICS, World};
+use pinnersage::wire::v1;
+use pinnersage::wire::v1::ActionStatus;
+use pinnersage::wire::v1::action_service_client::ActionServiceClient;
+use prost::Message;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+
+const HOUR: i64 = 3_600;
+/// A user without a profile.
+const STRANGER: u64 = 1_000;
+
+/// The action number `number`, `age` seconds ago.
+fn action(number: u128, user: u64, pin: u64, name: &str, age: i64) -> v1::Action {
+    v1::Action {
+        action_id: number.to_be_bytes().to_vec(),
+        user_id: Some(user),
+        pin_id: Some(pin),
+        action: name.to_owned(),
+        time: Some(prost_types::Timestamp {
+            seconds: NOW - age,
+            nanos: 0,
+        }),
+    }
+}
+
+async fn record(
+    client: &mut ActionServiceClient<Channel>,
+    actions: Vec<v1::Action>,
+) -> v1::RecordActionsResponse {
+    let request = v1::RecordActionsRequest { actions };
+    let answer = client.record_actions(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+async fn record_all(client: &mut ActionServiceClient<Channel>, actions: Vec<v1::Action>) {
+    let count = actions.len();
+    let answer = record(client, actions).await;
+    assert_eq!(answer.results, vec![ActionStatus::Accepted as i32; count]);
+}
+
+async fn explain(client: &mut Client, user: u64) -> v1::ExplainUserResponse {
+    let request = v1::ExplainUserRequest {
+        user_id: Some(user),
+    };
+    let answer = client.explain_user(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+/// All of a user's interests are sampled.
+fn ask_all(user: u64) -> v1::RecommendRequest {
+    v1::RecommendRequest {
+        medoids: 20,
+        limit: 100,
+        seed: Some(7),
+        ..ask(user)
+    }
+}
+
+async fn recommend(client: &mut Client, request: v1::RecommendRequest) -> v1::RecommendResponse {
+    let answer = client.recommend(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+fn topic(pin: u64) -> u64 {
+    pin % TOPICS as u64
+}
+
+/// A topic on which the user never acted.
+fn new_topic(user: u64) -> u64 {
+    let actions = common::actions().into_iter();
+    let own = actions.filter(|action| action.user as u64 == user);
+    let own: HashSet<u64> = own.map(|action| topic(action.pin as u64)).collect();
+    let others = (0..TOPICS as u64).find(|topic| !own.contains(topic));
+    others.expect("a user has few topics")
+}
+
+#[tokio::test]
+async fn three_saves_make_a_new_interest_in_the_next_answer() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let before = explain(&mut client, 1).await;
+    let topic_of_saves = new_topic(1);
+    let pins = [0, 1, 2].map(|row| topic_of_saves + row * TOPICS as u64);
+    let saves = pins.iter().zip(1..);
+    let saves = saves.map(|(&pin, n)| action(n, 1, pin, "save", n as i64 * HOUR));
+    let recorded = record(&mut actions, saves.collect()).await;
+    assert_eq!(recorded.results, [ActionStatus::Accepted as i32; 3]);
+
+    let after = explain(&mut client, 1).await;
+    let new: Vec<_> = after
+        .interests
+        .iter()
+        .filter(|interest| interest.origin() == v1::MedoidOrigin::Recent)
+        .collect();
+    assert_eq!(new.len(), 1, "{:?}", after.interests);
+    assert!(pins.contains(&new[0].pin_id));
+    assert_eq!((new[0].profile_clusters, new[0].recent_actions), (0, 3));
+    assert_eq!(after.as_of.expect("a time").seconds, NOW - HOUR);
+    // The other interests have decayed by one factor: their ratios stay.
+    assert_eq!(after.interests.len(), before.interests.len() + 1);
+    let old = after.interests.iter();
+    let old: Vec<_> = old.filter(|i| i.recent_actions == 0).collect();
+    let days = (NOW - HOUR - before.as_of.expect("a time").seconds) as f64 / 86_400.0;
+    for (old, before) in old.iter().zip(&before.interests) {
+        assert_eq!((old.pin_id, old.size), (before.pin_id, before.size));
+        let expected = before.importance * (-0.01 * days).exp();
+        assert!((old.importance / expected - 1.0).abs() < 1e-12);
+    }
+
+    let request = v1::RecommendRequest {
+        freshness_token: recorded.freshness_token,
+        ..ask_all(1)
+    };
+    let answer = recommend(&mut client, request).await;
+    let sampled = answer.medoids.iter();
+    let place = sampled.clone().position(|m| m.pin_id == new[0].pin_id);
+    let place = place.expect("all medoids are sampled");
+    assert_eq!(answer.medoids[place].origin(), v1::MedoidOrigin::Recent);
+    let candidates = answer.candidates.iter();
+    let found: Vec<_> = candidates
+        .filter(|candidate| candidate.medoid_index as usize == place)
+        .collect();
+    // The topic has 20 pins, some of which may be in the user's history.
+    assert!(found.len() > 10);
+    let nearest = found[..10].iter();
+    assert!(
+        nearest
+            .map(|c| topic(c.pin_id))
+            .all(|topic| topic == topic_of_saves)
+    );
+    assert!(answer.candidates.iter().all(|c| !pins.contains(&c.pin_id)));
+    assert_eq!(answer.state_time.expect("a time").seconds, NOW - HOUR);
+    assert_eq!(answer.state_age.expect("an age").seconds, 0);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn saves_of_an_interest_that_is_there_raise_it() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let before = explain(&mut client, 2).await.interests;
+    let weakest = before.last().expect("an interest").pin_id;
+    // More than are clustered: the older ones count through the interest alone.
+    let saves = (1..=30).map(|n| action(n, 2, weakest, "save", n as i64 * HOUR));
+    record_all(&mut actions, saves.collect()).await;
+    let after = explain(&mut client, 2).await.interests;
+    assert_eq!(after.len(), before.len());
+    assert_eq!(after[0].pin_id, weakest);
+    assert_eq!(
+        (after[0].profile_clusters, after[0].recent_actions),
+        (1, 30)
+    );
+    assert_eq!(after[0].origin(), v1::MedoidOrigin::ProfileAndRecent);
+    assert!(after[0].importance > 29.0, "{}", after[0].importance);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_stranger_is_known_by_recent_actions_alone() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let before = recommend(&mut client, ask_all(STRANGER)).await;
+    assert_eq!(before.fallback_reason(), v1::FallbackReason::UnknownUser);
+    let saves = [(1, 3), (2, 33), (3, 4)].map(|(n, pin)| action(n, STRANGER, pin, "save", HOUR));
+    record_all(&mut actions, saves.to_vec()).await;
+    let after = recommend(&mut client, ask_all(STRANGER)).await;
+    assert_eq!(
+        after.fallback_reason(),
+        v1::FallbackReason::RecentActionsOnly
+    );
+    let pins: HashSet<u64> = after.medoids.iter().map(|m| topic(m.pin_id)).collect();
+    assert_eq!(pins, HashSet::from([3, 4]));
+    assert_eq!(after.candidates.len(), 100);
+    let strict = v1::RecommendRequest {
+        require_profile: true,
+        ..ask_all(STRANGER)
+    };
+    let status = client.recommend(strict).await.expect_err("no profile");
+    assert_eq!(status.code(), Code::NotFound);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn what_people_do_not_want_stays_away() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let best = explain(&mut client, 3).await.interests[0].pin_id;
+    let saves = (11..=15).map(|n| action(n, 3, best, "save", 20 * HOUR));
+    record_all(&mut actions, saves.collect()).await;
+    let before = explain(&mut client, 3).await.interests;
+    let first = recommend(&mut client, ask_all(3)).await;
+    let of_best = |answer: &v1::RecommendResponse| -> Vec<u64> {
+        let best = answer
+            .medoids
+            .iter()
+            .position(|m| m.pin_id == before[0].pin_id);
+        let candidates = answer.candidates.iter();
+        let of_best = candidates.filter(|c| Some(c.medoid_index as usize) == best);
+        of_best.map(|c| c.pin_id).collect()
+    };
+    let hidden = of_best(&first)[0];
+    record_all(&mut actions, vec![action(1, 3, hidden, "hide", 9 * HOUR)]).await;
+    let after = explain(&mut client, 3).await.interests;
+    let lowered = after.iter().find(|i| i.pin_id == before[0].pin_id);
+    let lowered = lowered.expect("the interest is still there");
+    assert_eq!(lowered.negative_actions, 1);
+    let lost = before[0].importance - lowered.importance;
+    // Beside the one, a few hours of decay.
+    assert!((1.0..1.05).contains(&lost), "{lost}");
+    let second = recommend(&mut client, ask_all(3)).await;
+    assert!(second.candidates.iter().all(|c| c.pin_id != hidden));
+    assert_eq!(second.candidates.len(), first.candidates.len());
+
+    // The third silences the interest, the next save brings it back.
+    let near = of_best(&second);
+    let more = near[..2].iter().zip(2..);
+    let more = more.map(|(&pin, n)| action(n, 3, pin, "hide", 8 * HOUR));
+    record_all(&mut actions, more.collect()).await;
+    let silenced = |interests: &[v1::Interest]| {
+        let found = interests.iter().find(|i| i.pin_id == before[0].pin_id);
+        found.expect("the interest is still there").silenced
+    };
+    assert!(silenced(&explain(&mut client, 3).await.interests));
+    let third = recommend(&mut client, ask_all(3)).await;
+    assert!(third.medoids.iter().all(|m| m.pin_id != before[0].pin_id));
+    let save = action(4, 3, before[0].pin_id, "save", 7 * HOUR);
+    record_all(&mut actions, vec![save]).await;
+    assert!(!silenced(&explain(&mut client, 3).await.interests));
+    let fourth = recommend(&mut client, ask_all(3)).await;
+    assert!(fourth.candidates.iter().all(|c| c.pin_id != hidden));
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_user_who_wants_nothing_gets_popular_interests() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let hide = (1..=3).map(|n| action(n, STRANGER, 3 + 30 * n as u64, "hide", HOUR));
+    let save = action(9, STRANGER, 3, "save", 2 * HOUR);
+    record_all(&mut actions, hide.chain([save]).collect()).await;
+    let answer = recommend(&mut client, ask_all(STRANGER)).await;
+    assert_eq!(answer.fallback_reason(), v1::FallbackReason::NothingWanted);
+    assert_eq!(answer.candidates.len(), 100);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn pins_that_were_shown_give_way_to_others() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let first = recommend(&mut client, ask_all(4)).await;
+    let shown: Vec<u64> = first.candidates.iter().map(|c| c.pin_id).collect();
+    let shown_at = |age: i64| {
+        let shown = shown.iter().zip(age as u128 * 1_000..);
+        let shown = shown.map(|(&pin, n)| action(n, 4, pin, "impression", age));
+        shown.collect::<Vec<_>>()
+    };
+    // Out of sight for 7 days.
+    record_all(&mut actions, shown_at(8 * 24 * HOUR)).await;
+    let again = recommend(&mut client, ask_all(4)).await;
+    assert_eq!(again.candidates, first.candidates);
+    record_all(&mut actions, shown_at(6 * 24 * HOUR)).await;
+    let second = recommend(&mut client, ask_all(4)).await;
+    assert_eq!(second.candidates.len(), 100);
+    assert!(second.candidates.iter().all(|c| !shown.contains(&c.pin_id)));
+    // Being shown something says nothing of interests.
+    assert_eq!(second.medoids, first.medoids);
+    assert_eq!(second.state_time, first.state_time);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn duplicates_and_disorder_leave_no_trace() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let names = ["save", "click", "hide", "impression"];
+    let of = |n: u64| {
+        action(
+            u128::from(n),
+            n % 3,
+            n * 7 % PINS,
+            names[n as usize % 4],
+            n as i64,
+        )
+    };
+    let all: Vec<v1::Action> = (0..900).map(of).collect();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for deliveries in [1, 2] {
+        let world = World::built();
+        for _ in 0..deliveries {
+            let server = Server::start_recording(&world).await;
+            let mut actions = server.action_client().await;
+            let mut shuffled = all.clone();
+            shuffled.shuffle(rng);
+            for part in shuffled.chunks(deliveries * 100) {
+                for _ in 0..deliveries {
+                    record(&mut actions, part.to_vec()).await;
+                }
+            }
+            server.stop().await.expect("a clean end");
+        }
+        let server = Server::start_recording(&world).await;
+        let mut client = server.client().await;
+        let mut answers = Vec::new();
+        for user in 0..3 {
+            answers.extend(explain(&mut client, user).await.encode_to_vec());
+            answers.extend(recommend(&mut client, ask_all(user)).await.encode_to_vec());
+        }
+        seen.push(answers);
+        server.stop().await.expect("a clean end");
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[tokio::test]
+async fn each_action_has_its_status() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let mut actions = server.action_client().await;
+    let days = |days: i64| days * 24 * HOUR;
+    let sent = vec![
+        action(1, 1, 1, "save", 0),
+        action(1, 1, 2, "save", 0),
+        action(2, 1, PINS, "save", 0),
+        action(3, 1, 1, "stare", 0),
+        action(4, 1, 1, "save", days(11)),
+        action(5, 1, 1, "save", -days(1)),
+        action(6, 1, 1, "save", i64::MAX / 2_000_000),
+        action(7, 1, 1, "save", -HOUR),
+    ];
+    let expected = [
+        ActionStatus::Accepted,
+        ActionStatus::Duplicate,
+        ActionStatus::UnknownPin,
+        ActionStatus::UnknownAction,
+        ActionStatus::TooOld,
+        ActionStatus::InFuture,
+        ActionStatus::TooOld,
+        ActionStatus::Accepted,
+    ];
+    let answer = record(&mut actions, sent.clone()).await;
+    assert_eq!(answer.results, expected.map(|status| status as i32));
+    let requests = [sent.clone(), sent].map(|actions| v1::RecordActionsRequest { actions });
+    let stream = tokio_stream::iter(requests);
+    let fed = actions.feed_actions(stream).await.expect("an answer");
+    let counts = fed.into_inner().counts;
+    let counts: Vec<_> = counts.iter().map(|c| (c.status(), c.count)).collect();
+    assert_eq!(
+        counts,
+        [
+            (ActionStatus::Duplicate, 6),
+            (ActionStatus::UnknownPin, 2),
+            (ActionStatus::UnknownAction, 2),
+            (ActionStatus::TooOld, 4),
+            (ActionStatus::InFuture, 2),
+        ]
+    );
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_bad_field_is_named_and_nothing_is_recorded() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let good = || action(1, STRANGER, 1, "save", 0);
+    let moment = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let bad: [(&str, v1::Action); 10] = [
+        (
+            "action_id",
+            v1::Action {
+                action_id: vec![1; 15],
+                ..good()
+            },
+        ),
+        (
+            "action_id",
+            v1::Action {
+                action_id: vec![],
+                ..good()
+            },
+        ),
+        (
+            "user_id",
+            v1::Action {
+                user_id: None,
+                ..good()
+            },
+        ),
+        (
+            "pin_id",
+            v1::Action {
+                pin_id: None,
+                ..good()
+            },
+        ),
+        (
+            "action",
+            v1::Action {
+                action: String::new(),
+                ..good()
+            },
+        ),
+        (
+            "action",
+            v1::Action {
+                action: "x".repeat(65),
+                ..good()
+            },
+        ),
+        (
+            "time",
+            v1::Action {
+                time: None,
+                ..good()
+            },
+        ),
+        (
+            "time",
+            v1::Action {
+                time: moment(i64::MAX, 0),
+                ..good()
+            },
+        ),
+        (
+            "time",
+            v1::Action {
+                time: moment(NOW, -1),
+                ..good()
+            },
+        ),
+        (
+            "time",
+            v1::Action {
+                time: moment(NOW, 1_000_000_000),
+                ..good()
+            },
+        ),
+    ];
+    for (field, bad) in bad {
+        let request = v1::RecordActionsRequest {
+            actions: vec![action(2, STRANGER, 1, "save", 0), bad],
+        };
+        let status = actions.record_actions(request).await.expect_err(field);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_details_bad_request().expect("a BadRequest");
+        assert_eq!(
+            details.field_violations[0].field,
+            format!("actions[1].{field}")
+        );
+    }
+    for count in [0, 1_001] {
+        let request = v1::RecordActionsRequest {
+            actions: vec![good(); count],
+        };
+        let status = actions
+            .record_actions(request)
+            .await
+            .expect_err("a bad count");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(&count.to_string()), "{status}");
+    }
+    let answer = recommend(&mut client, ask_all(STRANGER)).await;
+    assert_eq!(answer.fallback_reason(), v1::FallbackReason::UnknownUser);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_token_is_honoured_or_refused() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let recorded = record(&mut actions, vec![action(1, 1, 1, "save", 0)]).await;
+    let with = |token: &[u8]| v1::RecommendRequest {
+        freshness_token: token.to_vec(),
+        ..ask(1)
+    };
+    let token = recorded.freshness_token;
+    recommend(&mut client, with(&token)).await;
+    let mut later = token.clone();
+    later[15] += 1;
+    let mut of_another = token.clone();
+    of_another[0] ^= 1;
+    for token in [&later[..], &of_another, b"token", &[0; 17]] {
+        let status = client
+            .recommend(with(token))
+            .await
+            .expect_err("a bad token");
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().starts_with("freshness_token"), "{status}");
+    }
+    // The token outlives the server, with its directory.
+    server.stop().await.expect("a clean end");
+    let server = Server::start_recording(&world).await;
+    recommend(&mut server.client().await, with(&token)).await;
+    server.stop().await.expect("a clean end");
+    let server = Server::start(&world).await;
+    let status = server.client().await.recommend(with(&token)).await;
+    assert_eq!(
+        status.expect_err("no actions").code(),
+        Code::FailedPrecondition
+    );
+    let request = v1::RecordActionsRequest {
+        actions: vec![action(1, 1, 1, "save", 0)],
+    };
+    let status = server.action_client().await.record_actions(request).await;
+    assert_eq!(
+        status.expect_err("no actions").code(),
+        Code::FailedPrecondition
+    );
+    server.stop().await.expect("a clean end");
+}

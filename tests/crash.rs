@@ -1,0 +1,323 @@
+//! Recorded actions through crashes, damage and a full disk.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use common::World;
+use common::process::{Process, path};
+use pinnersage::wire::v1;
+use pinnersage::wire::v1::ActionStatus;
+use pinnersage::wire::v1::action_service_client::ActionServiceClient;
+use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use tonic::Code;
+use tonic::transport::Channel;
+
+const ROUNDS: u64 = 20;
+const WRITERS: u64 = 3;
+/// Users without a profile, from this id on: so many that each has no more actions
+/// than are clustered.
+const FIRST_USER: u64 = 1_000;
+const USERS: u64 = 2_000;
+
+/// A world with a directory for actions.
+struct Home {
+    world: World,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            world: World::built(),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.world.path("data")
+    }
+
+    fn arguments(&self, data: &Path) -> Vec<String> {
+        let (catalog, profiles) = (self.world.path("catalog"), self.world.path("profiles"));
+        let paths = ["--catalog", path(&catalog), "--profiles", path(&profiles)];
+        let arguments = [&["serve"], &paths[..], &["--data", path(data)]].concat();
+        arguments.into_iter().map(str::to_owned).collect()
+    }
+
+    fn start(&self) -> Process {
+        let arguments = self.arguments(&self.data());
+        Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn start_in_vain(&self) -> String {
+        let arguments = self.arguments(&self.data());
+        Process::start_in_vain(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The journal that is written to, and its bytes up to the last that is not
+    /// zero.
+    fn journal(&self) -> (PathBuf, Vec<u8>) {
+        let files = std::fs::read_dir(self.data().join("log")).expect("a log");
+        let files = files.map(|file| file.expect("an entry").path());
+        let journals = files.filter(|path| path.extension().is_some_and(|end| end == "jnl"));
+        let journal = journals.max().expect("a journal");
+        let mut bytes = std::fs::read(&journal).expect("a file");
+        let end = bytes
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |at| at + 1);
+        bytes.truncate(end);
+        (journal, bytes)
+    }
+}
+
+async fn client(process: &Process) -> ActionServiceClient<Channel> {
+    let client = ActionServiceClient::connect(process.url.clone()).await;
+    client.expect("a server")
+}
+
+/// The action with this number; its user and pin follow from it.
+fn action(number: u64) -> v1::Action {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    v1::Action {
+        action_id: u128::from(number).to_be_bytes().to_vec(),
+        user_id: Some(FIRST_USER + number % USERS),
+        pin_id: Some(number % common::PINS),
+        action: "save".to_owned(),
+        time: Some(prost_types::Timestamp {
+            seconds: since.expect("after 1970").as_secs() as i64 - 60,
+            nanos: 0,
+        }),
+    }
+}
+
+async fn send(
+    client: &mut ActionServiceClient<Channel>,
+    numbers: &[u64],
+) -> Result<Vec<ActionStatus>, tonic::Status> {
+    let actions = numbers.iter().copied().map(action).collect();
+    let answer = client
+        .record_actions(v1::RecordActionsRequest { actions })
+        .await?;
+    Ok(answer.get_ref().results().collect())
+}
+
+/// How many actions of each user count.
+async fn counted(process: &Process) -> BTreeMap<u64, u64> {
+    let client = RecommendationServiceClient::connect(process.url.clone()).await;
+    let mut client = client.expect("a server");
+    let mut counts = BTreeMap::new();
+    for user in FIRST_USER..FIRST_USER + USERS {
+        let request = v1::ExplainUserRequest {
+            user_id: Some(user),
+        };
+        let answer = client.explain_user(request).await.expect("an answer");
+        let interests = answer.get_ref().interests.iter();
+        let count: u32 = interests.map(|interest| interest.recent_actions).sum();
+        counts.insert(user, u64::from(count));
+    }
+    counts
+}
+
+fn by_user(numbers: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+    let mut counts: BTreeMap<u64, u64> = (FIRST_USER..FIRST_USER + USERS)
+        .map(|user| (user, 0))
+        .collect();
+    for number in numbers {
+        *counts.entry(FIRST_USER + number % USERS).or_default() += 1;
+    }
+    counts
+}
+
+/// Numbers that were sent, and those of them that were acknowledged.
+#[derive(Default)]
+struct Sent {
+    all: BTreeSet<u64>,
+    acknowledged: BTreeSet<u64>,
+}
+
+/// Sends new actions until the server is gone, which it is after so many answers.
+async fn write_until_killed(process: Process, round: u64, sent: Arc<Mutex<Sent>>) {
+    let rng = &mut ChaCha8Rng::seed_from_u64(round);
+    let answers = rng.random_range(1..40);
+    let (answered, mut answer) = tokio::sync::mpsc::unbounded_channel();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let mut client = client(&process).await;
+        let (sent, answered) = (sent.clone(), answered.clone());
+        let mut rng = ChaCha8Rng::seed_from_u64(round * WRITERS + writer);
+        writers.spawn(async move {
+            let mut next = (round * WRITERS + writer) * 1_000_000;
+            loop {
+                let numbers: Vec<u64> = (next..).take(rng.random_range(1..30)).collect();
+                next += numbers.len() as u64;
+                sent.lock().expect("no panic").all.extend(&numbers);
+                let Ok(results) = send(&mut client, &numbers).await else {
+                    break;
+                };
+                assert!(
+                    results
+                        .iter()
+                        .all(|&status| status == ActionStatus::Accepted)
+                );
+                sent.lock().expect("no panic").acknowledged.extend(&numbers);
+                // The test may have heard enough.
+                let _ = answered.send(());
+            }
+        });
+    }
+    for _ in 0..answers {
+        answer.recv().await.expect("a writer");
+    }
+    process.kill();
+    while let Some(ended) = writers.join_next().await {
+        ended.expect("no panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_action_is_lost_or_counted_twice_by_kills() {
+    let home = Home::new();
+    let sent = Arc::new(Mutex::new(Sent::default()));
+    for round in 0..ROUNDS {
+        write_until_killed(home.start(), round, sent.clone()).await;
+    }
+    let sent = std::mem::take(&mut *sent.lock().expect("no panic"));
+    let Sent { all, acknowledged } = sent;
+    assert!(acknowledged.len() > 1_000, "{}", acknowledged.len());
+    let process = home.start();
+    let mut client = client(&process).await;
+    let counts = counted(&process).await;
+    for (user, count) in by_user(&acknowledged) {
+        assert!(counts[&user] >= count, "an action of user {user} is lost");
+    }
+    // Everything once more, as a feeder would that was told nothing.
+    let numbers: Vec<u64> = all.iter().copied().collect();
+    for numbers in numbers.chunks(500) {
+        let results = send(&mut client, numbers).await.expect("an answer");
+        for (number, result) in numbers.iter().zip(results) {
+            let expected = acknowledged.contains(number);
+            assert!(result == ActionStatus::Duplicate || !expected, "{number}");
+        }
+    }
+    assert_eq!(self::counted(&process).await, by_user(&all));
+    process.stop();
+}
+
+#[tokio::test]
+async fn a_torn_end_is_cut_off_and_reported() {
+    let home = Home::new();
+    let process = home.start();
+    let numbers: Vec<u64> = (0..500).collect();
+    let mut client = client(&process).await;
+    for numbers in numbers.chunks(50) {
+        send(&mut client, numbers).await.expect("an answer");
+    }
+    process.kill();
+    // The power failed while the next write was on its way to the disk.
+    let (journal, bytes) = home.journal();
+    let torn = [&bytes[..], &bytes[..bytes.len() / 20]].concat();
+    std::fs::write(&journal, &torn).expect("a journal");
+    let arguments = home.arguments(&home.data());
+    let mut command = common::process::command();
+    let mut process = Process::start_watched(command.args(arguments));
+    let cut = process.wait_for("cut the torn end off, which nobody was told of");
+    assert_eq!(cut["journal"].as_str(), Some(path(&journal)));
+    assert!(cut["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    process.wait_for("ready");
+    assert_eq!(
+        counted(&process).await,
+        by_user(&numbers.into_iter().collect())
+    );
+    process.stop();
+}
+
+#[tokio::test]
+async fn a_damaged_byte_is_never_passed_over() {
+    let home = Home::new();
+    let process = home.start();
+    let numbers: Vec<u64> = (0..300).collect();
+    let mut client = client(&process).await;
+    for numbers in numbers.chunks(30) {
+        send(&mut client, numbers).await.expect("an answer");
+    }
+    process.kill();
+    let (journal, bytes) = home.journal();
+    let marker = home.data().join("acknowledged");
+    let acknowledged = std::fs::read(&marker).expect("a count");
+    let kept = home.data().join("journals-as-found");
+    for part in 1..8 {
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() * part / 8] ^= 0x10;
+        std::fs::write(&journal, &damaged).expect("a journal");
+        let said = home.start_in_vain();
+        assert!(said.contains(path(&home.data().join("log"))), "{said}");
+        // What was found is still there, wherever the store has cut.
+        let found = kept.join(journal.file_name().expect("a name"));
+        assert_eq!(std::fs::read(found).expect("a copy"), damaged);
+        let said = home.start_in_vain();
+        assert!(said.contains("error"), "{said}");
+        std::fs::remove_dir_all(&kept).expect("a copy");
+    }
+    // Whoever has the bytes loses nothing; whoever gives them up goes on with less.
+    std::fs::write(&journal, &bytes).expect("a journal");
+    let process = home.start();
+    assert_eq!(
+        counted(&process).await,
+        by_user(&numbers.into_iter().collect())
+    );
+    process.stop();
+    assert_eq!(std::fs::read(&marker).expect("a count"), acknowledged);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_writing_but_not_reading() {
+    let home = Home::new();
+    let full = home.world.path("full");
+    std::fs::create_dir(&full).expect("a directory");
+    // A file system of its own, which needs no rights: the process has its own
+    // name space.
+    let own = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        command.arg(&full);
+        command
+    };
+    let mount = r#"mount -t tmpfs -o size=1m tmpfs "$1""#;
+    let mounted = own(mount).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("not tested: this system lets nobody mount a file system");
+        return;
+    }
+    let mut command = own(&format!(r#"{mount} && shift && exec "$@""#));
+    command.arg(env!("CARGO_BIN_EXE_pinnersage"));
+    let process = Process::start_as(command.args(home.arguments(&full.join("data"))));
+    let mut client = client(&process).await;
+    let mut accepted = BTreeSet::new();
+    let refused = loop {
+        let next = accepted.len() as u64;
+        let numbers: Vec<u64> = (next..next + 100).collect();
+        match send(&mut client, &numbers).await {
+            Ok(_) => accepted.extend(numbers),
+            Err(status) => break status,
+        }
+        assert!(accepted.len() < 100_000, "the disk is not full yet");
+    };
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(!accepted.is_empty());
+    assert_eq!(counted(&process).await, by_user(&accepted));
+    process.stop();
+}
