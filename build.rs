@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-const PROTOS: [&str; 2] = [
+const PROTOS: [&str; 3] = [
     "pinnersage/v1/actions.proto",
+    "pinnersage/v1/admin.proto",
     "pinnersage/v1/recommendation.proto",
 ];
 

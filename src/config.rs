@@ -113,6 +113,9 @@ pub struct ServeSettings {
     pub ops_listen: SocketAddr,
     /// Largest request that is read.
     pub max_request_size: ByteSize,
+    /// How often to look for new versions; 0 for never.
+    #[serde(with = "humantime_serde")]
+    pub watch: Duration,
     /// How long calls in flight may take to end.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,

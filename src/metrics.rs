@@ -34,10 +34,12 @@ pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
 pub const ACTION_USERS: &str = "pinnersage_action_users";
 /// Pins in the catalogue that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
-/// 1, labelled with the version of the catalogue that is served.
+/// Labelled with the version of a catalogue: 1 for the one that is served.
 pub const CATALOG_INFO: &str = "pinnersage_catalog_info";
 /// Profiles that are served.
 pub const PROFILES: &str = "pinnersage_profiles";
+/// Changes of the versions that are served, by what became of them.
+pub const VERSION_CHANGES: &str = "pinnersage_version_changes_total";
 /// Age of the catalogue and of its oldest lists (since they were written) and of
 /// the profiles (since as_of).
 pub const SNAPSHOT_AGE: &str = "pinnersage_snapshot_age_seconds";
@@ -121,6 +123,10 @@ fn describe() {
         "1, with the version of the catalogue that is served"
     );
     describe_gauge!(PROFILES, "Profiles that are served");
+    describe_counter!(
+        VERSION_CHANGES,
+        "Changes of the versions that are served, by what became of them"
+    );
     describe_gauge!(
         SNAPSHOT_AGE,
         Unit::Seconds,

@@ -86,11 +86,11 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
     let source = source(&world);
     let (go, wait) = mpsc::channel::<()>();
     let (ready, is_ready) = oneshot::channel();
-    let loading = move || {
+    let loading = move |source: &Source| {
         wait.recv().expect("the test lets it load");
-        Parts::open(&source, None, clock())
+        Parts::open(source, None, clock())
     };
-    let server = Server::start_loading(loading, ready).await;
+    let server = Server::start_loading(source, loading, ready).await;
     let mut health = HealthClient::new(server.channel().await);
     let check = |service: &str| HealthCheckRequest {
         service: service.to_owned(),
@@ -200,16 +200,12 @@ async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
     let source = source(&World::files());
     let (hold, held) = mpsc::channel::<()>();
     let (ready, _never) = oneshot::channel();
-    let loading = move || {
+    let loading = move |source: &Source| {
         // Ends with an error when the test lets go.
         let _ = held.recv();
-        let nowhere = Source {
-            catalog: "nowhere".into(),
-            ..source
-        };
-        Parts::open(&nowhere, None, clock())
+        Parts::open(source, None, clock())
     };
-    let server = Server::start_loading(loading, ready).await;
+    let server = Server::start_loading(source, loading, ready).await;
     server.stop().await.expect("a clean end");
     drop(hold);
 }
@@ -220,7 +216,12 @@ async fn catalogue_and_profiles_of_different_embeddings_are_refused() {
     world.build_catalog("catalog", "another-model");
     let source = source(&world);
     let (ready, _never) = oneshot::channel();
-    let server = Server::start_loading(move || Parts::open(&source, None, clock()), ready).await;
+    let server = Server::start_loading(
+        source,
+        |source: &Source| Parts::open(source, None, clock()),
+        ready,
+    )
+    .await;
     let error = server.ended().await.expect_err("a mismatch");
     assert!(matches!(
         error,

@@ -79,7 +79,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
             index: serve::index_params(settings),
         };
         let data = Some((place.join("actions"), serve::action_params(settings)));
-        let load = move || Parts::open(&source, data, serve::now());
+        let load = move |source: &Source| Parts::open(source, data, serve::now());
         let ready = |_: &Loaded, _: Option<&Actions>| {
             tokio::spawn(async move {
                 if let Err(error) = show(user, grpc, ops).await {
@@ -89,7 +89,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         };
         let params = serve::serve_params(settings, metrics);
         let stop = serve::stop_signal()?;
-        crate::serve::run(listeners, params, load, ready, stop).await?;
+        crate::serve::run(listeners, params, source, load, ready, stop).await?;
         Ok(())
     })
 }

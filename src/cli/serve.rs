@@ -49,7 +49,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
             index: index_params(settings),
         };
         let data = args.data.map(|data| (data, action_params(settings)));
-        let load = move || Parts::open(&source, data, now());
+        let load = move |source: &Source| Parts::open(source, data, now());
         let ready = |loaded: &Loaded, actions: Option<&Actions>| {
             let catalog = loaded.catalog().manifest();
             let profiles = loaded.profiles().manifest();
@@ -64,7 +64,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
             );
         };
         let params = serve_params(settings, metrics);
-        crate::serve::run(listeners, params, load, ready, stop_signal()?).await?;
+        crate::serve::run(listeners, params, source, load, ready, stop_signal()?).await?;
         tracing::info!("stopped");
         Ok(())
     })
@@ -83,6 +83,7 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
             clustered: actions.clustered,
             silenced_by: actions.silenced_by,
         },
+        watch: Some(serve.watch).filter(|every| !every.is_zero()),
     }
 }
 

@@ -87,9 +87,22 @@ impl NeighborLists {
             segments: Vec::new(),
             places: HashMap::new(),
         };
+        for path in Self::segments(directory)? {
+            let reader = Reader::<ListFacts>::open(&path)?;
+            if reader.manifest().facts.catalog_version != version {
+                return Err(reader.misstated("is of another catalogue"));
+            }
+            lists.add(reader)?;
+        }
+        Ok(lists)
+    }
+
+    /// The segments in `directory`, in an order of their own, whatever that of the
+    /// file system is; there may be none.
+    pub fn segments(directory: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(lists),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(SnapshotError::io(directory)(e)),
         };
         let mut paths = Vec::new();
@@ -100,16 +113,8 @@ impl NeighborLists {
                 paths.push(directory.join(name));
             }
         }
-        // In an order of their own, whatever that of the file system is.
         paths.sort_unstable();
-        for path in paths {
-            let reader = Reader::<ListFacts>::open(&path)?;
-            if reader.manifest().facts.catalog_version != version {
-                return Err(reader.misstated("is of another catalogue"));
-            }
-            lists.add(reader)?;
-        }
-        Ok(lists)
+        Ok(paths)
     }
 
     fn add(&mut self, reader: Reader<ListFacts>) -> Result<(), SnapshotError> {

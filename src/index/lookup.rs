@@ -33,10 +33,10 @@ pub struct Index {
     lists: NeighborLists,
     computed: Cache<PinId, Arc<[Neighbor]>>,
     depth: usize,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
-/// How often lists were asked for, since the index was opened.
+/// How often lists were asked for, since the first index was opened.
 #[derive(Debug, Default)]
 struct Counts {
     ahead: AtomicU64,
@@ -81,12 +81,21 @@ impl Index {
             lists,
             computed: Cache::new(kept),
             depth: params.depth,
-            counts: Counts::default(),
+            counts: Arc::default(),
+        }
+    }
+
+    /// The same, counting on from where `other` is.
+    #[must_use]
+    pub fn counting_on(self, other: &Self) -> Self {
+        Self {
+            counts: other.counts.clone(),
+            ..self
         }
     }
 
     /// The catalogue.
-    pub fn catalog(&self) -> &Catalog {
+    pub fn catalog(&self) -> &Arc<Catalog> {
         self.walks.catalog()
     }
 

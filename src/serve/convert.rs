@@ -249,7 +249,7 @@ pub(super) fn interests(user: &Known<'_>, loaded: &Loaded) -> v1::ExplainUserRes
     }
 }
 
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = time.seconds_and_nanos();
     prost_types::Timestamp { seconds, nanos }
 }

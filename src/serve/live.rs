@@ -9,11 +9,11 @@ use rand::rngs::ChaCha8Rng;
 
 use super::user::{Folder, Known, RecentParams};
 use crate::actions::{ActionParams, Actions, LogError, UserState};
-use crate::index::{Catalog, Index, IndexParams, NeighborLists};
+use crate::index::{Catalog, CatalogFacts, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{Reader, SnapshotError};
 use crate::store::ProfileStore;
 
 /// Users for whom candidates are computed before the first call is answered, so
@@ -104,11 +104,42 @@ pub enum LoadError {
     },
 }
 
+/// The versions of a catalogue and of profiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) catalog: String,
+    pub(super) profiles: String,
+}
+
+impl Source {
+    /// These versions of what lies here.
+    pub(super) fn at(&self, versions: &Pair) -> Self {
+        Self {
+            catalog: self.catalog.join(&versions.catalog),
+            profiles: self.profiles.join(&versions.profiles),
+            index: self.index,
+        }
+    }
+}
+
 impl Loaded {
     /// Reads, checks and warms the catalogue and the profiles.
     pub fn open(source: &Source) -> Result<Self, LoadError> {
+        Self::of(Arc::new(Catalog::open(&source.catalog)?), source, None)
+    }
+
+    /// The same beside `old`, whose catalogue is used again if it is the same.
+    pub(super) fn open_beside(source: &Source, old: &Self) -> Result<Self, LoadError> {
+        let reader = Reader::<CatalogFacts>::open(&source.catalog)?;
+        let catalog = match reader.manifest() == old.catalog().manifest() {
+            true => old.index.catalog().clone(),
+            false => Arc::new(Catalog::open(&source.catalog)?),
+        };
+        Self::of(catalog, source, Some(old))
+    }
+
+    fn of(catalog: Arc<Catalog>, source: &Source, old: Option<&Self>) -> Result<Self, LoadError> {
         let path = &source.catalog;
-        let catalog = Catalog::open(path)?;
         let profiles = ProfileStore::open(&source.profiles)?;
         let of_catalog = &catalog.manifest().facts.embedding_version;
         let of_profiles = &profiles.manifest().facts.embedding_version;
@@ -120,7 +151,11 @@ impl Loaded {
         }
         let version = &catalog.manifest().version;
         let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
-        let index = Index::new(Arc::new(catalog), lists, source.index);
+        let index = Index::new(catalog, lists, source.index);
+        let index = match old {
+            Some(old) => index.counting_on(&old.index),
+            None => index,
+        };
         let all_in_catalog = profiles
             .medoids()
             .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
@@ -138,6 +173,14 @@ impl Loaded {
     /// The catalogue.
     pub fn catalog(&self) -> &Catalog {
         self.index.catalog()
+    }
+
+    /// Their versions.
+    pub(super) fn versions(&self) -> Pair {
+        Pair {
+            catalog: self.catalog().manifest().version.clone(),
+            profiles: self.profiles.manifest().version.clone(),
+        }
     }
 
     /// The profiles.

@@ -1,6 +1,7 @@
 //! The online shell. [`run`] serves until it is told to stop.
 
 mod actions;
+mod admin;
 mod convert;
 mod live;
 mod observe;
@@ -8,6 +9,7 @@ mod ops;
 mod recommendation;
 mod status;
 mod user;
+mod versions;
 mod workers;
 
 pub use live::{LoadError, Loaded, Parts, Source};
@@ -32,6 +34,7 @@ use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
+use crate::wire::v1::admin_service_server::AdminServiceServer;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
 
@@ -62,6 +65,8 @@ pub struct ServeParams {
     pub max_ahead_days: f64,
     /// How recent actions change what is answered.
     pub recent: RecentParams,
+    /// How often to look for new versions; none for never.
+    pub watch: Option<Duration>,
 }
 
 /// Why a server stopped, other than being told to.
@@ -111,7 +116,8 @@ impl Listeners {
     }
 }
 
-/// Serves what `load` returns, until `shutdown` is done.
+/// Serves what `load` makes of `source`, and what is published there later, until
+/// `shutdown` is done.
 ///
 /// Both ports answer at once: health says NOT_SERVING and calls are answered
 /// UNAVAILABLE until everything is loaded and warmed; `ready` is called then. Files
@@ -121,7 +127,8 @@ impl Listeners {
 pub async fn run<E: Send + 'static>(
     listeners: Listeners,
     params: ServeParams,
-    load: impl FnOnce() -> Result<Parts, E> + Send + 'static,
+    source: Source,
+    load: impl FnOnce(&Source) -> Result<Parts, E> + Send + 'static,
     ready: impl FnOnce(&Loaded, Option<&Actions>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>> {
@@ -141,6 +148,12 @@ pub async fn run<E: Send + 'static>(
         clock: params.clock,
         max_ahead_days: params.max_ahead_days,
     };
+    let versions = versions::Versions::new(live.clone(), source.clone(), params.clock)?;
+    let versions = Arc::new(versions);
+    let administration = admin::Service {
+        live: live.clone(),
+        versions: versions.clone(),
+    };
     let server = Server::builder()
         .layer(observe::ObserveLayer)
         .add_service(health_service)
@@ -150,6 +163,7 @@ pub async fn run<E: Send + 'static>(
             RecommendationServiceServer::new(recommendations)
                 .max_decoding_message_size(params.max_request_size),
         )
+        .add_service(AdminServiceServer::new(administration))
         .add_service(
             ActionServiceServer::new(actions).max_decoding_message_size(params.max_request_size),
         );
@@ -164,7 +178,7 @@ pub async fn run<E: Send + 'static>(
     let until_told = async {
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
-            loaded = tokio::task::spawn_blocking(load) => {
+            loaded = tokio::task::spawn_blocking(move || load(&source)) => {
                 let Parts { loaded, actions } = loaded?.map_err(ServeError::Load)?;
                 let loaded = Arc::new(loaded);
                 if let Some(actions) = actions {
@@ -174,11 +188,21 @@ pub async fn run<E: Send + 'static>(
                 announce(&health, ServingStatus::Serving).await;
                 ready(&loaded, live.actions().map(Arc::as_ref));
                 let mut checking = tokio::task::spawn_blocking(move || loaded.check_mapped());
-                tokio::select! {
-                    checked = &mut checking => {
-                        checked?.map_err(ServeError::Damaged)?;
-                        shutdown.await;
+                let watching = async {
+                    match params.watch {
+                        Some(every) => versions.watch(every).await,
+                        None => std::future::pending().await,
                     }
+                };
+                let damaged = async {
+                    match (&mut checking).await? {
+                        Ok(()) => std::future::pending().await,
+                        Err(damage) => Err::<(), _>(ServeError::Damaged(damage)),
+                    }
+                };
+                tokio::select! {
+                    ended = damaged => ended?,
+                    () = watching => {}
                     () = &mut shutdown => {}
                 }
             }

@@ -30,6 +30,10 @@ pub(super) enum CallError {
     Busy,
     /// Actions could not be made durable: try again later.
     NotRecorded,
+    /// There are no such versions.
+    NoVersion(String),
+    /// Versions cannot be served, for this reason.
+    CannotServe(String),
     /// Nothing is loaded yet: ask another server.
     NotLoaded,
     /// A defect of ours. What it was is in the log.
@@ -69,6 +73,8 @@ impl From<CallError> for Status {
             CallError::NotRecorded => {
                 Self::unavailable("the actions could not be made durable; none of them counts")
             }
+            CallError::NoVersion(which) => Self::not_found(format!("there is no {which}")),
+            CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalogue and profiles are loaded yet"),
             CallError::Internal => Self::internal("internal error"),
         }

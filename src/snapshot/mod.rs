@@ -19,7 +19,7 @@ mod read;
 mod write;
 
 pub use error::SnapshotError;
-pub use read::Reader;
+pub use read::{Reader, current_version, is_version, versions};
 pub use write::{FileWriter, Writer};
 
 use serde::{Deserialize, Serialize};

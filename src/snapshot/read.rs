@@ -158,9 +158,11 @@ impl<F: Facts> Reader<F> {
     }
 }
 
-fn version_directory(path: &Path) -> Result<PathBuf, SnapshotError> {
+/// The name of the current version of the versioned directory `path`; none when
+/// `path` is itself a version.
+pub fn current_version(path: &Path) -> Result<Option<String>, SnapshotError> {
     if path.join(MANIFEST).exists() {
-        return Ok(path.to_owned());
+        return Ok(None);
     }
     let current = path.join(CURRENT);
     let version = match fs::read_to_string(&current) {
@@ -171,13 +173,39 @@ fn version_directory(path: &Path) -> Result<PathBuf, SnapshotError> {
         Err(e) => return Err(SnapshotError::io(&current)(e)),
     };
     let version = version.trim_end();
-    if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !is_version(version) {
         return Err(SnapshotError::damaged(
             &current,
             "does not hold the name of a version",
         ));
     }
-    Ok(path.join(version))
+    Ok(Some(version.to_owned()))
+}
+
+/// The names of all versions in the versioned directory `path`, ascending.
+pub fn versions(path: &Path) -> Result<Vec<String>, SnapshotError> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(path).map_err(SnapshotError::io(path))? {
+        let entry = entry.map_err(SnapshotError::io(path))?;
+        if let Ok(name) = entry.file_name().into_string()
+            && is_version(&name)
+            && entry.path().join(MANIFEST).exists()
+        {
+            versions.push(name);
+        }
+    }
+    versions.sort_unstable();
+    Ok(versions)
+}
+
+/// Whether `name` can be that of a version.
+pub fn is_version(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn version_directory(path: &Path) -> Result<PathBuf, SnapshotError> {
+    let current = current_version(path)?;
+    Ok(current.map_or_else(|| path.to_owned(), |version| path.join(version)))
 }
 
 fn read_manifest<F: Facts>(path: &Path) -> Result<Manifest<F>, SnapshotError> {

@@ -72,10 +72,13 @@ impl World {
     }
 
     pub fn build_profiles(&self, catalog: &str, name: &str, history_filter: bool) {
+        self.build_profiles_with(catalog, name, &profile_params(history_filter));
+    }
+
+    pub fn build_profiles_with(&self, catalog: &str, name: &str, params: &ProfileParams) {
         let actions = [self.path("actions.parquet")];
-        let params = profile_params(history_filter);
         let (catalog, out) = (self.path(catalog), self.path(name));
-        build_profiles(&actions, &catalog, &out, &params, Progress::Silent).expect("profiles");
+        build_profiles(&actions, &catalog, &out, params, Progress::Silent).expect("profiles");
     }
 }
 

@@ -14,6 +14,7 @@ use pinnersage::serve::{
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
+use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::bytes::Bytes;
 use tokio::sync::oneshot;
@@ -53,27 +54,48 @@ pub struct Server {
 impl Server {
     /// Serves the built world and waits until it is ready.
     pub async fn start(world: &World) -> Self {
-        Self::start_ready(source(world), None).await
+        Self::start_ready(source(world), None, None).await
+    }
+
+    /// The same, looking for new versions all the time.
+    pub async fn start_watching(world: &World) -> Self {
+        let every = Some(Duration::from_millis(1));
+        Self::start_ready(source(world), None, every).await
+    }
+
+    /// The same, from a source of its own.
+    pub async fn start_from(source: Source) -> Self {
+        Self::start_ready(source, None, None).await
     }
 
     /// The same, with actions recorded in the directory `data` of the world.
     pub async fn start_recording(world: &World) -> Self {
-        Self::start_ready(source(world), Some(world.path("data"))).await
+        Self::start_ready(source(world), Some(world.path("data")), None).await
     }
 
-    async fn start_ready(source: Source, data: Option<PathBuf>) -> Self {
+    async fn start_ready(source: Source, data: Option<PathBuf>, watch: Option<Duration>) -> Self {
         let (ready, is_ready) = oneshot::channel();
         let data = data.map(|data| (data, action_params()));
-        let load = move || Parts::open(&source, data, clock());
-        let server = Self::start_loading(load, ready).await;
+        let load = move |source: &Source| Parts::open(source, data, clock());
+        let server = Self::start_with(source, load, ready, watch).await;
         is_ready.await.expect("a loaded server");
         server
     }
 
     /// Serves what `load` returns, and tells `ready` when it has.
     pub async fn start_loading(
-        load: impl FnOnce() -> Result<Parts, LoadError> + Send + 'static,
+        source: Source,
+        load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
+    ) -> Self {
+        Self::start_with(source, load, ready, None).await
+    }
+
+    async fn start_with(
+        source: Source,
+        load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
+        ready: oneshot::Sender<()>,
+        watch: Option<Duration>,
     ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners::bind(any, any).await.expect("free ports");
@@ -90,11 +112,13 @@ impl Server {
                 clustered: 20,
                 silenced_by: 3,
             },
+            watch,
         };
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
         let on_ready = |_: &Loaded, _: Option<&Actions>| ready.send(()).expect("a waiting test");
-        let done = tokio::spawn(async { run(listeners, params, load, on_ready, told).await });
+        let done =
+            tokio::spawn(async { run(listeners, params, source, load, on_ready, told).await });
         Self {
             grpc,
             ops,
@@ -126,6 +150,10 @@ impl Server {
 
     pub async fn action_client(&self) -> ActionServiceClient<Channel> {
         ActionServiceClient::new(self.channel().await)
+    }
+
+    pub async fn admin_client(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel().await)
     }
 
     /// Calls Recommend with `bytes` as its message, and gives back the bytes of

@@ -1,0 +1,244 @@
+//! Versions in motion: a new catalogue or new profiles are opened and checked
+//! beside the old ones, on a thread of low priority, and then put in their place at
+//! once. A call holds what it began with; the old versions leave memory with the
+//! last of these. What cannot be served is refused, and the old versions stay.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use tokio::sync::{Mutex, oneshot};
+
+use super::live::{Live, LoadError, Loaded, Pair, Source};
+use crate::index::NeighborLists;
+use crate::metrics as names;
+use crate::model::Timestamp;
+use crate::snapshot::{self, SnapshotError};
+
+/// Added to the niceness of the thread that opens versions: it must not take time
+/// from calls.
+const NICE: i32 = 10;
+
+/// Takes care of which versions are served.
+pub(super) struct Versions {
+    live: Arc<Live>,
+    source: Source,
+    clock: fn() -> Timestamp,
+    background: ThreadPool,
+    /// One change at a time.
+    history: Mutex<History>,
+}
+
+/// What became of versions, as far as an operator may ask.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// When the last change was made.
+    pub(super) since: Timestamp,
+    /// What was served before it.
+    pub(super) previous: Option<Pair>,
+    /// What was refused since.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Versions that were refused.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) versions: Pair,
+    pub(super) reason: String,
+    pub(super) time: Timestamp,
+}
+
+/// Why another version is not served.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// Nothing is loaded yet.
+    NotLoaded,
+    /// There is no such version.
+    NoSuchVersion(Pair),
+    /// It cannot be served; what is served stays.
+    Refused(String),
+    /// Nothing was served before.
+    NoPrevious,
+    /// The server serves a single version, not a directory of them.
+    SingleVersion,
+}
+
+/// What lies in the directories, as far as a server must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sight {
+    published: Pair,
+    /// Neighbour lists of that catalogue.
+    lists: Vec<PathBuf>,
+}
+
+impl Versions {
+    pub(super) fn new(
+        live: Arc<Live>,
+        source: Source,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, ThreadPoolBuildError> {
+        let background = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(|_| "versions".to_owned())
+            // Where that is not allowed it is no worse than without.
+            .start_handler(|_| _ = rustix::process::nice(NICE));
+        Ok(Self {
+            live,
+            source,
+            clock,
+            background: background.build()?,
+            history: Mutex::new(History {
+                since: clock(),
+                previous: None,
+                refused: None,
+            }),
+        })
+    }
+
+    /// What became of versions so far.
+    pub(super) async fn history(&self) -> History {
+        self.history.lock().await.clone()
+    }
+
+    /// All versions that lie here, catalogues and profiles, and the published ones.
+    pub(super) fn all(&self) -> Result<(Vec<String>, Vec<String>, Pair), ChangeError> {
+        let Source {
+            catalog, profiles, ..
+        } = &self.source;
+        let failed = |e: SnapshotError| ChangeError::Refused(e.to_string());
+        let published = published(&self.source).map_err(failed)?;
+        Ok((
+            snapshot::versions(catalog).map_err(failed)?,
+            snapshot::versions(profiles).map_err(failed)?,
+            published.ok_or(ChangeError::SingleVersion)?,
+        ))
+    }
+
+    /// Serves `catalog` and `profiles`; none stays what it is.
+    pub(super) async fn load(
+        &self,
+        catalog: Option<String>,
+        profiles: Option<String>,
+    ) -> Result<Pair, ChangeError> {
+        let mut history = self.history.lock().await;
+        let now = self.live.get().ok_or(ChangeError::NotLoaded)?.versions();
+        let wanted = Pair {
+            catalog: catalog.unwrap_or(now.catalog),
+            profiles: profiles.unwrap_or(now.profiles),
+        };
+        self.change(wanted, &mut history).await
+    }
+
+    /// Serves what was served before the last change.
+    pub(super) async fn roll_back(&self) -> Result<Pair, ChangeError> {
+        let mut history = self.history.lock().await;
+        let previous = history.previous.clone();
+        self.change(previous.ok_or(ChangeError::NoPrevious)?, &mut history)
+            .await
+    }
+
+    /// Looks every so often for what was published, and serves it. Never ends.
+    ///
+    /// What is there must be there at two looks before it is taken over: a catalogue
+    /// and the profiles made from it are not published at the same moment.
+    pub(super) async fn watch(self: Arc<Self>, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut taken = self.look().await;
+        let mut before = taken.clone();
+        loop {
+            ticks.tick().await;
+            let seen = self.look().await;
+            if seen == before && seen != taken {
+                taken.clone_from(&seen);
+                if let Some(Sight { published, .. }) = seen.clone() {
+                    let mut history = self.history.lock().await;
+                    // A refusal is in the history and the log.
+                    let _ = self.change(published, &mut history).await;
+                }
+            }
+            before = seen;
+        }
+    }
+
+    /// What lies in the directories; none when that cannot be told.
+    async fn look(&self) -> Option<Sight> {
+        let source = self.source.clone();
+        let look = move || {
+            let published = published(&source).ok()??;
+            let lists = NeighborLists::directory(&source.catalog, &published.catalog);
+            let lists = NeighborLists::segments(&lists).ok()?;
+            Some(Sight { published, lists })
+        };
+        tokio::task::spawn_blocking(look).await.ok()?
+    }
+
+    async fn change(&self, wanted: Pair, history: &mut History) -> Result<Pair, ChangeError> {
+        let old = self.live.get().ok_or(ChangeError::NotLoaded)?;
+        if is_single(&self.source.catalog) || is_single(&self.source.profiles) {
+            return Err(ChangeError::SingleVersion);
+        }
+        let source = self.source.at(&wanted);
+        if !is_single(&source.catalog) || !is_single(&source.profiles) {
+            return Err(ChangeError::NoSuchVersion(wanted));
+        }
+        let was = old.versions();
+        let (give, taken) = oneshot::channel();
+        self.background.spawn(move || {
+            let opened = Loaded::open_beside(&source, &old).and_then(|loaded| {
+                loaded.check_mapped()?;
+                Ok(loaded)
+            });
+            // Nobody is left to take it only when the server stops.
+            let _ = give.send(opened.map(Arc::new).map_err(|e: LoadError| e.to_string()));
+        });
+        let opened = taken.await;
+        let opened = opened.unwrap_or_else(|_| Err("opening it failed".to_owned()));
+        let Pair { catalog, profiles } = &wanted;
+        match opened {
+            Ok(loaded) => {
+                tracing::info!(catalog, profiles, "serving other versions");
+                counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
+                // It stays among the metrics, as one that is not served.
+                gauge!(names::CATALOG_INFO, "version" => was.catalog.clone()).set(0.0);
+                self.live.set(loaded);
+                *history = History {
+                    since: (self.clock)(),
+                    // New lists of the same versions are no change to go back from.
+                    previous: match was == wanted {
+                        true => history.previous.take(),
+                        false => Some(was),
+                    },
+                    refused: None,
+                };
+                Ok(wanted)
+            }
+            Err(reason) => {
+                tracing::warn!(catalog, profiles, reason, "versions were refused");
+                counter!(names::VERSION_CHANGES, "result" => "refused").increment(1);
+                history.refused = Some(Refusal {
+                    versions: wanted,
+                    reason: reason.clone(),
+                    time: (self.clock)(),
+                });
+                Err(ChangeError::Refused(reason))
+            }
+        }
+    }
+}
+
+/// Whether `path` is one version, not a directory of them.
+fn is_single(path: &Path) -> bool {
+    matches!(snapshot::current_version(path), Ok(None))
+}
+
+/// The published versions; none when one of the directories is itself a version.
+fn published(source: &Source) -> Result<Option<Pair>, SnapshotError> {
+    let catalog = snapshot::current_version(&source.catalog)?;
+    let profiles = snapshot::current_version(&source.profiles)?;
+    Ok(catalog
+        .zip(profiles)
+        .map(|(catalog, profiles)| Pair { catalog, profiles }))
+}
