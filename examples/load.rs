@@ -3,22 +3,26 @@
 //! ```text
 //! cargo run --release --example load -- [--server http://127.0.0.1:50051]
 //!     [--users 300] [--callers 8] [--seconds 10] [--limit 400] [--medoids 3]
+//!     [--writers 0] [--actions 100] [--pins 100000]
 //! ```
 //!
-//! Every caller has a connection of its own and asks for one user after the other
+//! Every writer records that many actions a call, of those users on pins drawn
+//! evenly below `--pins`, and waits for the acknowledgement. Every caller has a connection of its own and asks for one user after the other
 //! (ids are drawn evenly below `--users`). Beside them a prober calls the health
 //! service each millisecond: its latency shows how long the server's async
 //! workers are kept from other work.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use clap::Parser;
-use pinnersage::wire::v1::RecommendRequest;
+use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
+use pinnersage::wire::v1::{Action, RecommendRequest, RecordActionsRequest};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -37,6 +41,12 @@ struct Args {
     limit: u32,
     #[arg(long, default_value_t = 3)]
     medoids: u32,
+    #[arg(long, default_value_t = 0)]
+    writers: u64,
+    #[arg(long, default_value_t = 100)]
+    actions: usize,
+    #[arg(long, default_value_t = 100_000)]
+    pins: u64,
 }
 
 /// Latencies of the calls of one caller, and their codes.
@@ -53,19 +63,42 @@ async fn main() -> Result<()> {
     let callers: Vec<_> = (0..args.callers)
         .map(|seed| tokio::spawn(call(args.clone(), seed, end)))
         .collect();
+    let writers: Vec<_> = (0..args.writers)
+        .map(|seed| tokio::spawn(write(args.clone(), seed, end)))
+        .collect();
     let prober = tokio::spawn(probe(args.server.clone(), end));
+    report("Recommend", callers, args.seconds, 1).await?;
+    if args.writers > 0 {
+        report("RecordActions", writers, args.seconds, args.actions).await?;
+    }
+    println!("Health: {}", quantiles(prober.await??));
+    Ok(())
+}
+
+async fn report(
+    name: &str,
+    tasks: Vec<JoinHandle<Result<Calls>>>,
+    seconds: u64,
+    of_each: usize,
+) -> Result<()> {
     let mut all = Calls::default();
-    for caller in callers {
-        let Calls { latencies, codes } = caller.await??;
+    for task in tasks {
+        let Calls { latencies, codes } = task.await??;
         all.latencies.extend(latencies);
         for (code, count) in codes {
             *all.codes.entry(code).or_default() += count;
         }
     }
-    let rate = all.latencies.len() as f64 / args.seconds as f64;
-    println!("Recommend: {rate:.0} calls/s, {}", quantiles(all.latencies));
-    println!("Health:    {}", quantiles(prober.await??));
-    println!("codes: {:?}", all.codes);
+    let rate = all.latencies.len() as f64 / seconds as f64;
+    let each = match of_each {
+        1 => String::new(),
+        of_each => format!(" of {of_each}, {:.0} in all", rate * of_each as f64),
+    };
+    let latencies = quantiles(all.latencies);
+    println!(
+        "{name}: {rate:.0} calls/s{each}, {latencies}, {:?}",
+        all.codes
+    );
     Ok(())
 }
 
@@ -87,6 +120,43 @@ async fn call(args: Args, seed: u64, end: Instant) -> Result<Calls> {
         };
         calls.latencies.push(begun.elapsed());
         *calls.codes.entry(code).or_default() += 1;
+    }
+    Ok(calls)
+}
+
+async fn write(args: Args, seed: u64, end: Instant) -> Result<Calls> {
+    let mut client = ActionServiceClient::connect(args.server).await?;
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::MAX - seed);
+    let mut calls = Calls::default();
+    while Instant::now() < end {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let action = |_| Action {
+            action_id: rand::random::<[u8; 16]>().to_vec(),
+            user_id: Some(rng.random_range(0..args.users)),
+            pin_id: Some(rng.random_range(0..args.pins)),
+            action: "save".to_owned(),
+            time: Some(prost_types::Timestamp {
+                seconds: since.as_secs() as i64,
+                nanos: since.subsec_nanos() as i32,
+            }),
+        };
+        let request = RecordActionsRequest {
+            actions: (0..args.actions).map(action).collect(),
+        };
+        let begun = Instant::now();
+        let answer = client.record_actions(request).await;
+        calls.latencies.push(begun.elapsed());
+        let codes = match answer {
+            Ok(answer) => answer
+                .get_ref()
+                .results()
+                .map(|s| format!("{s:?}"))
+                .collect(),
+            Err(status) => vec![format!("{:?}", status.code())],
+        };
+        for code in codes {
+            *calls.codes.entry(code).or_default() += 1;
+        }
     }
     Ok(calls)
 }

@@ -3,9 +3,12 @@
 mod common;
 
 use std::collections::HashSet;
+use std::sync::mpsc;
 
-use common::server::{Client, NOW, Server, ask};
+use common::server::{Client, NOW, Server, action_params, ask, clock};
 use common::{PINS, TOPICS, World};
+use pinnersage::actions::Actions;
+use pinnersage::model::{Action, ActionId, PinId, UserId};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -327,6 +330,46 @@ async fn duplicates_and_disorder_leave_no_trace() {
         server.stop().await.expect("a clean end");
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
+fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let days = |days: f64| clock().minus_days(-days);
+    let open = |now| Actions::open(directory.path(), action_params(), now).expect("a log");
+    let (actions, _) = open(days(0.0));
+    let action = |number: u8, user: u64, name: &str, day: f64| Action {
+        id: ActionId([number; 16]),
+        user: UserId(user),
+        pin: PinId(u64::from(number)),
+        name: name.to_owned(),
+        time: days(day),
+    };
+    let (done, is_done) = mpsc::channel();
+    let sent = vec![
+        action(1, 1, "save", 0.0),
+        action(2, 1, "save", 5.0),
+        action(3, 2, "impression", 0.0),
+        action(4, 3, "hide", 0.0),
+    ];
+    actions.submit(sent, move |recorded| done.send(recorded).expect("a test"));
+    is_done.recv().expect("an answer").expect("a record");
+    assert_eq!(actions.forget(days(9.0)).expect("a log"), 0);
+    assert_eq!(actions.users(), 3);
+    // Ten days are kept.
+    assert_eq!(actions.forget(days(11.0)).expect("a log"), 2);
+    let check = |actions: &Actions| {
+        assert_eq!(actions.users(), 2);
+        let positive = actions.state(UserId(1)).expect("a user");
+        assert_eq!(positive.positive().len(), 1);
+        let hidden = actions.state(UserId(3)).expect("a user");
+        assert!(hidden.bars(PinId(4), days(400.0), 1.0));
+    };
+    check(&actions);
+    drop(actions);
+    let (actions, recovered) = open(days(11.0));
+    assert_eq!((recovered.actions, recovered.forgotten), (2, 0));
+    check(&actions);
 }
 
 #[tokio::test]

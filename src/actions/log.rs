@@ -5,10 +5,12 @@
 //! number of actions acknowledged so far: a store that comes back with fewer has
 //! lost some, which is never passed over in silence.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -23,6 +25,8 @@ const META: &str = "meta";
 const ID: &str = "id";
 /// In [`META`]: actions accepted so far.
 const ACCEPTED: &str = "accepted";
+/// Actions that are forgotten with one write.
+const FORGOTTEN_TOGETHER: usize = 10_000;
 /// Bytes before the name in a record.
 const HEAD: usize = 24;
 
@@ -96,7 +100,7 @@ impl LogError {
     }
 }
 
-/// The log of one directory, opened by its one writer.
+/// The log of one directory. One thread appends to it; others may read and forget.
 pub(super) struct Log {
     path: PathBuf,
     database: Database,
@@ -104,7 +108,14 @@ pub(super) struct Log {
     meta: Keyspace,
     acknowledged: File,
     store: u64,
-    accepted: u64,
+    accepted: AtomicU64,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut log = f.debug_struct("Log");
+        log.field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -172,7 +183,7 @@ impl Log {
             meta,
             acknowledged,
             store: 0,
-            accepted,
+            accepted: AtomicU64::new(accepted),
             path,
         };
         log.store = match store {
@@ -198,7 +209,7 @@ impl Log {
 
     /// Actions accepted so far, those included that were forgotten since.
     pub(super) fn accepted(&self) -> u64 {
-        self.accepted
+        self.accepted.load(Ordering::Acquire)
     }
 
     /// Whether an action with this id is there.
@@ -207,8 +218,8 @@ impl Log {
     }
 
     /// Appends `actions`, all or none, and returns when they are durable.
-    pub(super) fn append(&mut self, actions: &[&Action]) -> Result<(), LogError> {
-        let accepted = self.accepted + actions.len() as u64;
+    pub(super) fn append(&self, actions: &[&Action]) -> Result<(), LogError> {
+        let accepted = self.accepted() + actions.len() as u64;
         let mut batch = self
             .database
             .batch()
@@ -218,7 +229,7 @@ impl Log {
         }
         batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
         batch.commit().map_err(|e| self.failed(e))?;
-        self.accepted = accepted;
+        self.accepted.store(accepted, Ordering::Release);
         // Not synced: after a crash of the machine it may say less than is true,
         // and then promises less.
         let marker = self.path.with_file_name(ACKNOWLEDGED);
@@ -249,14 +260,14 @@ impl Log {
                 forgotten.push(action.id);
             }
         })?;
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        for id in &forgotten {
-            batch.remove(&self.actions, id.0);
+        for ids in forgotten.chunks(FORGOTTEN_TOGETHER) {
+            // What comes back after a crash is forgotten again.
+            let mut batch = self.database.batch();
+            for id in ids {
+                batch.remove(&self.actions, id.0);
+            }
+            batch.commit().map_err(|e| self.failed(e))?;
         }
-        batch.commit().map_err(|e| self.failed(e))?;
         Ok(forgotten.len() as u64)
     }
 

@@ -67,6 +67,7 @@ impl FreshnessToken {
 /// The recorded actions of one directory. It has one writer, this process.
 #[derive(Debug)]
 pub struct Actions {
+    log: Arc<Log>,
     shared: Arc<Shared>,
     writer: Writer,
 }
@@ -90,21 +91,40 @@ impl Actions {
         now: Timestamp,
     ) -> Result<(Self, Recovered), LogError> {
         let (log, mut recovered) = Log::open(directory)?;
-        let oldest = now.minus_days(params.retention_days);
         let shared = Shared {
             store: log.store(),
             users: DashMap::new(),
             accepted: AtomicU64::new(log.accepted()),
             params,
         };
+        let oldest = now.minus_days(shared.params.retention_days);
         recovered.forgotten = log.forget_before(oldest, &shared.params.weights)?;
         log.for_each(|action| {
             recovered.actions += 1;
             shared.apply(&action);
         })?;
-        let shared = Arc::new(shared);
-        let writer = Writer::start(log, shared.clone()).map_err(LogError::io(directory))?;
-        Ok((Self { shared, writer }, recovered))
+        let (log, shared) = (Arc::new(log), Arc::new(shared));
+        let writer = Writer::start(log.clone(), shared.clone());
+        let opened = Self {
+            log,
+            shared,
+            writer: writer.map_err(LogError::io(directory))?,
+        };
+        Ok((opened, recovered))
+    }
+
+    /// Forgets what is too old at `now`, on disk and in memory, and returns how many
+    /// actions that were. Takes a while; others go on meanwhile.
+    pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
+        let params = &self.shared.params;
+        let oldest = now.minus_days(params.retention_days);
+        self.shared.users.retain(|_, state| {
+            if state.reaches_before(oldest) {
+                Arc::make_mut(state).forget_before(oldest);
+            }
+            !state.is_empty()
+        });
+        self.log.forget_before(oldest, &params.weights)
     }
 
     /// Settings of what is kept.

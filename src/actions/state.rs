@@ -77,6 +77,30 @@ impl UserState {
         }
     }
 
+    /// Whether something in it would be forgotten.
+    pub fn reaches_before(&self, oldest: Timestamp) -> bool {
+        let first = self.positive.first();
+        first.is_some_and(|held| held.time < oldest)
+            || self.seen.iter().any(|&(_, time)| time < oldest)
+    }
+
+    /// Forgets what happened before `oldest`, but for what the user does not want.
+    pub fn forget_before(&mut self, oldest: Timestamp) {
+        self.positive.retain(|held| held.time >= oldest);
+        self.seen.retain(|&(_, time)| time >= oldest);
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            positive,
+            negative,
+            seen,
+            hidden,
+        } = self;
+        positive.is_empty() && negative.is_empty() && seen.is_empty() && hidden.is_empty()
+    }
+
     /// The most recent positive actions, by time and then by pin id.
     pub fn positive(&self) -> &[Held] {
         &self.positive

@@ -63,10 +63,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(log: Log, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn start(log: Arc<Log>, shared: Arc<Shared>) -> io::Result<Self> {
         let (calls, waiting) = sync_channel(WAITING);
         let named = std::thread::Builder::new().name("action-log".to_owned());
-        let thread = named.spawn(move || write(log, &shared, &waiting))?;
+        let thread = named.spawn(move || write(&log, &shared, &waiting))?;
         Ok(Self {
             calls: Some(calls),
             thread: Some(thread),
@@ -100,7 +100,7 @@ impl Drop for Writer {
     }
 }
 
-fn write(mut log: Log, shared: &Shared, waiting: &Receiver<Call>) {
+fn write(log: &Log, shared: &Shared, waiting: &Receiver<Call>) {
     while let Ok(first) = waiting.recv() {
         let mut count = first.actions.len();
         let mut calls = vec![first];
@@ -110,7 +110,7 @@ fn write(mut log: Log, shared: &Shared, waiting: &Receiver<Call>) {
             count += call.actions.len();
             calls.push(call);
         }
-        match write_together(&mut log, shared, &calls) {
+        match write_together(log, shared, &calls) {
             Ok(outcomes) => {
                 let token = shared.token();
                 for (call, outcomes) in calls.into_iter().zip(outcomes) {
@@ -130,7 +130,7 @@ fn write(mut log: Log, shared: &Shared, waiting: &Receiver<Call>) {
 /// Writes what is new in `calls`, makes it known to readers, and tells what became
 /// of each action.
 fn write_together(
-    log: &mut Log,
+    log: &Log,
     shared: &Shared,
     calls: &[Call],
 ) -> Result<Vec<Vec<Outcome>>, RecordError> {

@@ -38,6 +38,8 @@ use crate::wire::v1::admin_service_server::AdminServiceServer;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
 
+/// How often actions that are too old are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// Candidates of a request that does not say how many.
 const DEFAULT_LIMIT: usize = 400;
 /// Medoids to sample for a request that does not say how many.
@@ -200,8 +202,10 @@ pub async fn run<E: Send + 'static>(
                         Err(damage) => Err::<(), _>(ServeError::Damaged(damage)),
                     }
                 };
+                let forgetting = forget(live.actions().cloned(), params.clock);
                 tokio::select! {
                     ended = damaged => ended?,
+                    () = forgetting => {}
                     () = watching => {}
                     () = &mut shutdown => {}
                 }
@@ -235,6 +239,26 @@ pub async fn run<E: Send + 'static>(
     }
     ops.abort();
     ended.and(drained)
+}
+
+/// Forgets what is too old, every so often. Never ends.
+async fn forget(actions: Option<Arc<Actions>>, clock: fn() -> Timestamp) {
+    let Some(actions) = actions else {
+        return std::future::pending().await;
+    };
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    // The first is at once, when it has just been done.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let actions = actions.clone();
+        match tokio::task::spawn_blocking(move || actions.forget(clock())).await {
+            Ok(Ok(forgotten)) => tracing::info!(forgotten, "forgot actions that are too old"),
+            Ok(Err(error)) => tracing::warn!(%error, "old actions could not be forgotten"),
+            // A panic has said so itself.
+            Err(_) => {}
+        }
+    }
 }
 
 /// How a part of the server ended.

@@ -178,7 +178,7 @@ pub fn source(world: &World) -> Source {
     }
 }
 
-fn action_params() -> ActionParams {
+pub fn action_params() -> ActionParams {
     let weights = [("save", 1.0), ("click", 0.5), ("hide", -1.0)];
     let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
     ActionParams {
