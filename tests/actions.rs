@@ -400,7 +400,7 @@ async fn each_action_has_its_status() {
     ];
     let answer = record(&mut actions, sent.clone()).await;
     assert_eq!(answer.results, expected.map(|status| status as i32));
-    let requests = [sent.clone(), sent].map(|actions| v1::RecordActionsRequest { actions });
+    let requests = [sent.clone(), sent].map(|actions| v1::FeedActionsRequest { actions });
     let stream = tokio_stream::iter(requests);
     let fed = actions.feed_actions(stream).await.expect("an answer");
     let counts = fed.into_inner().counts;

@@ -40,7 +40,7 @@ impl ActionService for Service {
         &self,
         request: Request<v1::RecordActionsRequest>,
     ) -> Result<Response<v1::RecordActionsResponse>, Status> {
-        let Results { statuses, token } = self.record(request.into_inner()).await?;
+        let Results { statuses, token } = self.record(request.into_inner().actions).await?;
         Ok(Response::new(v1::RecordActionsResponse {
             results: statuses.into_iter().map(i32::from).collect(),
             freshness_token: token.to_bytes().to_vec(),
@@ -49,13 +49,13 @@ impl ActionService for Service {
 
     async fn feed_actions(
         &self,
-        request: Request<Streaming<v1::RecordActionsRequest>>,
+        request: Request<Streaming<v1::FeedActionsRequest>>,
     ) -> Result<Response<v1::FeedActionsResponse>, Status> {
         let mut requests = request.into_inner();
         let mut counts: BTreeMap<ActionStatus, u64> = BTreeMap::new();
         let mut last = None;
         while let Some(request) = requests.message().await? {
-            let Results { statuses, token } = self.record(request).await?;
+            let Results { statuses, token } = self.record(request.actions).await?;
             for status in statuses {
                 *counts.entry(status).or_default() += 1;
             }
@@ -73,11 +73,11 @@ impl ActionService for Service {
 }
 
 impl Service {
-    async fn record(&self, request: v1::RecordActionsRequest) -> Result<Results, CallError> {
+    async fn record(&self, actions: Vec<v1::Action>) -> Result<Results, CallError> {
         let loaded = self.live.get().ok_or(CallError::NotLoaded)?;
         let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
         let now = (self.clock)();
-        let actions = convert(request)?;
+        let actions = convert(actions)?;
         let statuses = actions
             .iter()
             .map(|action| self.refusal(action, &loaded, log, now));
@@ -147,13 +147,13 @@ async fn submit(log: &Actions, actions: Vec<Action>) -> Result<Recorded, CallErr
     }
 }
 
-fn convert(request: v1::RecordActionsRequest) -> Result<Vec<Action>, CallError> {
-    let count = request.actions.len();
+fn convert(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
+    let count = actions.len();
     if !(1..=MAX_ACTIONS).contains(&count) {
         let reason = format!("has {count} actions, from 1 to {MAX_ACTIONS} may be");
         return Err(CallError::field("actions", reason));
     }
-    let actions = request.actions.into_iter().enumerate();
+    let actions = actions.into_iter().enumerate();
     actions.map(|(at, action)| one(at, action)).collect()
 }
 
