@@ -83,6 +83,7 @@ impl World {
         let interests = Interests {
             own: Some((&user.profile, Origin::Profile)),
             popular: &[],
+            factors: &[],
             all_in_catalog: true,
         };
         let bars = |pin: PinId| user.history.contains(&pin.0);

@@ -245,6 +245,7 @@ impl Measured {
         let interests = Interests {
             own: Some((medoids, Origin::Profile)),
             popular: &[],
+            factors: &[],
             all_in_catalog: false,
         };
         let request = Request {

@@ -139,6 +139,7 @@ async fn write(args: Args, seed: u64, end: Instant) -> Result<Calls> {
                 seconds: since.as_secs() as i64,
                 nanos: since.subsec_nanos() as i32,
             }),
+            medoid_pin_id: None,
         };
         let request = RecordActionsRequest {
             actions: (0..args.actions).map(action).collect(),

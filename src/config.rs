@@ -28,6 +28,8 @@ pub struct Settings {
     pub profiles: ProfileSettings,
     /// Actions between two batches.
     pub actions: ActionSettings,
+    /// Drawing medoids by engagement as well as by importance.
+    pub feedback: FeedbackSettings,
     /// Serving.
     pub serve: ServeSettings,
     /// Logging.
@@ -101,6 +103,18 @@ pub struct ActionSettings {
     /// For how long they are not.
     #[serde(with = "humantime_serde")]
     pub seen_life: Duration,
+    /// Medoids of a user whose engagement is counted.
+    pub engaged: usize,
+}
+
+/// Drawing medoids by engagement as well as by importance.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedbackSettings {
+    /// Whether to do so.
+    pub enabled: bool,
+    /// Times shown for which the average over all users counts.
+    pub prior: f64,
 }
 
 /// Serving.
@@ -208,6 +222,7 @@ impl Settings {
             neighbors,
             profiles,
             actions,
+            feedback,
             serve,
             log: _,
         } = self;
@@ -250,6 +265,12 @@ impl Settings {
             )?;
         }
         actions.check()?;
+        rule(
+            "feedback.prior",
+            &feedback.prior,
+            feedback.prior.is_finite() && feedback.prior > 0.0,
+            "above 0",
+        )?;
         let sizes = ByteSize::kib(1)..=ByteSize::mib(16);
         rule(
             "serve.max_request_size",
@@ -266,6 +287,7 @@ impl ActionSettings {
         between("actions.positive", self.positive, self.clustered, 1_000)?;
         between("actions.negative", self.negative, 0, 1_000)?;
         between("actions.seen", self.seen, 0, 10_000)?;
+        between("actions.engaged", self.engaged, 0, 1_000)?;
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let shown = |duration| humantime_serde::re::humantime::format_duration(duration);
         rule(

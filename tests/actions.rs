@@ -35,6 +35,7 @@ fn action(number: u128, user: u64, pin: u64, name: &str, age: i64) -> v1::Action
             seconds: NOW - age,
             nanos: 0,
         }),
+        medoid_pin_id: None,
     }
 }
 
@@ -291,6 +292,46 @@ async fn pins_that_were_shown_give_way_to_others() {
 }
 
 #[tokio::test]
+async fn engagement_shifts_the_draw_when_it_is_switched_on() {
+    let world = World::built();
+    let of = |number: u128, name: &str, medoid: u64| v1::Action {
+        medoid_pin_id: Some(medoid),
+        ..action(number, 5, number as u64 % PINS, name, 8 * 24 * HOUR)
+    };
+    let server = Server::start_recording(&world).await;
+    let (mut client, mut actions) = (server.client().await, server.action_client().await);
+    let before = recommend(&mut client, ask_all(5)).await;
+    let [liked, ignored] = [0, 1].map(|at| before.medoids[at].pin_id);
+    // Of 80 pins shown 8 were acted on, all of them from one medoid.
+    let shown = (0..80).map(|n| of(n, "impression", if n < 40 { liked } else { ignored }));
+    let engaged = (80..88).map(|n| of(n, "click", liked));
+    record_all(&mut actions, shown.chain(engaged).collect()).await;
+    let off = recommend(&mut client, ask_all(5)).await;
+    assert!(!off.engagement_feedback);
+    assert!(off.medoids.iter().all(|m| m.weight == m.importance));
+    server.stop().await.expect("a clean end");
+
+    let server = Server::start_with_feedback(&world).await;
+    let mut client = server.client().await;
+    let on = recommend(&mut client, ask_all(5)).await;
+    assert!(on.engagement_feedback);
+    for medoid in &on.medoids {
+        let factor = medoid.weight / medoid.importance;
+        // The average is 0.1, and counts as ten times shown.
+        let expected = match medoid.pin_id {
+            pin if pin == liked => (8.0 + 1.0) / (40.0 + 10.0) / 0.1,
+            pin if pin == ignored => 1.0 / (40.0 + 10.0) / 0.1,
+            _ => 1.0,
+        };
+        assert!((factor / expected - 1.0).abs() < 1e-12, "{factor}");
+    }
+    // Nobody else's draw is shifted by what this user did.
+    let other = recommend(&mut client, ask_all(6)).await;
+    assert!(other.medoids.iter().all(|m| m.weight == m.importance));
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn duplicates_and_disorder_leave_no_trace() {
     let rng = &mut ChaCha8Rng::seed_from_u64(5);
     let names = ["save", "click", "hide", "impression"];
@@ -344,6 +385,7 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
         pin: PinId(u64::from(number)),
         name: name.to_owned(),
         time: days(day),
+        medoid: None,
     };
     let (done, is_done) = mpsc::channel();
     let sent = vec![

@@ -93,6 +93,7 @@ fn action(number: u64) -> v1::Action {
             seconds: since.expect("after 1970").as_secs() as i64 - 60,
             nanos: 0,
         }),
+        medoid_pin_id: None,
     }
 }
 

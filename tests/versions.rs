@@ -258,6 +258,7 @@ async fn a_batch_takes_over_what_was_recorded_and_nothing_counts_twice() {
         pin_id: Some(3),
         action: "save".to_owned(),
         time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        medoid_pin_id: None,
     };
     let request = v1::RecordActionsRequest {
         actions: vec![save(1, NOW - 7_200), save(2, NOW - 3_600)],

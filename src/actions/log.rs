@@ -28,7 +28,7 @@ const ACCEPTED: &str = "accepted";
 /// Actions that are forgotten with one write.
 const FORGOTTEN_TOGETHER: usize = 10_000;
 /// Bytes before the name in a record.
-const HEAD: usize = 24;
+const HEAD: usize = 33;
 
 /// Why the log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -286,20 +286,25 @@ impl Log {
     }
 }
 
-/// User, pin and time, 8 bytes each, little endian; then the name.
+/// User, pin, time and medoid, 8 bytes each, little endian; 1 if there is a medoid,
+/// else 0; then the name.
 fn encode(action: &Action) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + action.name.len());
     record.extend(action.user.0.to_le_bytes());
     record.extend(action.pin.0.to_le_bytes());
     record.extend(action.time.micros().to_le_bytes());
+    record.extend(action.medoid.map_or(0, |medoid| medoid.0).to_le_bytes());
+    record.push(u8::from(action.medoid.is_some()));
     record.extend(action.name.as_bytes());
     record
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Option<Action> {
     let (head, name) = value.split_at_checked(HEAD)?;
-    let (numbers, _) = head.as_chunks::<8>();
+    let (numbers, has_medoid) = head.as_chunks::<8>();
+    let medoid = PinId(u64::from_le_bytes(numbers[3]));
     Some(Action {
+        medoid: (has_medoid == [1]).then_some(medoid),
         id: ActionId(key.try_into().ok()?),
         user: UserId(u64::from_le_bytes(numbers[0])),
         pin: PinId(u64::from_le_bytes(numbers[1])),

@@ -12,7 +12,7 @@ mod writer;
 
 pub use log::LogError;
 pub use recovery::Recovered;
-pub use state::{Held, StateParams, UserState};
+pub use state::{Engagement, Held, StateParams, UserState};
 pub use writer::{Outcome, RecordError, Recorded};
 
 use std::path::Path;
@@ -32,9 +32,16 @@ pub struct ActionParams {
     pub weights: ActionWeights,
     /// What is kept of a user.
     pub state: StateParams,
-    /// Actions are refused and forgotten when they are older than this, in days;
-    /// negative ones are not forgotten.
+    /// Actions are refused when they are older than this, in days, and forgotten when
+    /// their day has ended before; negative ones are not forgotten.
     pub retention_days: f64,
+}
+
+impl ActionParams {
+    /// The first moment that is not forgotten at `now`: days are forgotten as a whole.
+    fn oldest(&self, now: Timestamp) -> Timestamp {
+        now.minus_days(self.retention_days).day_start()
+    }
 }
 
 /// Stands for what was recorded up to some action: who shows it wants an answer
@@ -80,6 +87,9 @@ struct Shared {
     users: DashMap<UserId, Arc<UserState>>,
     /// Actions that were accepted and can be seen by readers.
     accepted: AtomicU64,
+    /// Engagement of all users with what was recommended.
+    shown: AtomicU64,
+    engaged: AtomicU64,
 }
 
 impl Actions {
@@ -95,9 +105,11 @@ impl Actions {
             store: log.store(),
             users: DashMap::new(),
             accepted: AtomicU64::new(log.accepted()),
+            shown: AtomicU64::new(0),
+            engaged: AtomicU64::new(0),
             params,
         };
-        let oldest = now.minus_days(shared.params.retention_days);
+        let oldest = shared.params.oldest(now);
         recovered.forgotten = log.forget_before(oldest, &shared.params.weights)?;
         log.for_each(|action| {
             recovered.actions += 1;
@@ -117,14 +129,26 @@ impl Actions {
     /// actions that were. Takes a while; others go on meanwhile.
     pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
         let params = &self.shared.params;
-        let oldest = now.minus_days(params.retention_days);
+        let oldest = params.oldest(now);
+        let mut all = Engagement::default();
         self.shared.users.retain(|_, state| {
             if state.reaches_before(oldest) {
                 Arc::make_mut(state).forget_before(oldest);
             }
+            all = state.engagement().fold(all, |all, (_, one)| all.and(one));
             !state.is_empty()
         });
+        self.shared.shown.store(all.shown, Ordering::Relaxed);
+        self.shared.engaged.store(all.engaged, Ordering::Relaxed);
         self.log.forget_before(oldest, &params.weights)
+    }
+
+    /// Engagement of all users with what was recommended to them.
+    pub fn engagement(&self) -> Engagement {
+        Engagement {
+            shown: self.shared.shown.load(Ordering::Relaxed),
+            engaged: self.shared.engaged.load(Ordering::Relaxed),
+        }
     }
 
     /// Settings of what is kept.
@@ -165,7 +189,14 @@ impl Shared {
         if let Some(kind) = self.params.weights.kind(&action.name) {
             let mut state = self.users.entry(action.user).or_default();
             let params = &self.params.state;
-            Arc::make_mut(&mut state).add(action.pin, action.time, kind, params);
+            let state = Arc::make_mut(&mut state);
+            state.add(action.pin, action.time, kind, params);
+            if let Some(medoid) = action.medoid {
+                state.engage(medoid, action.time, kind, params);
+                let Engagement { shown, engaged } = Engagement::of(kind);
+                self.shown.fetch_add(shown, Ordering::Relaxed);
+                self.engaged.fetch_add(engaged, Ordering::Relaxed);
+            }
         }
     }
 

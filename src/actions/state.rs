@@ -11,6 +11,55 @@ pub struct StateParams {
     pub negative: usize,
     /// Pins that were shown last.
     pub seen: usize,
+    /// Medoids whose engagement is counted.
+    pub engaged: usize,
+}
+
+/// What a user did with what a medoid found, on one day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Day {
+    medoid: PinId,
+    day: i64,
+    engagement: Engagement,
+}
+
+/// What was done with what was recommended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Engagement {
+    /// Number of times that a pin was shown.
+    pub shown: u64,
+    /// Number of positive actions.
+    pub engaged: u64,
+}
+
+impl Engagement {
+    /// What one action counts for.
+    pub(super) fn of(kind: ActionKind) -> Self {
+        Self {
+            shown: u64::from(matches!(kind, ActionKind::Impression)),
+            engaged: u64::from(matches!(kind, ActionKind::Positive(_))),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            shown: self.shown + other.shown,
+            engaged: self.engaged + other.engaged,
+        }
+    }
+
+    /// Engagement for each time shown, relative to that of `all`, which counts here
+    /// as `prior` times shown; 1 where nothing is known. Above 0.
+    pub fn relative_to(self, all: Self, prior: f64) -> f64 {
+        if all.shown == 0 || all.engaged == 0 {
+            return 1.0;
+        }
+        let average = all.engaged as f64 / all.shown as f64;
+        let rate = (self.engaged as f64 + prior * average) / (self.shown as f64 + prior);
+        rate / average
+    }
 }
 
 /// One action of a user.
@@ -36,7 +85,8 @@ impl Held {
 /// the order in which they came leaves no trace.
 ///
 /// 24 bytes for each of the `positive` and `negative` actions that are held, 16 for
-/// each of the `seen` pins, 8 for each pin that was ever hidden.
+/// each of the `seen` pins, 32 a day for each of the `engaged` medoids, 8 for each pin
+/// that was ever hidden.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserState {
     positive: Vec<Held>,
@@ -45,6 +95,8 @@ pub struct UserState {
     seen: Vec<(PinId, Timestamp)>,
     /// Ascending.
     hidden: Vec<PinId>,
+    /// By medoid and day.
+    engagement: Vec<Day>,
 }
 
 impl UserState {
@@ -61,6 +113,55 @@ impl UserState {
             }
             ActionKind::Impression => self.show(pin, time, params.seen),
         }
+    }
+
+    /// Counts an action on a pin that `medoid` found.
+    pub fn engage(
+        &mut self,
+        medoid: PinId,
+        time: Timestamp,
+        kind: ActionKind,
+        params: &StateParams,
+    ) {
+        let key = |day: &Day| (day.medoid, day.day);
+        let engagement = Engagement::of(kind);
+        match self
+            .engagement
+            .binary_search_by_key(&(medoid, time.day()), key)
+        {
+            Ok(place) => {
+                let day = &mut self.engagement[place].engagement;
+                *day = day.and(engagement);
+            }
+            Err(place) => {
+                let day = time.day();
+                let day = Day {
+                    medoid,
+                    day,
+                    engagement,
+                };
+                self.engagement.insert(place, day);
+                // Those of the least ids stay: which these are does not depend on
+                // the order in which they came.
+                let mut medoids = self.engagement.chunk_by(|a, b| a.medoid == b.medoid);
+                if let Some(first_out) = medoids.nth(params.engaged) {
+                    let medoid = first_out[0].medoid;
+                    self.engagement.retain(|day| day.medoid < medoid);
+                }
+            }
+        }
+    }
+
+    /// What was done with what each medoid found, by ascending medoid.
+    pub fn engagement(&self) -> impl Iterator<Item = (PinId, Engagement)> {
+        let medoids = self.engagement.chunk_by(|a, b| a.medoid == b.medoid);
+        medoids.map(|days| {
+            let all = days.iter().map(|day| day.engagement);
+            (
+                days[0].medoid,
+                all.fold(Engagement::default(), Engagement::and),
+            )
+        })
     }
 
     fn show(&mut self, pin: PinId, time: Timestamp, most: usize) {
@@ -82,12 +183,15 @@ impl UserState {
         let first = self.positive.first();
         first.is_some_and(|held| held.time < oldest)
             || self.seen.iter().any(|&(_, time)| time < oldest)
+            || self.engagement.iter().any(|day| day.day < oldest.day())
     }
 
-    /// Forgets what happened before `oldest`, but for what the user does not want.
+    /// Forgets what happened before `oldest`, the beginning of a day, but for what the
+    /// user does not want.
     pub fn forget_before(&mut self, oldest: Timestamp) {
         self.positive.retain(|held| held.time >= oldest);
         self.seen.retain(|&(_, time)| time >= oldest);
+        self.engagement.retain(|day| day.day >= oldest.day());
     }
 
     /// Whether nothing is known.
@@ -97,8 +201,10 @@ impl UserState {
             negative,
             seen,
             hidden,
+            engagement,
         } = self;
-        positive.is_empty() && negative.is_empty() && seen.is_empty() && hidden.is_empty()
+        let actions = positive.is_empty() && negative.is_empty();
+        actions && seen.is_empty() && hidden.is_empty() && engagement.is_empty()
     }
 
     /// The most recent positive actions, by time and then by pin id.
@@ -141,6 +247,7 @@ mod tests {
         positive: 5,
         negative: 3,
         seen: 4,
+        engaged: 3,
     };
 
     fn day(day: i64) -> Timestamp {
@@ -165,6 +272,7 @@ mod tests {
                 let mut state = UserState::default();
                 for (pin, time, number) in actions {
                     state.add(PinId(pin), day(time), kind(number), &PARAMS);
+                    state.engage(PinId(pin % 5), day(time), kind(number), &PARAMS);
                 }
                 state
             };
@@ -172,8 +280,22 @@ mod tests {
             prop_assert!(state_of.positive.len() <= PARAMS.positive);
             prop_assert!(state_of.negative.len() <= PARAMS.negative);
             prop_assert!(state_of.seen.len() <= PARAMS.seen);
+            prop_assert!(state_of.engagement().count() <= PARAMS.engaged);
             prop_assert_eq!(state_of, state(shuffled));
         }
+    }
+
+    #[test]
+    fn engagement_is_smoothed_towards_the_average() {
+        let of = |shown, engaged| Engagement { shown, engaged };
+        let all = of(1_000, 100);
+        let relative = |engagement: Engagement| engagement.relative_to(all, 50.0);
+        assert_eq!(relative(of(0, 0)), 1.0);
+        assert!((relative(of(50, 5)) - 1.0).abs() < 1e-12);
+        assert!((relative(of(50, 15)) - 2.0).abs() < 1e-12);
+        assert!((relative(of(50, 0)) - 0.5).abs() < 1e-12);
+        assert_eq!(of(50, 50).relative_to(of(0, 0), 50.0), 1.0);
+        assert_eq!(of(50, 50).relative_to(of(50, 0), 50.0), 1.0);
     }
 
     #[test]

@@ -142,6 +142,7 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         neighbors,
         profiles,
         actions: _,
+        feedback: _,
         serve: _,
         log: _,
     } = settings;

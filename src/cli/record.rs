@@ -34,6 +34,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
         pin_id: Some(pin),
         action: args.action.clone(),
         time: Some(prost_types::Timestamp { seconds, nanos }),
+        medoid_pin_id: None,
     };
     let request = v1::RecordActionsRequest {
         actions: args.pin.iter().map(action).collect(),

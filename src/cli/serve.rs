@@ -71,7 +71,12 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
 }
 
 pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> ServeParams {
-    let Settings { serve, actions, .. } = settings;
+    let Settings {
+        serve,
+        actions,
+        feedback,
+        ..
+    } = settings;
     ServeParams {
         max_request_size: serve.max_request_size.as_u64() as usize,
         drain_timeout: serve.drain_timeout,
@@ -82,6 +87,7 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
             seen_days: days(actions.seen_life),
             clustered: actions.clustered,
             silenced_by: actions.silenced_by,
+            feedback_prior: feedback.enabled.then_some(feedback.prior),
         },
         watch: Some(serve.watch).filter(|every| !every.is_zero()),
     }
@@ -97,6 +103,7 @@ pub(super) fn action_params(settings: &Settings) -> ActionParams {
             positive: actions.positive,
             negative: actions.negative,
             seen: actions.seen,
+            engaged: actions.engaged,
         },
         retention_days: days(actions.retention),
     }

@@ -37,6 +37,8 @@ pub struct Action {
     pub name: String,
     /// When.
     pub time: Timestamp,
+    /// The medoid that found the pin, when it was recommended.
+    pub medoid: Option<PinId>,
 }
 
 /// What an action says.

@@ -55,6 +55,16 @@ impl Timestamp {
         (i128::from(self.0) - i128::from(earlier.0)) as f64 / MICROS_PER_DAY
     }
 
+    /// Number of the day that this moment is in, 0 for 1970-01-01.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(86_400 * MICROS_PER_SECOND)
+    }
+
+    /// The first moment of that day.
+    pub fn day_start(self) -> Self {
+        Self(self.day().saturating_mul(86_400 * MICROS_PER_SECOND))
+    }
+
     /// The moment `days` before this one, at the earliest possible moment when
     /// that cannot be represented.
     pub fn minus_days(self, days: f64) -> Self {

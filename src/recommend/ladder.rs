@@ -102,6 +102,7 @@ mod tests {
             let interests = Interests {
                 own,
                 popular: &popular,
+                factors: &[],
                 all_in_catalog: false,
             };
             let mut kept = vec![medoid(9)];
@@ -153,6 +154,7 @@ mod tests {
             let interests = Interests {
                 own,
                 popular: &popular,
+                factors: &[],
                 all_in_catalog: true,
             };
             let mut kept = Vec::new();

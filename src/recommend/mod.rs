@@ -79,6 +79,9 @@ pub struct Interests<'a> {
     pub own: Option<(&'a [Medoid], Origin)>,
     /// The most important medoids over all users, for those without any.
     pub popular: &'a [Medoid],
+    /// By ascending pin: factors by which medoids are drawn more or less often than in
+    /// proportion to importance, above 0; 1 for all others.
+    pub factors: &'a [(PinId, f64)],
     /// Whether it is known that the catalogue has every medoid above. If not,
     /// each is looked up, and left out when it is missing.
     pub all_in_catalog: bool,
@@ -102,6 +105,8 @@ pub struct Request<'a> {
 pub struct SampledMedoid {
     /// The medoid.
     pub medoid: Medoid,
+    /// What it was drawn in proportion to.
+    pub weight: f64,
     /// Probability with which a draw of this size includes it.
     pub inclusion_probability: f64,
 }
@@ -165,7 +170,13 @@ pub fn recommend(
         ladder::climb(interests, |pin| index.contains(pin), kept)
     });
     let sampled = watch.stage(Stage::Sample, || {
-        sample_medoids(found.medoids, request.medoids, rng, sample)
+        sample_medoids(
+            found.medoids,
+            interests.factors,
+            request.medoids,
+            rng,
+            sample,
+        )
     });
     let own = interests.own.map(|(medoids, _)| medoids);
     bar(barred, own.unwrap_or_default(), &sampled);
@@ -210,15 +221,22 @@ pub fn recommend(
 
 fn sample_medoids(
     medoids: &[Medoid],
+    factors: &[(PinId, f64)],
     k: usize,
     rng: &mut impl Rng,
     scratch: &mut sample::Scratch,
 ) -> Vec<SampledMedoid> {
-    let weights = medoids.iter().map(|medoid| medoid.importance);
-    let draws = sample::sample(weights, k, rng, scratch);
+    let weight = |medoid: &Medoid| {
+        let place = factors.binary_search_by_key(&medoid.pin, |&(pin, _)| pin);
+        place.map_or(medoid.importance, |place| {
+            medoid.importance * factors[place].1
+        })
+    };
+    let draws = sample::sample(medoids.iter().map(weight), k, rng, scratch);
     draws
         .map(|draw| SampledMedoid {
             medoid: medoids[draw.index],
+            weight: weight(&medoids[draw.index]),
             inclusion_probability: draw.inclusion_probability,
         })
         .collect()
@@ -317,6 +335,7 @@ mod tests {
                 let interests = Interests {
                     own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,
+                    factors: &[],
                     all_in_catalog: false,
                 };
                 let answer = |scratch: &mut Scratch| {

@@ -184,6 +184,7 @@ fn one(at: usize, action: v1::Action) -> Result<Action, CallError> {
         pin: PinId(action.pin_id.ok_or_else(required("pin_id"))?),
         name,
         time: Timestamp::from_micros(time),
+        medoid: action.medoid_pin_id.map(PinId),
     })
 }
 

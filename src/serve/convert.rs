@@ -152,6 +152,7 @@ pub(super) fn response(
     let medoid = |sampled: &crate::recommend::SampledMedoid| v1::SampledMedoid {
         pin_id: sampled.medoid.pin.0,
         importance: sampled.medoid.importance,
+        weight: sampled.weight,
         inclusion_probability: sampled.inclusion_probability,
         origin: origin(answer.origin, user, sampled.medoid.pin).into(),
         title: title(sampled.medoid.pin),
@@ -172,6 +173,7 @@ pub(super) fn response(
             nanos: 0,
         }),
         state_time: Some(timestamp(user.as_of())),
+        engagement_feedback: user.counts_engagement(),
     }
 }
 

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use super::user::{Folder, Known, RecentParams};
-use crate::actions::{ActionParams, Actions, LogError, UserState};
+use crate::actions::{ActionParams, Actions, LogError};
 use crate::index::{Catalog, CatalogFacts, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
@@ -193,16 +193,19 @@ impl Loaded {
         &self.index
     }
 
-    /// What is known of `user`, whose single actions are in `state`.
+    /// What is known of `user` from the profiles and from `actions`.
     pub(super) fn know(
         &self,
         user: UserId,
-        state: Option<Arc<UserState>>,
+        actions: Option<&Actions>,
         params: RecentParams,
         now: Timestamp,
     ) -> Known<'_> {
+        let state = actions.and_then(|actions| actions.state(user));
+        let average = actions.map(Actions::engagement).unwrap_or_default();
         let stored = (&self.profiles, &self.catalog().pins);
-        self.folder.know(user, state, stored, params, now)
+        self.folder
+            .know(user, (state, average), stored, params, now)
     }
 
     /// Answers a request for `user` from `index`, with the numbers that follow from
@@ -218,6 +221,7 @@ impl Loaded {
         let interests = Interests {
             own: user.medoids(),
             popular: self.profiles.popular(),
+            factors: user.factors(),
             all_in_catalog: self.all_in_catalog,
         };
         let bars = |pin| user.bars(pin);

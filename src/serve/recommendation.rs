@@ -95,11 +95,8 @@ struct AtHand {
 
 impl AtHand {
     fn know(&self, user: UserId) -> Known<'_> {
-        let state = self
-            .actions
-            .as_ref()
-            .and_then(|actions| actions.state(user));
-        self.loaded.know(user, state, self.recent, self.now)
+        let actions = self.actions.as_deref();
+        self.loaded.know(user, actions, self.recent, self.now)
     }
 
     /// Refuses a freshness token that an answer made from this would not honour.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::actions::{Held, UserState};
+use crate::actions::{Engagement, Held, UserState};
 use crate::cluster::{self, FoldParams, Folded, Params, Point, fold_in};
 use crate::index::PinTable;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
@@ -28,6 +28,9 @@ pub struct RecentParams {
     pub clustered: usize,
     /// Negative actions that silence an interest; 0 for never.
     pub silenced_by: usize,
+    /// Draw medoids by engagement as well as by importance, where the average over
+    /// all users counts as so many times shown; none for importance alone.
+    pub feedback_prior: Option<f64>,
 }
 
 /// Folds recent actions into the profiles of one version.
@@ -62,6 +65,9 @@ pub(super) struct Known<'a> {
     now: Timestamp,
     /// How many days a pin that was shown is out of sight.
     seen_days: f64,
+    /// By medoid: how the user engages with what it finds, relative to the average.
+    /// None where only importance counts.
+    factors: Option<Vec<(PinId, f64)>>,
 }
 
 impl Folder {
@@ -72,16 +78,24 @@ impl Folder {
         }
     }
 
-    /// What is known of `user` at `now`.
+    /// What is known of `user` at `now`, whose single actions are in `state`, beside
+    /// the engagement of all users.
     pub(super) fn know<'a>(
         &self,
         user: UserId,
-        state: Option<Arc<UserState>>,
+        (state, average): (Option<Arc<UserState>>, Engagement),
         (profiles, pins): (&'a ProfileStore, &PinTable),
         params: RecentParams,
         now: Timestamp,
     ) -> Known<'a> {
         let known = Known::of_profile(profiles, user, now);
+        let factors = params.feedback_prior.map(|prior| {
+            let engagement = state.iter().flat_map(|state| state.engagement());
+            let factor = |of: Engagement| of.relative_to(average, prior);
+            engagement
+                .map(|(medoid, of)| (medoid, factor(of)))
+                .collect()
+        });
         let recent = state.map(|state| {
             if let Some(kept) = self.folded.get(&user)
                 && Arc::ptr_eq(&kept.state, &state)
@@ -106,6 +120,7 @@ impl Folder {
         Known {
             recent,
             seen_days: params.seen_days,
+            factors,
             ..known
         }
     }
@@ -175,6 +190,7 @@ impl<'a> Known<'a> {
             recent: None,
             now,
             seen_days: 0.0,
+            factors: None,
         }
     }
 
@@ -191,6 +207,17 @@ impl<'a> Known<'a> {
             }
             (_, stored) => stored.map(|stored| (stored, step)),
         }
+    }
+
+    /// By ascending medoid: how much more often than in proportion to importance it is
+    /// drawn.
+    pub(super) fn factors(&self) -> &[(PinId, f64)] {
+        self.factors.as_deref().unwrap_or_default()
+    }
+
+    /// Whether engagement counts beside importance.
+    pub(super) fn counts_engagement(&self) -> bool {
+        self.factors.is_some()
     }
 
     /// The profile with recent actions in it, where there are any.

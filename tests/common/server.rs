@@ -43,6 +43,14 @@ static METRICS: LazyLock<Option<PrometheusHandle>> =
 
 pub type Client = RecommendationServiceClient<Channel>;
 
+/// What a server may do beside answering.
+#[derive(Clone, Default)]
+struct Extras {
+    data: Option<PathBuf>,
+    watch: Option<Duration>,
+    feedback_prior: Option<f64>,
+}
+
 /// A running server. It stops when it is told to.
 pub struct Server {
     pub grpc: SocketAddr,
@@ -54,30 +62,47 @@ pub struct Server {
 impl Server {
     /// Serves the built world and waits until it is ready.
     pub async fn start(world: &World) -> Self {
-        Self::start_ready(source(world), None, None).await
+        Self::start_ready(source(world), Extras::default()).await
     }
 
     /// The same, looking for new versions all the time.
     pub async fn start_watching(world: &World) -> Self {
-        let every = Some(Duration::from_millis(1));
-        Self::start_ready(source(world), None, every).await
+        let watching = Extras {
+            watch: Some(Duration::from_millis(1)),
+            ..Extras::default()
+        };
+        Self::start_ready(source(world), watching).await
     }
 
     /// The same, from a source of its own.
     pub async fn start_from(source: Source) -> Self {
-        Self::start_ready(source, None, None).await
+        Self::start_ready(source, Extras::default()).await
     }
 
     /// The same, with actions recorded in the directory `data` of the world.
     pub async fn start_recording(world: &World) -> Self {
-        Self::start_ready(source(world), Some(world.path("data")), None).await
+        let recording = Extras {
+            data: Some(world.path("data")),
+            ..Extras::default()
+        };
+        Self::start_ready(source(world), recording).await
     }
 
-    async fn start_ready(source: Source, data: Option<PathBuf>, watch: Option<Duration>) -> Self {
+    /// The same, with medoids drawn by engagement as well.
+    pub async fn start_with_feedback(world: &World) -> Self {
+        let with_feedback = Extras {
+            data: Some(world.path("data")),
+            feedback_prior: Some(10.0),
+            ..Extras::default()
+        };
+        Self::start_ready(source(world), with_feedback).await
+    }
+
+    async fn start_ready(source: Source, extras: Extras) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let data = data.map(|data| (data, action_params()));
+        let data = extras.data.clone().map(|data| (data, action_params()));
         let load = move |source: &Source| Parts::open(source, data, clock());
-        let server = Self::start_with(source, load, ready, watch).await;
+        let server = Self::start_with(source, load, ready, extras).await;
         is_ready.await.expect("a loaded server");
         server
     }
@@ -88,14 +113,14 @@ impl Server {
         load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        Self::start_with(source, load, ready, None).await
+        Self::start_with(source, load, ready, Extras::default()).await
     }
 
     async fn start_with(
         source: Source,
         load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
-        watch: Option<Duration>,
+        extras: Extras,
     ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners::bind(any, any).await.expect("free ports");
@@ -111,8 +136,9 @@ impl Server {
                 seen_days: 7.0,
                 clustered: 20,
                 silenced_by: 3,
+                feedback_prior: extras.feedback_prior,
             },
-            watch,
+            watch: extras.watch,
         };
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
@@ -187,6 +213,7 @@ pub fn action_params() -> ActionParams {
             positive: 60,
             negative: 20,
             seen: 100,
+            engaged: 10,
         },
         retention_days: 10.0,
     }
