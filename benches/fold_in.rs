@@ -3,7 +3,7 @@
 
 use divan::{Bencher, black_box};
 use pinnersage::cluster::{FoldParams, Params, Point, Scratch, fold_in, profile_of};
-use pinnersage::model::{Embeddings, Medoid, PinId, Timestamp};
+use pinnersage::model::{Embeddings, Held, Medoid, PinId, Timestamp};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -80,16 +80,20 @@ fn fold_in_20_actions(bencher: Bencher<'_, '_>, clusters: usize) {
         clustered: RECENT,
         silenced_by: 3,
     };
-    let recent = &points[clusters * 10..];
+    let held = |point: &Point| Held {
+        time: point.time,
+        pin: point.pin,
+        weight: point.weight,
+    };
+    let recent: Vec<Held> = points[clusters * 10..].iter().map(held).collect();
     let scratch = &mut Scratch::default();
     bencher.bench_local(|| {
-        let row_of = |pin: PinId| Some(pin.0 as usize);
+        let vector_of = |pin: PinId| Some(embeddings.row(pin.0 as usize));
         let stored = (&stored[..], *as_of);
         fold_in(
             black_box(stored),
-            (recent, &[]),
-            row_of,
-            embeddings,
+            (&recent, &[]),
+            vector_of,
             &params,
             scratch,
         )

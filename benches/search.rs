@@ -62,6 +62,8 @@ fn catalog() -> Arc<Catalog> {
         low_quality: 0,
         min_quality: None,
         near_duplicates: 0,
+        upserted: 0,
+        deleted: 0,
         pins: PINS,
         nodes: PINS,
         graph,

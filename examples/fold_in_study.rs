@@ -21,11 +21,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use clap::Parser;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use pinnersage::batch::{CatalogParams, ProfileParams, build_catalog, build_profiles};
-use pinnersage::cluster::{FoldParams, Params, Point, Scratch, fold_in};
+use pinnersage::batch::{CatalogParams, ChangeFiles, ProfileParams, build_catalog, build_profiles};
+use pinnersage::cluster::{FoldParams, Params, Scratch, fold_in};
 use pinnersage::index::{Catalog, Exact, GraphParams, PinTable};
 use pinnersage::kernel;
-use pinnersage::model::{Medoid, PinId, Timestamp, UserId};
+use pinnersage::model::{Held, Medoid, PinId, Timestamp, UserId};
 use pinnersage::progress::Progress;
 use pinnersage::recommend::{
     Interests, MergeStrategy, Origin, Request, Scratch as RecommendScratch, Stage, Watch, recommend,
@@ -88,6 +88,7 @@ fn main() -> Result<()> {
     let params = CatalogParams {
         embedding_version: "study".to_owned(),
         min_quality: None,
+        changes: ChangeFiles::default(),
         graph: GraphParams {
             ef_construction: 128,
             seed: 1,
@@ -183,13 +184,12 @@ impl Study {
                     .filter(move |(time, _)| (from..to).contains(time));
                 within.filter_map(|&(time, pin)| Some((time, pin, row_of(pin)?)))
             };
-            let point = |(time, pin, row)| Point {
-                row,
-                pin,
+            let held = |(time, pin, _)| Held {
                 time,
+                pin,
                 weight: 1.0,
             };
-            let today: Vec<Point> = between(begin, end).map(point).collect();
+            let today: Vec<Held> = between(begin, end).map(held).collect();
             let later: Vec<(PinId, usize)> =
                 between(end, last).map(|(_, pin, row)| (pin, row)).collect();
             if today.is_empty() || later.is_empty() {
@@ -198,7 +198,8 @@ impl Study {
             let today = &today[today.len().saturating_sub(100)..];
             let stored = (stored.medoids, begin);
             let scratch = &mut Scratch::default();
-            let folded = fold_in(stored, (today, &[]), row_of, pins.vectors(), &fold, scratch);
+            let vector_of = |pin| Some(pins.vectors().row(row_of(pin)?));
+            let folded = fold_in(stored, (today, &[]), vector_of, &fold, scratch);
             let folded: Vec<Medoid> = folded.interests.iter().map(|i| i.medoid).collect();
 
             let top = |medoids: &[Medoid]| -> Vec<PinId> {

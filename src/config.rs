@@ -130,6 +130,8 @@ pub struct ServeSettings {
     /// How often to look for new versions; 0 for never.
     #[serde(with = "humantime_serde")]
     pub watch: Duration,
+    /// Pins that may change beside a catalogue.
+    pub max_changed_pins: usize,
     /// How long calls in flight may take to end.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -271,6 +273,7 @@ impl Settings {
             feedback.prior.is_finite() && feedback.prior > 0.0,
             "above 0",
         )?;
+        between("serve.max_changed_pins", serve.max_changed_pins, 0, 100_000)?;
         let sizes = ByteSize::kib(1)..=ByteSize::mib(16);
         rule(
             "serve.max_request_size",

@@ -21,7 +21,7 @@
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`] | the pure cores, offline and online |
-//! | 3 | [`snapshot`], [`progress`], [`config`], [`wire`], [`metrics`] | files, bars, settings, contract, names |
+//! | 3 | [`snapshot`], [`durable`], [`progress`], [`config`], [`wire`], [`metrics`] | files, the log, bars, settings, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
 //! | 6 | [`cli`] | arguments in, what a person sees out |
@@ -52,6 +52,7 @@ pub mod cluster;
 pub mod recommend;
 
 pub mod config;
+pub mod durable;
 pub mod metrics;
 pub mod progress;
 pub mod snapshot;

@@ -32,6 +32,8 @@ pub const ACTIONS: &str = "pinnersage_actions_total";
 pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
 /// Users of whom recorded actions are in memory.
 pub const ACTION_USERS: &str = "pinnersage_action_users";
+/// Pins that were changed on a running server, by kind of change.
+pub const PIN_CHANGES: &str = "pinnersage_pin_changes_total";
 /// Pins in the catalogue that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
 /// Labelled with the version of a catalogue: 1 for the one that is served.
@@ -117,6 +119,10 @@ fn describe() {
         "Time from an action to the moment when it counts"
     );
     describe_gauge!(ACTION_USERS, "Users of whom recorded actions are in memory");
+    describe_counter!(
+        PIN_CHANGES,
+        "Pins that were changed on a running server, by kind of change"
+    );
     describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
     describe_gauge!(
         CATALOG_INFO,

@@ -3,11 +3,12 @@
 mod common;
 
 use std::collections::HashSet;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use common::server::{Client, NOW, Server, action_params, ask, clock};
 use common::{PINS, TOPICS, World};
 use pinnersage::actions::Actions;
+use pinnersage::durable::Log;
 use pinnersage::model::{Action, ActionId, PinId, UserId};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
@@ -377,7 +378,11 @@ async fn duplicates_and_disorder_leave_no_trace() {
 fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
     let directory = tempfile::tempdir().expect("a directory");
     let days = |days: f64| clock().minus_days(-days);
-    let open = |now| Actions::open(directory.path(), action_params(), now).expect("a log");
+    let open = |now| {
+        let (log, torn) = Log::open(directory.path()).expect("a log");
+        assert_eq!(torn, []);
+        Actions::open(Arc::new(log), action_params(), now).expect("actions")
+    };
     let (actions, _) = open(days(0.0));
     let action = |number: u8, user: u64, name: &str, day: f64| Action {
         id: ActionId([number; 16]),
@@ -409,8 +414,8 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
     };
     check(&actions);
     drop(actions);
-    let (actions, recovered) = open(days(11.0));
-    assert_eq!((recovered.actions, recovered.forgotten), (2, 0));
+    let (actions, found) = open(days(11.0));
+    assert_eq!((found.actions, found.forgotten), (2, 0));
     check(&actions);
 }
 

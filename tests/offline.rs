@@ -15,7 +15,7 @@ use common::files::{columns, ids, texts, vectors};
 use common::{World, profile_params, version_directory};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
-    BatchError, CatalogParams, build_catalog, build_profiles, export_profiles,
+    BatchError, CatalogParams, ChangeFiles, build_catalog, build_profiles, export_profiles,
 };
 use pinnersage::cluster::{Point, Scratch, profile_of};
 use pinnersage::index::{Catalog, CatalogFacts, GraphParams};
@@ -198,6 +198,7 @@ fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogFacts, Catalog
     let params = CatalogParams {
         embedding_version: "x".to_owned(),
         min_quality,
+        changes: ChangeFiles::default(),
         graph: GraphParams {
             ef_construction: 100,
             seed: 1,

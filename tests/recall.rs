@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pinnersage::batch::{CatalogParams, build_catalog};
+use pinnersage::batch::{CatalogParams, ChangeFiles, build_catalog};
 use pinnersage::config::Settings;
 use pinnersage::index::{Approximate, Catalog, Exact, GraphParams};
 use pinnersage::model::PinId;
@@ -25,6 +25,7 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
     let params = CatalogParams {
         embedding_version: "shipped".to_owned(),
         min_quality: None,
+        changes: ChangeFiles::default(),
         graph: GraphParams {
             ef_construction: settings.index.ef_construction,
             seed: settings.index.seed,

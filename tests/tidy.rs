@@ -12,6 +12,7 @@ const FLOORS: [&[&str]; 7] = [
         "cluster",
         "recommend",
         "config",
+        "durable",
         "metrics",
         "progress",
         "snapshot",

@@ -5,24 +5,19 @@
 //! known of one user. What is known is a function of the set of actions that were
 //! accepted, whatever their order and however often each came.
 
-mod log;
-mod recovery;
 mod state;
 mod writer;
 
-pub use log::LogError;
-pub use recovery::Recovered;
-pub use state::{Engagement, Held, StateParams, UserState};
+pub use state::{Engagement, StateParams, UserState};
 pub use writer::{Outcome, RecordError, Recorded};
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
+use crate::durable::{Log, LogError};
 use crate::model::{Action, ActionWeights, Timestamp, UserId};
-use log::Log;
 use writer::Writer;
 
 /// Settings of what is kept.
@@ -79,6 +74,15 @@ pub struct Actions {
     writer: Writer,
 }
 
+/// What was found when actions were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Actions that count.
+    pub actions: u64,
+    /// Actions that were forgotten because they are too old.
+    pub forgotten: u64,
+}
+
 /// What the writer fills and readers read.
 #[derive(Debug)]
 struct Shared {
@@ -93,14 +97,13 @@ struct Shared {
 }
 
 impl Actions {
-    /// Opens the actions in `directory`, which is made where it is missing. `now`
-    /// decides which are too old to be read again.
+    /// The actions in `log`, which this process alone writes to. `now` decides which
+    /// are too old to be read again. Also tells how many were read and forgotten.
     pub fn open(
-        directory: &Path,
+        log: Arc<Log>,
         params: ActionParams,
         now: Timestamp,
-    ) -> Result<(Self, Recovered), LogError> {
-        let (log, mut recovered) = Log::open(directory)?;
+    ) -> Result<(Self, Found), LogError> {
         let shared = Shared {
             store: log.store(),
             users: DashMap::new(),
@@ -110,19 +113,22 @@ impl Actions {
             params,
         };
         let oldest = shared.params.oldest(now);
-        recovered.forgotten = log.forget_before(oldest, &shared.params.weights)?;
+        let mut found = Found {
+            actions: 0,
+            forgotten: log.forget_before(oldest, &shared.params.weights)?,
+        };
         log.for_each(|action| {
-            recovered.actions += 1;
+            found.actions += 1;
             shared.apply(&action);
         })?;
-        let (log, shared) = (Arc::new(log), Arc::new(shared));
+        let shared = Arc::new(shared);
         let writer = Writer::start(log.clone(), shared.clone());
         let opened = Self {
+            writer: writer.map_err(LogError::io(log.path()))?,
             log,
             shared,
-            writer: writer.map_err(LogError::io(directory))?,
         };
-        Ok((opened, recovered))
+        Ok((opened, found))
     }
 
     /// Forgets what is too old at `now`, on disk and in memory, and returns how many

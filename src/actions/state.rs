@@ -1,6 +1,6 @@
 //! What is kept of one user in memory.
 
-use crate::model::{ActionKind, PinId, Timestamp};
+use crate::model::{ActionKind, Held, PinId, Timestamp};
 
 /// How much is kept of a user.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,25 +59,6 @@ impl Engagement {
         let average = all.engaged as f64 / all.shown as f64;
         let rate = (self.engaged as f64 + prior * average) / (self.shown as f64 + prior);
         rate / average
-    }
-}
-
-/// One action of a user.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
-    /// When.
-    pub time: Timestamp,
-    /// On what.
-    pub pin: PinId,
-    /// How much it adds to importance, or takes from it; above 0.
-    pub weight: f64,
-}
-
-impl Held {
-    /// By time, then by pin; by weight, so that equal ones can stand for each other.
-    fn by_time(a: &Self, b: &Self) -> std::cmp::Ordering {
-        let weight = || a.weight.total_cmp(&b.weight);
-        (a.time, a.pin).cmp(&(b.time, b.pin)).then_with(weight)
     }
 }
 

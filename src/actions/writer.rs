@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use super::log::Log;
 use super::{FreshnessToken, Shared};
+use crate::durable::{Log, LogError};
 use crate::model::{Action, ActionId};
 
 /// Calls that may wait for the writer.
@@ -134,7 +134,7 @@ fn write_together(
     shared: &Shared,
     calls: &[Call],
 ) -> Result<Vec<Vec<Outcome>>, RecordError> {
-    let failed = |error: super::LogError| RecordError::Failed(error.to_string());
+    let failed = |error: LogError| RecordError::Failed(error.to_string());
     let mut met: HashSet<ActionId> = HashSet::new();
     let mut new: Vec<&Action> = Vec::new();
     let mut outcomes = Vec::with_capacity(calls.len());

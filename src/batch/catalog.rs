@@ -8,7 +8,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
 use super::pins::RawPins;
-use super::{BatchError, pins};
+use super::{BatchError, ChangeFiles, changes, pins};
 use crate::index::{Catalog, CatalogFacts, Codes, GraphParams, Pin, PinTable, build_graph};
 use crate::memory::Stored;
 use crate::model::Embeddings;
@@ -22,14 +22,16 @@ pub struct CatalogParams {
     pub embedding_version: String,
     /// Pins of a lower quality are dropped.
     pub min_quality: Option<f64>,
+    /// What changed since the files of pins were made.
+    pub changes: ChangeFiles,
     /// With what the graph is built.
     pub graph: GraphParams,
 }
 
 /// Builds a catalogue from `files` as the current version of `root`.
 ///
-/// Read -> drop low quality -> drop near-duplicates -> share equal vectors ->
-/// graph -> write. Any bad row stops it before anything is written.
+/// Read -> drop low quality -> drop near-duplicates -> apply changes -> share equal
+/// vectors -> graph -> write. Any bad row stops it before anything is written.
 pub fn build_catalog(
     files: &[PathBuf],
     root: &Path,
@@ -45,6 +47,7 @@ pub fn build_catalog(
         .min_quality
         .map_or(0, |least| raw.drop_low_quality(least));
     let near_duplicates = raw.drop_near_duplicates();
+    let (upserted, deleted) = apply(&params.changes, &mut raw, progress)?;
     if raw.pins.is_empty() {
         return Err(BatchError::NoPins { read });
     }
@@ -64,11 +67,37 @@ pub fn build_catalog(
         low_quality,
         min_quality: params.min_quality,
         near_duplicates,
+        upserted,
+        deleted,
         pins: pins.ids().len(),
         nodes: pins.vectors().len(),
         graph: params.graph,
     };
     Ok(Catalog::write(root, &pins, &codes, &graph, facts)?)
+}
+
+/// Applies what changed on a server, and returns how many pins came or changed and how
+/// many went.
+fn apply(
+    changes: &ChangeFiles,
+    raw: &mut RawPins,
+    progress: Progress,
+) -> Result<(u64, u64), BatchError> {
+    let (mut upserted, mut deleted) = (0, 0);
+    if let Some(path) = &changes.upserted {
+        let files = [path.clone()];
+        let rows = pins::count(&files)?;
+        // A file without rows does not say how long its vectors are.
+        if rows > 0 {
+            let stage = progress.stage("reading changed pins", rows);
+            let changed = pins::read(&files, false, &stage)?;
+            upserted = raw.upsert(changed).map_err(|e| BatchError::file(path, e))?;
+        }
+    }
+    if let Some(path) = &changes.deleted {
+        deleted = raw.delete(&changes::read_deleted(path)?);
+    }
+    Ok((upserted, deleted))
 }
 
 /// The distinct vectors of the pins, in the order of their first pin, and for

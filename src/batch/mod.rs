@@ -3,10 +3,12 @@
 //! [`build_catalog`] turns files of pins into a catalogue, [`build_profiles`]
 //! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
 //! lists of neighbours, [`export_profiles`] profiles into a file that a warehouse
-//! reads. [`check_catalog`] measures a catalogue.
+//! reads. [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
+//! changed on a server for the next one.
 
 mod actions;
 mod catalog;
+mod changes;
 mod check;
 mod columns;
 mod error;
@@ -18,6 +20,7 @@ mod profiles;
 mod runs;
 
 pub use catalog::{CatalogParams, build_catalog};
+pub use changes::{ChangeFiles, UpsertedPin, write_changes};
 pub use check::{CheckParams, CurvePoint, check_catalog};
 pub use error::{BadRow, BatchError};
 pub use export::export_profiles;

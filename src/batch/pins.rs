@@ -1,6 +1,6 @@
 //! Reading files of pins, and dropping what is not worth a place in the index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use arrow_array::RecordBatch;
@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use super::BatchError;
 use super::columns::{self, Table, column};
 use super::error::BadRows;
-use crate::model::{Embeddings, PinId};
+use crate::model::{EmbeddingError, Embeddings, PinId};
 use crate::progress::Stage;
 
 const PIN_ID: &str = "pin_id";
@@ -142,7 +142,7 @@ fn read_batch(
 }
 
 impl RawPins {
-    fn new(dimension: usize) -> Result<Self, crate::model::EmbeddingError> {
+    fn new(dimension: usize) -> Result<Self, EmbeddingError> {
         let vectors = Embeddings::new(dimension)?;
         Ok(Self {
             pins: Vec::new(),
@@ -176,6 +176,25 @@ impl RawPins {
             let kept = pin.signature.and_then(|signature| best.get(&signature));
             kept.is_none_or(|&(_, id)| id == pin.id)
         })
+    }
+
+    /// Puts `changed` in the place of pins with their ids, or beside them, and returns
+    /// how many they are. Their vectors must be as long.
+    pub(super) fn upsert(&mut self, changed: RawPins) -> Result<u64, EmbeddingError> {
+        let ids: HashSet<PinId> = changed.pins.iter().map(|pin| pin.id).collect();
+        self.retain(|pin| !ids.contains(&pin.id));
+        for pin in changed.pins {
+            self.vectors.push(changed.vectors.row(pin.row))?;
+            let row = self.vectors.len() - 1;
+            self.pins.push(RawPin { row, ..pin });
+        }
+        self.pins.sort_unstable_by_key(|pin| pin.id);
+        Ok(ids.len() as u64)
+    }
+
+    /// Drops the pins with these ids, and returns how many there were.
+    pub(super) fn delete(&mut self, ids: &HashSet<PinId>) -> u64 {
+        self.retain(|pin| !ids.contains(&pin.id))
     }
 
     fn retain(&mut self, keep: impl Fn(&RawPin) -> bool) -> u64 {

@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::client::{ServerArgs, told};
 use super::out;
-use crate::batch::{CatalogParams, CheckParams, build_catalog, check_catalog};
+use crate::batch::{
+    CatalogParams, ChangeFiles, CheckParams, UpsertedPin, build_catalog, check_catalog,
+    write_changes,
+};
 use crate::config::Settings;
 use crate::index::{CatalogFacts, GraphParams};
+use crate::model::PinId;
 use crate::progress::Progress;
 use crate::snapshot::Manifest;
+use crate::wire::v1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
@@ -24,6 +30,8 @@ pub(super) enum CatalogCommand {
     /// them with the exact ones: one line for each effort, which is the number of
     /// nodes of the graph that a walk expands.
     Check(CheckArgs),
+    /// Ask a running server for the pins that changed on it, for the next catalogue.
+    Changes(ChangesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,12 +75,25 @@ pub(super) struct BuildArgs {
     /// Leave out pins of a lower quality, and those without one.
     #[arg(long, value_name = "Q")]
     min_quality: Option<f64>,
+    /// What changed on a server, as `catalog changes` has written it.
+    #[arg(long, value_name = "DIR")]
+    changes: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChangesArgs {
+    /// Directory to write to: upserted.parquet and deleted.parquet.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 pub(super) fn run(command: CatalogCommand, settings: &Settings) -> anyhow::Result<()> {
     match command {
         CatalogCommand::Build(args) => build(args, settings),
         CatalogCommand::Check(args) => check(args),
+        CatalogCommand::Changes(args) => changes(&args),
     }
 }
 
@@ -80,10 +101,37 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
     let params = CatalogParams {
         embedding_version: args.embedding_version,
         min_quality: args.min_quality,
+        changes: args.changes.map_or_else(ChangeFiles::default, |directory| {
+            ChangeFiles::of(&directory)
+        }),
         graph: graph_params(settings),
     };
     let manifest = build_catalog(&args.pins, &args.out, &params, Progress::for_stderr())?;
     out::print(&summary(&manifest, &args.out))
+}
+
+fn changes(args: &ChangesArgs) -> anyhow::Result<()> {
+    let (mut upserted, mut deleted) = (Vec::new(), Vec::new());
+    super::block_on(async {
+        let mut client = args.server.connect_for_pins().await?;
+        let request = v1::ListChangesRequest {};
+        let stream = client.list_changes(request).await;
+        let mut stream = stream.map_err(|status| told(&status))?.into_inner();
+        while let Some(part) = stream.message().await.map_err(|status| told(&status))? {
+            upserted.extend(part.upserted.into_iter().map(|pin| UpsertedPin {
+                id: PinId(pin.pin_id.unwrap_or_default()),
+                vector: pin.embedding,
+                title: pin.title,
+            }));
+            deleted.extend(part.deleted_pin_ids.into_iter().map(PinId));
+        }
+        Ok(())
+    })?;
+    write_changes(&args.out, &upserted, &deleted)?;
+    let (upserted, deleted, out) = (upserted.len(), deleted.len(), args.out.display());
+    out::print(&format!(
+        "{upserted} pins upserted and {deleted} deleted, in {out}"
+    ))
 }
 
 fn check(args: CheckArgs) -> anyhow::Result<()> {
@@ -153,6 +201,8 @@ pub(super) fn summary(manifest: &Manifest<CatalogFacts>, root: &Path) -> String 
         read,
         low_quality,
         near_duplicates,
+        upserted,
+        deleted,
         ..
     } = facts;
     let CatalogFacts {
@@ -166,6 +216,7 @@ pub(super) fn summary(manifest: &Manifest<CatalogFacts>, root: &Path) -> String 
   {read} pins read
   {low_quality} dropped: quality too low
   {near_duplicates} dropped: near-duplicates of a better pin
+  {upserted} came or changed on a server, {deleted} went
   {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions",
         root.display()
     )

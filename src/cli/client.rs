@@ -4,6 +4,7 @@ use anyhow::Context;
 use tonic::transport::Channel;
 
 use crate::wire::v1::action_service_client::ActionServiceClient;
+use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
 /// Where a server is asked.
@@ -25,6 +26,10 @@ impl ServerArgs {
 
     pub(super) async fn connect_for_actions(&self) -> anyhow::Result<ActionServiceClient<Channel>> {
         Ok(ActionServiceClient::new(self.channel().await?))
+    }
+
+    pub(super) async fn connect_for_pins(&self) -> anyhow::Result<CatalogServiceClient<Channel>> {
+        Ok(CatalogServiceClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> anyhow::Result<Channel> {

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::client::ServerArgs;
 use super::{catalog, explain, neighbors, out, profiles, recommend, serve};
 use crate::actions::Actions;
-use crate::batch::{CatalogParams, build_catalog, build_profiles};
+use crate::batch::{CatalogParams, ChangeFiles, build_catalog, build_profiles};
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::model::Timestamp;
@@ -78,7 +78,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
             profiles,
             index: serve::index_params(settings),
         };
-        let data = Some((place.join("actions"), serve::action_params(settings)));
+        let data = Some(serve::data_params(place.join("data"), settings));
         let load = move |source: &Source| Parts::open(source, data, serve::now());
         let ready = |_: &Loaded, _: Option<&Actions>| {
             tokio::spawn(async move {
@@ -104,6 +104,7 @@ fn build(
     let params = CatalogParams {
         embedding_version: EMBEDDING_VERSION.to_owned(),
         min_quality: None,
+        changes: ChangeFiles::default(),
         graph: catalog::graph_params(settings),
     };
     let progress = Progress::for_stderr();

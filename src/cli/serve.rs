@@ -13,7 +13,7 @@ use crate::actions::{ActionParams, Actions, StateParams};
 use crate::config::Settings;
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
-use crate::serve::{Listeners, Loaded, Parts, RecentParams, ServeParams, Source};
+use crate::serve::{DataParams, Listeners, Loaded, Parts, RecentParams, ServeParams, Source};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -23,7 +23,7 @@ pub(super) struct ServeArgs {
     /// Profiles to serve, of the same embedding version.
     #[arg(long, value_name = "DIR")]
     profiles: PathBuf,
-    /// Where actions are recorded; without it the server takes none.
+    /// Where actions and changed pins are kept; without it the server takes none.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where to serve gRPC [default: serve.listen].
@@ -48,7 +48,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
             profiles: args.profiles,
             index: index_params(settings),
         };
-        let data = args.data.map(|data| (data, action_params(settings)));
+        let data = args.data.map(|data| data_params(data, settings));
         let load = move |source: &Source| Parts::open(source, data, now());
         let ready = |loaded: &Loaded, actions: Option<&Actions>| {
             let catalog = loaded.catalog().manifest();
@@ -93,11 +93,11 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
     }
 }
 
-pub(super) fn action_params(settings: &Settings) -> ActionParams {
+pub(super) fn data_params(directory: PathBuf, settings: &Settings) -> DataParams {
     let Settings {
         actions, profiles, ..
     } = settings;
-    ActionParams {
+    let actions = ActionParams {
         weights: ActionWeights::new(profiles.action_weights.clone()),
         state: StateParams {
             positive: actions.positive,
@@ -106,6 +106,11 @@ pub(super) fn action_params(settings: &Settings) -> ActionParams {
             engaged: actions.engaged,
         },
         retention_days: days(actions.retention),
+    };
+    DataParams {
+        directory,
+        actions,
+        max_changed_pins: settings.serve.max_changed_pins,
     }
 }
 

@@ -12,9 +12,9 @@
 //! the same at any moment: no clock is needed.
 
 use super::importance::LEAST;
-use super::{Params, Point, Scratch, decayed, medoid, ward};
+use super::{Params, Scratch, decayed, medoid, ward};
 use crate::kernel;
-use crate::model::{Embeddings, Medoid, PinId, Timestamp};
+use crate::model::{Held, Medoid, PinId, Timestamp};
 
 /// How actions are folded in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,28 +60,30 @@ impl Interest {
     }
 }
 
-/// An interest on its way, and the row of its medoid; none when the catalogue no
+/// An interest on its way, and the vector of its medoid; none when the catalogue no
 /// longer has it.
-struct Draft {
+struct Draft<'v> {
     interest: Interest,
-    row: Option<usize>,
+    vector: Option<&'v [f32]>,
     /// Negative actions since the last positive one.
     disliked: usize,
 }
 
 /// The profile `stored`, whose importances hold at `as_of`, with actions since then
-/// folded in: `positive` and `negative` ones, both by time and then by pin id. The
-/// weight of a negative action is by how much it lowers importance. `row_of` tells
-/// the row of a medoid's vector.
-pub fn fold_in(
+/// folded in: `positive` and `negative` ones, both by [`Held::by_time`]. The weight of
+/// a negative action is by how much it lowers importance. `vector_of` tells the unit
+/// vector of a pin; actions on pins without one are passed over.
+pub fn fold_in<'v>(
     (stored, as_of): (&[Medoid], Timestamp),
-    (positive, negative): (&[Point], &[Point]),
-    row_of: impl Fn(PinId) -> Option<usize>,
-    embeddings: &Embeddings,
+    (positive, negative): (&[Held], &[Held]),
+    vector_of: impl Fn(PinId) -> Option<&'v [f32]>,
     params: &FoldParams,
     scratch: &mut Scratch,
 ) -> Folded {
-    let times = positive.iter().chain(negative).map(|point| point.time);
+    let known = |held: &Held| Some((*held, vector_of(held.pin)?));
+    let positive: Vec<(Held, &[f32])> = positive.iter().filter_map(known).collect();
+    let negative: Vec<(Held, &[f32])> = negative.iter().filter_map(known).collect();
+    let times = positive.iter().chain(&negative).map(|(held, _)| held.time);
     let at = times.fold(as_of, Timestamp::max);
     let lambda = params.cluster.lambda_per_day;
     // One factor for all of them, so that their ratios stay what they were.
@@ -97,17 +99,17 @@ pub fn fold_in(
             lowered_by: 0,
             silenced: false,
         },
-        row: row_of(medoid.pin),
+        vector: vector_of(medoid.pin),
         disliked: 0,
     });
     let (older, newest) = positive.split_at(positive.len().saturating_sub(params.clustered));
-    let weight = |point: &Point| decayed(point.weight, lambda, at.days_since(point.time));
-    let newest = newest.iter().map(|point| Draft {
+    let weight = |held: &Held| decayed(held.weight, lambda, at.days_since(held.time));
+    let newest = newest.iter().map(|&(held, vector)| Draft {
         interest: Interest {
             medoid: Medoid {
-                pin: point.pin,
-                importance: weight(point).max(LEAST),
-                last_action_time: point.time,
+                pin: held.pin,
+                importance: weight(&held).max(LEAST),
+                last_action_time: held.time,
                 size: 1,
                 reserved: 0,
             },
@@ -116,31 +118,26 @@ pub fn fold_in(
             lowered_by: 0,
             silenced: false,
         },
-        row: Some(point.row),
+        vector: Some(vector),
         disliked: 0,
     });
-    let mut drafts = clusters(
-        stored.chain(newest),
-        embeddings,
-        params.cluster.alpha,
-        scratch,
-    );
+    let mut drafts = clusters(stored.chain(newest), params.cluster.alpha, scratch);
 
     let alpha = params.cluster.alpha;
-    for point in older {
-        if let Some(Draft { interest, .. }) = home(&mut drafts, point, embeddings, alpha) {
-            interest.medoid.importance += weight(point);
+    for (held, vector) in older {
+        if let Some(Draft { interest, .. }) = home(&mut drafts, vector, alpha) {
+            interest.medoid.importance += weight(held);
             let last = &mut interest.medoid.last_action_time;
-            *last = (*last).max(point.time);
+            *last = (*last).max(held.time);
             interest.added += 1;
         }
     }
-    for point in negative {
-        if let Some(draft) = home(&mut drafts, point, embeddings, alpha) {
+    for (held, vector) in &negative {
+        if let Some(draft) = home(&mut drafts, vector, alpha) {
             let interest = &mut draft.interest;
-            interest.medoid.importance = (interest.medoid.importance - weight(point)).max(0.0);
+            interest.medoid.importance = (interest.medoid.importance - weight(held)).max(0.0);
             interest.lowered_by += 1;
-            draft.disliked += usize::from(point.time > interest.medoid.last_action_time);
+            draft.disliked += usize::from(held.time > interest.medoid.last_action_time);
         }
     }
     let silenced_by = params.silenced_by;
@@ -154,23 +151,23 @@ pub fn fold_in(
 }
 
 /// Ward's clusters of `points`, each of which is as heavy as its size; those
-/// without a row stay by themselves.
-fn clusters(
-    points: impl Iterator<Item = Draft>,
-    embeddings: &Embeddings,
+/// without a vector stay by themselves.
+fn clusters<'v>(
+    points: impl Iterator<Item = Draft<'v>>,
     alpha: f64,
     scratch: &mut Scratch,
-) -> Vec<Draft> {
+) -> Vec<Draft<'v>> {
     let Scratch { rows, sizes, ward } = scratch;
     rows.clear();
     sizes.clear();
-    let (points, mut drafts): (Vec<_>, Vec<_>) = points.partition(|point| point.row.is_some());
+    let (points, mut drafts): (Vec<_>, Vec<_>) = points.partition(|point| point.vector.is_some());
     for point in &points {
-        let row = point.row.expect("only those with a row were taken");
-        rows.extend_from_slice(embeddings.row(row));
+        rows.extend_from_slice(point.vector.unwrap_or_default());
         sizes.push(point.interest.medoid.size);
     }
-    let dimension = embeddings.dimension();
+    let Some(dimension) = rows.len().checked_div(sizes.len()) else {
+        return drafts;
+    };
     for members in ward::partition(rows, sizes, dimension, alpha, ward) {
         let medoid = &points[medoid::medoid(rows, sizes, dimension, &members)];
         let mut whole = Interest {
@@ -195,27 +192,25 @@ fn clusters(
         }
         drafts.push(Draft {
             interest: whole,
-            row: medoid.row,
+            vector: medoid.vector,
             disliked: 0,
         });
     }
     drafts
 }
 
-/// The cluster that `point` belongs to: the one with the nearest medoid, if Ward
-/// would merge the two.
-fn home<'a>(
-    drafts: &'a mut [Draft],
-    point: &Point,
-    embeddings: &Embeddings,
+/// The cluster that an action on the pin of `vector` belongs to: the one with the
+/// nearest medoid, if Ward would merge the two.
+fn home<'d, 'v>(
+    drafts: &'d mut [Draft<'v>],
+    vector: &[f32],
     alpha: f64,
-) -> Option<&'a mut Draft> {
-    let vector = embeddings.row(point.row);
-    let distance = |row: usize| f64::from(kernel::squared_l2(vector, embeddings.row(row)));
+) -> Option<&'d mut Draft<'v>> {
+    let distance = |medoid: &[f32]| f64::from(kernel::squared_l2(vector, medoid));
     let distances = drafts
         .iter()
         .enumerate()
-        .filter_map(|(at, draft)| Some((distance(draft.row?), at)));
+        .filter_map(|(at, draft)| Some((distance(draft.vector?), at)));
     let (distance, at) = distances.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let draft = &mut drafts[at];
     let size = f64::from(draft.interest.medoid.size);
@@ -227,7 +222,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cluster::profile_of;
+    use crate::cluster::{Point, profile_of};
+    use crate::model::Embeddings;
 
     const DIMENSION: usize = 6;
     const PARAMS: FoldParams = FoldParams {
@@ -272,10 +268,20 @@ mod tests {
         negative: &[Point],
         embeddings: &Embeddings,
     ) -> Folded {
-        let row_of = |pin: PinId| (pin.0 < embeddings.len() as u64).then_some(pin.0 as usize);
-        let (stored, actions) = ((stored, day(100)), (positive, negative));
+        let vector_of = |pin: PinId| {
+            let known = pin.0 < embeddings.len() as u64;
+            known.then(|| embeddings.row(pin.0 as usize))
+        };
+        let held = |point: &Point| Held {
+            time: point.time,
+            pin: point.pin,
+            weight: point.weight,
+        };
+        let positive: Vec<Held> = positive.iter().map(held).collect();
+        let negative: Vec<Held> = negative.iter().map(held).collect();
         let scratch = &mut Scratch::default();
-        fold_in(stored, actions, row_of, embeddings, &PARAMS, scratch)
+        let actions = (&positive[..], &negative[..]);
+        fold_in((stored, day(100)), actions, vector_of, &PARAMS, scratch)
     }
 
     fn rows() -> impl Strategy<Value = Vec<[f32; DIMENSION]>> {

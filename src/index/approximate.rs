@@ -20,6 +20,10 @@ const RESCORED: (usize, usize) = (5, 4);
 /// A walk that keeps this many nodes for each pin it looks for meets a filter
 /// that bars nearly everything near; the exact scan is then the cheaper way.
 const NODES_A_PIN: usize = 16;
+/// Nodes that are looked at for a place to start at, where the query is none of
+/// them, and how many of them a walk starts at.
+const ENTRIES: usize = 1024;
+const STARTS: usize = 4;
 /// How many vectors ahead to fetch while cosines are computed.
 const AHEAD: usize = 4;
 
@@ -66,7 +70,9 @@ impl Approximate {
         let weigh = |node: u32| pins.weight(node as usize);
         let mut found = Vec::new();
         // A walk without a most that it keeps does not give up.
-        let _ = self.search(pins.node(place), k, bounds, weigh, |_| true, &mut found);
+        let node = pins.node(place);
+        let (target, starts) = (pins.vectors().row(node), [node as u32]);
+        let _ = self.search((target, &starts), k, bounds, weigh, |_| true, &mut found);
         found
     }
 
@@ -75,11 +81,68 @@ impl Approximate {
         self.ef_search.max(k.saturating_mul(MARGIN))
     }
 
-    /// Makes `out` the `k` eligible pins nearest to `node`, where `weigh` says how
-    /// many of them a node holds. None when the walk gave up.
+    /// Makes `out` the `k` eligible pins nearest to the unit vector `target`, which may
+    /// be that of no pin of the catalogue.
+    pub(super) fn near(
+        &self,
+        target: &[f32],
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        let starts = self.scratches.lend(|scratch| {
+            let Scratch { query, .. } = scratch;
+            self.catalog.codes.query(target, query);
+            self.entries(query)
+        });
+        self.neighbors_from(target, &starts, k, eligible, out);
+    }
+
+    /// Nodes to start at for `query`: the nearest of those that were put into the
+    /// graph first, which are a random thousand.
+    fn entries(&self, query: &Query) -> Vec<u32> {
+        let codes = &self.catalog.codes;
+        let nodes: Vec<u32> = (0..codes.len().min(ENTRIES) as u32).collect();
+        let mut similarities = Vec::new();
+        codes.dot_each(query, &nodes, &mut similarities);
+        let mut nearest: Vec<(i32, u32)> = similarities.into_iter().zip(nodes).collect();
+        nearest.sort_unstable_by(|a, b| b.cmp(a));
+        nearest.iter().take(STARTS).map(|&(_, node)| node).collect()
+    }
+
+    /// The walk from `starts` to the pins nearest to `target`, or the scan where it
+    /// falls short.
+    fn neighbors_from(
+        &self,
+        target: &[f32],
+        starts: &[u32],
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        let pins = &self.catalog.pins;
+        let effort = self.effort(k);
+        let bounds = Bounds {
+            most_kept: effort.saturating_mul(NODES_A_PIN),
+            ..Bounds::of(effort)
+        };
+        let weigh = |node: u32| {
+            pins.sharers(node as usize)
+                .filter(|&pin| eligible(pin))
+                .count()
+        };
+        let found = self.search((target, starts), k, bounds, weigh, eligible, out);
+        // Fewer than k are an answer only when they are all; the scan can tell.
+        if found.is_none() || out.len() < k {
+            Exact(pins).near(target, k, eligible, out);
+        }
+    }
+
+    /// Makes `out` the `k` eligible pins nearest to `target`, reached from `starts`,
+    /// where `weigh` says how many of them a node holds. None when the walk gave up.
     fn search(
         &self,
-        node: usize,
+        (target, starts): (&[f32], &[u32]),
         k: usize,
         bounds: Bounds,
         weigh: impl Fn(u32) -> usize,
@@ -97,9 +160,17 @@ impl Approximate {
                 nodes,
                 cosines,
             } = scratch;
-            codes.query(vectors.row(node), query);
+            codes.query(target, query);
             let memory = memory.begin(vectors.len());
-            let found = walk(graph, codes, query, [node as u32], bounds, &weigh, memory)?;
+            let found = walk(
+                graph,
+                codes,
+                query,
+                starts.iter().copied(),
+                bounds,
+                &weigh,
+                memory,
+            )?;
             nodes.clear();
             let (mut held, wanted) = (0, k.saturating_mul(RESCORED.0) / RESCORED.1);
             for found in found {
@@ -123,7 +194,7 @@ impl Approximate {
                 }
                 row(node)
             });
-            kernel::dot_each(vectors.row(node), rows, cosines);
+            kernel::dot_each(target, rows, cosines);
             out.clear();
             out.reserve(held);
             for (&node, &cosine) in nodes.iter().zip(&*cosines) {
@@ -153,20 +224,8 @@ impl Retrieve for Approximate {
         let Some(place) = pins.place(pin) else {
             return;
         };
-        let effort = self.effort(k);
-        let bounds = Bounds {
-            most_kept: effort.saturating_mul(NODES_A_PIN),
-            ..Bounds::of(effort)
-        };
-        let weigh = |node: u32| {
-            pins.sharers(node as usize)
-                .filter(|&pin| eligible(pin))
-                .count()
-        };
-        let found = self.search(pins.node(place), k, bounds, weigh, eligible, out);
-        // Fewer than k are an answer only when they are all; the scan can tell.
-        if found.is_none() || out.len() < k {
-            Exact(pins).neighbors(pin, k, eligible, out);
-        }
+        let node = pins.node(place);
+        let target = pins.vectors().row(node);
+        self.neighbors_from(target, &[node as u32], k, eligible, out);
     }
 }

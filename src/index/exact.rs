@@ -25,12 +25,24 @@ impl Retrieve for Exact<'_> {
         eligible: &dyn Fn(PinId) -> bool,
         out: &mut Vec<Neighbor>,
     ) {
+        match self.0.vector(pin) {
+            Some(query) => self.near(query, k, eligible, out),
+            None => out.clear(),
+        }
+    }
+}
+
+impl Exact<'_> {
+    /// The same for the pins nearest to the unit vector `query`.
+    pub(super) fn near(
+        &self,
+        query: &[f32],
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
         out.clear();
-        let Some(place) = self.0.place(pin) else {
-            return;
-        };
         let vectors = self.0.vectors();
-        let query = vectors.row(self.0.node(place));
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {

@@ -22,12 +22,25 @@ pub struct CatalogFacts {
     pub min_quality: Option<f64>,
     /// Pins dropped as near-duplicates of a better one.
     pub near_duplicates: u64,
+    /// Pins that came or changed on a server since the rows were made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub upserted: u64,
+    /// Pins that went there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Number of pins.
     pub pins: usize,
     /// Number of distinct vectors, each one node of the graph.
     pub nodes: usize,
     /// With what the graph was built.
     pub graph: GraphParams,
+}
+
+/// A manifest says nothing of what did not happen, as those did that were written
+/// before it could.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Facts for CatalogFacts {

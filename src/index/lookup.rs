@@ -182,6 +182,37 @@ impl Index {
     }
 }
 
+/// Retrieval by a vector as well, which may be that of no pin.
+pub trait RetrieveNear: Retrieve {
+    /// [`Retrieve::neighbors`] of the unit vector `target`.
+    fn near(
+        &self,
+        target: &[f32],
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    );
+}
+
+impl RetrieveNear for Index {
+    fn near(
+        &self,
+        target: &[f32],
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+        out: &mut Vec<Neighbor>,
+    ) {
+        self.walks.near(target, k, eligible, out);
+    }
+}
+
+impl RetrieveNear for WithoutWalks<'_> {
+    fn near(&self, _: &[f32], _: usize, _: &dyn Fn(PinId) -> bool, out: &mut Vec<Neighbor>) {
+        out.clear();
+        self.needs_walk.set(true);
+    }
+}
+
 impl Retrieve for Index {
     fn contains(&self, pin: PinId) -> bool {
         self.walks.contains(pin)
@@ -321,6 +352,8 @@ mod tests {
             low_quality: 0,
             min_quality: None,
             near_duplicates: 0,
+            upserted: 0,
+            deleted: 0,
             pins: table.ids().len(),
             nodes: table.vectors().len(),
             graph: params,

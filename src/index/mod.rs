@@ -5,6 +5,7 @@
 mod approximate;
 mod build;
 mod codes;
+mod delta;
 mod exact;
 mod exact_lists;
 mod facts;
@@ -17,12 +18,13 @@ mod walk;
 pub use approximate::Approximate;
 pub use build::build_graph;
 pub use codes::Codes;
+pub use delta::{Delta, Layered};
 pub use exact::Exact;
 pub use exact_lists::exact_lists;
 pub use facts::CatalogFacts;
 pub use graph::{Graph, GraphParams};
 pub use lists::{ListFacts, NeighborLists};
-pub use lookup::{Index, IndexParams, Lookups, WithoutWalks};
+pub use lookup::{Index, IndexParams, Lookups, RetrieveNear, WithoutWalks};
 pub use pins::{Pin, PinTable};
 
 use std::path::Path;

@@ -118,6 +118,12 @@ impl PinTable {
         self.nodes[place] as usize
     }
 
+    /// The vector of a pin.
+    pub fn vector(&self, pin: PinId) -> Option<&[f32]> {
+        let place = self.place(pin)?;
+        Some(self.vectors.row(self.node(place)))
+    }
+
     /// The pins that share `node`, ascending.
     pub fn sharers(&self, node: usize) -> impl Iterator<Item = PinId> {
         let begin = node

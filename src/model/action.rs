@@ -53,6 +53,25 @@ pub enum ActionKind {
     Impression,
 }
 
+/// What is held of one action of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// When.
+    pub time: Timestamp,
+    /// On what.
+    pub pin: PinId,
+    /// How much it adds to importance, or takes from it, at its own moment; above 0.
+    pub weight: f64,
+}
+
+impl Held {
+    /// By time, then by pin; by weight, so that equal ones can stand for each other.
+    pub fn by_time(a: &Self, b: &Self) -> std::cmp::Ordering {
+        let weight = || a.weight.total_cmp(&b.weight);
+        (a.time, a.pin).cmp(&(b.time, b.pin)).then_with(weight)
+    }
+}
+
 /// What actions say, by their names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActionWeights(BTreeMap<String, f64>);

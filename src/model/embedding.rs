@@ -63,6 +63,14 @@ impl Embeddings {
         })
     }
 
+    /// An empty matrix of vectors of the same dimension.
+    pub fn none_like(&self) -> Self {
+        Self {
+            dimension: self.dimension,
+            data: Stored::Owned(Vec::new()),
+        }
+    }
+
     /// A matrix over rows that were normalised before, as our files hold them.
     ///
     /// `data.len()` must be a multiple of `dimension`.

@@ -7,12 +7,12 @@ use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::live::{Live, Loaded};
+use super::live::Live;
+use super::pins::Serving;
 use super::status::CallError;
 use crate::actions::{ActionParams, Actions, FreshnessToken, Outcome, RecordError, Recorded};
 use crate::metrics as names;
 use crate::model::{Action, ActionId, MAX_ACTION_NAME, PinId, Timestamp, UserId};
-use crate::recommend::Retrieve;
 use crate::wire::v1;
 use crate::wire::v1::ActionStatus;
 use crate::wire::v1::action_service_server::ActionService;
@@ -74,13 +74,13 @@ impl ActionService for Service {
 
 impl Service {
     async fn record(&self, actions: Vec<v1::Action>) -> Result<Results, CallError> {
-        let loaded = self.live.get().ok_or(CallError::NotLoaded)?;
+        let serving = self.live.get().ok_or(CallError::NotLoaded)?;
         let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
         let now = (self.clock)();
         let actions = convert(actions)?;
         let statuses = actions
             .iter()
-            .map(|action| self.refusal(action, &loaded, log, now));
+            .map(|action| self.refusal(action, &serving, log, now));
         let mut statuses: Vec<Option<ActionStatus>> = statuses.collect();
         let taken = actions.into_iter().zip(&statuses);
         let taken = taken.filter(|(_, refused)| refused.is_none());
@@ -111,7 +111,7 @@ impl Service {
     fn refusal(
         &self,
         action: &Action,
-        loaded: &Loaded,
+        serving: &Serving,
         log: &Actions,
         now: Timestamp,
     ) -> Option<ActionStatus> {
@@ -127,7 +127,7 @@ impl Service {
             Some(ActionStatus::TooOld)
         } else if -age > self.max_ahead_days {
             Some(ActionStatus::InFuture)
-        } else if !loaded.index().contains(action.pin) {
+        } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)
         } else {
             None

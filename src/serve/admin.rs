@@ -28,7 +28,8 @@ impl AdminService for Service {
             previous,
             refused,
         } = self.versions.history().await;
-        let loaded = self.live.get().ok_or(CallError::NotLoaded)?;
+        let serving = self.live.get().ok_or(CallError::NotLoaded)?;
+        let loaded = &serving.loaded;
         let profiles = &loaded.profiles().manifest().facts;
         Ok(Response::new(v1::GetStatusResponse {
             serving: Some(wire(loaded.versions())),

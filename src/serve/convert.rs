@@ -4,13 +4,13 @@
 use prost::Message;
 use tonic::Status;
 
-use super::live::Loaded;
+use super::pins::Serving;
 use super::status::CallError;
 use super::user::Known;
 use super::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
 use crate::cluster::Interest;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
-use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request, Retrieve};
+use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
 use crate::wire::v1;
 
 const MAX_LIMIT: u32 = 2_000;
@@ -132,11 +132,11 @@ pub(super) fn response(
     seed: u64,
     user: &Known<'_>,
     answer: &Recommendation,
-    loaded: &Loaded,
+    serving: &Serving,
     now: Timestamp,
 ) -> v1::RecommendResponse {
     let title = |pin| match ask.include_titles {
-        true => loaded.catalog().pins.title(pin).to_owned(),
+        true => serving.pins().title(pin).to_owned(),
         false => String::new(),
     };
     let degraded = match answer.medoids_missing {
@@ -162,8 +162,8 @@ pub(super) fn response(
     v1::RecommendResponse {
         candidates: answer.candidates.iter().map(candidate).collect(),
         medoids: answer.sampled.iter().map(medoid).collect(),
-        catalog_version: loaded.catalog().manifest().version.clone(),
-        profile_version: loaded.profiles().manifest().version.clone(),
+        catalog_version: serving.loaded.catalog().manifest().version.clone(),
+        profile_version: serving.loaded.profiles().manifest().version.clone(),
         seed,
         fallback_reason: fallback(answer.fallback).into(),
         degraded: answer.medoids_missing,
@@ -202,15 +202,15 @@ fn rpc_status(status: &Status) -> tonic_types::pb::Status {
 }
 
 /// All interests of a user; the popular ones for a user of whom nothing is known.
-pub(super) fn interests(user: &Known<'_>, loaded: &Loaded) -> v1::ExplainUserResponse {
+pub(super) fn interests(user: &Known<'_>, serving: &Serving) -> v1::ExplainUserResponse {
     let interest = |medoid: &Medoid, origin: v1::MedoidOrigin| v1::Interest {
         pin_id: medoid.pin.0,
-        title: loaded.catalog().pins.title(medoid.pin).to_owned(),
+        title: serving.pins().title(medoid.pin).to_owned(),
         importance: medoid.importance,
         size: medoid.size,
         last_action_time: Some(timestamp(medoid.last_action_time)),
         origin: origin.into(),
-        in_catalog: loaded.index().contains(medoid.pin),
+        in_catalog: serving.pins().contains(medoid.pin),
         profile_clusters: u32::from(origin == v1::MedoidOrigin::Profile),
         recent_actions: 0,
         negative_actions: 0,
@@ -238,7 +238,10 @@ pub(super) fn interests(user: &Known<'_>, loaded: &Loaded) -> v1::ExplainUserRes
         (Some(recent), None) => (recent, Some(Fallback::RecentActionsOnly)),
         (None, Some(stored)) => (of(stored, v1::MedoidOrigin::Profile), None),
         (None, None) => {
-            let popular = of(loaded.profiles().popular(), v1::MedoidOrigin::Popular);
+            let popular = of(
+                serving.loaded.profiles().popular(),
+                v1::MedoidOrigin::Popular,
+            );
             (popular, Some(Fallback::UnknownUser))
         }
     };
@@ -246,8 +249,8 @@ pub(super) fn interests(user: &Known<'_>, loaded: &Loaded) -> v1::ExplainUserRes
         interests,
         fallback_reason: self::fallback(fallback).into(),
         as_of: Some(timestamp(user.as_of())),
-        catalog_version: loaded.catalog().manifest().version.clone(),
-        profile_version: loaded.profiles().manifest().version.clone(),
+        catalog_version: serving.loaded.catalog().manifest().version.clone(),
+        profile_version: serving.loaded.profiles().manifest().version.clone(),
     }
 }
 

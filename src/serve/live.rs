@@ -7,9 +7,11 @@ use arc_swap::ArcSwapOption;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-use super::user::{Folder, Known, RecentParams};
-use crate::actions::{ActionParams, Actions, LogError};
-use crate::index::{Catalog, CatalogFacts, Index, IndexParams, NeighborLists};
+use super::pins::{ChangedPins, Serving};
+use super::user::{Folder, Known};
+use crate::actions::{ActionParams, Actions};
+use crate::durable::{Log, LogError};
+use crate::index::{Catalog, CatalogFacts, Delta, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
@@ -36,37 +38,49 @@ pub struct Source {
 pub struct Parts {
     /// A catalogue and profiles.
     pub loaded: Loaded,
-    /// Where actions are recorded; none on a server that takes none.
-    pub actions: Option<Actions>,
+    /// What is kept; none on a server that keeps nothing.
+    pub(super) kept: Option<(Actions, ChangedPins)>,
+}
+
+/// What a server keeps, and where.
+#[derive(Clone, Debug)]
+pub struct DataParams {
+    /// The directory, which is made where it is missing.
+    pub directory: PathBuf,
+    /// Recorded actions.
+    pub actions: ActionParams,
+    /// Pins that may change beside a catalogue.
+    pub max_changed_pins: usize,
 }
 
 impl Parts {
-    /// Opens what is in `source`, and the actions recorded in the directory `data`.
+    /// Opens what is in `source`, and what is kept in `data`.
     pub fn open(
         source: &Source,
-        data: Option<(PathBuf, ActionParams)>,
+        data: Option<DataParams>,
         now: Timestamp,
     ) -> Result<Self, LoadError> {
         let loaded = Loaded::open(source)?;
-        let actions = data.map(|(directory, params)| {
-            let (actions, recovered) = Actions::open(&directory, params, now)?;
-            for (journal, bytes) in &recovered.torn {
-                let journal = journal.display();
-                tracing::warn!(%journal, bytes, "cut the torn end off, which nobody was told of");
-            }
-            let users = actions.users();
-            tracing::info!(
-                recorded = recovered.actions,
-                forgotten = recovered.forgotten,
-                users,
-                "recorded actions"
-            );
-            Ok::<_, LogError>(actions)
-        });
-        Ok(Self {
-            loaded,
-            actions: actions.transpose()?,
-        })
+        let kept = data.map(|data| Self::open_data(data, now)).transpose()?;
+        Ok(Self { loaded, kept })
+    }
+
+    fn open_data(data: DataParams, now: Timestamp) -> Result<(Actions, ChangedPins), LogError> {
+        let (log, torn) = Log::open(&data.directory)?;
+        for (journal, bytes) in &torn {
+            let journal = journal.display();
+            tracing::warn!(%journal, bytes, "cut the torn end off, which nobody was told of");
+        }
+        let log = Arc::new(log);
+        let pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
+        let (actions, found) = Actions::open(log, data.actions, now)?;
+        tracing::info!(
+            recorded = found.actions,
+            forgotten = found.forgotten,
+            users = actions.users(),
+            "recorded actions"
+        );
+        Ok((actions, pins))
     }
 }
 
@@ -193,28 +207,23 @@ impl Loaded {
         &self.index
     }
 
-    /// What is known of `user` from the profiles and from `actions`.
-    pub(super) fn know(
-        &self,
-        user: UserId,
-        actions: Option<&Actions>,
-        params: RecentParams,
-        now: Timestamp,
-    ) -> Known<'_> {
-        let state = actions.and_then(|actions| actions.state(user));
-        let average = actions.map(Actions::engagement).unwrap_or_default();
-        let stored = (&self.profiles, &self.catalog().pins);
-        self.folder
-            .know(user, (state, average), stored, params, now)
+    /// What folds recent actions into these profiles.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
-    /// Answers a request for `user` from `index`, with the numbers that follow from
-    /// `seed`.
+    /// Whether it is known that the catalogue has all medoids.
+    fn has_all_medoids(&self, delta: &Delta) -> bool {
+        self.all_in_catalog && !delta.has_deleted()
+    }
+
+    /// Answers a request for `user` from `index`, which reflects `delta`, with the
+    /// numbers that follow from `seed`.
     pub(super) fn recommend(
         &self,
         user: &Known<'_>,
         request: &Request<'_>,
-        index: &dyn Retrieve,
+        (index, delta): (&dyn Retrieve, &Delta),
         seed: u64,
         watch: &impl Watch,
     ) -> Recommendation {
@@ -222,7 +231,7 @@ impl Loaded {
             own: user.medoids(),
             popular: self.profiles.popular(),
             factors: user.factors(),
-            all_in_catalog: self.all_in_catalog,
+            all_in_catalog: self.has_all_medoids(delta),
         };
         let bars = |pin| user.bars(pin);
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
@@ -245,9 +254,10 @@ impl Loaded {
             excluded: &[],
         };
         let as_of = self.profiles.manifest().facts.as_of;
+        let unchanged = Delta::new(self.catalog().pins.vectors());
         for seed in 0..WARMING_USERS {
             let user = Known::of_profile(&self.profiles, UserId(seed), as_of);
-            self.recommend(&user, &request, &self.index, seed, &Unwatched);
+            self.recommend(&user, &request, (&self.index, &unchanged), seed, &Unwatched);
         }
     }
 }
@@ -264,26 +274,54 @@ impl Watch for Unwatched {
 /// What is served now; nothing until it is loaded.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    loaded: ArcSwapOption<Loaded>,
-    actions: OnceLock<Arc<Actions>>,
+    serving: ArcSwapOption<Serving>,
+    kept: OnceLock<Kept>,
+}
+
+/// What a server keeps under its `--data`.
+#[derive(Debug)]
+struct Kept {
+    actions: Arc<Actions>,
+    changed_pins: Arc<ChangedPins>,
 }
 
 impl Live {
-    pub(super) fn get(&self) -> Option<Arc<Loaded>> {
-        self.loaded.load_full()
+    pub(super) fn get(&self) -> Option<Arc<Serving>> {
+        self.serving.load_full()
     }
 
     /// Recorded actions; none before they are opened, and on a server that takes none.
     pub(super) fn actions(&self) -> Option<&Arc<Actions>> {
-        self.actions.get()
+        self.kept.get().map(|kept| &kept.actions)
     }
 
-    pub(super) fn take_actions(&self, actions: Arc<Actions>) {
+    /// Pins that changed; none in the same cases.
+    pub(super) fn changed_pins(&self) -> Option<&Arc<ChangedPins>> {
+        self.kept.get().map(|kept| &kept.changed_pins)
+    }
+
+    pub(super) fn keep(&self, actions: Arc<Actions>, changed_pins: Arc<ChangedPins>) {
         // The cell is filled once, by the only caller.
-        let _ = self.actions.set(actions);
+        let _ = self.kept.set(Kept {
+            actions,
+            changed_pins,
+        });
     }
 
-    pub(super) fn set(&self, loaded: Arc<Loaded>) {
-        self.loaded.store(Some(loaded));
+    pub(super) fn set(&self, serving: Arc<Serving>) {
+        self.serving.store(Some(serving));
+    }
+
+    /// Serves `loaded`, with the pins that changed.
+    pub(super) fn serve(&self, loaded: Arc<Loaded>) {
+        match self.changed_pins() {
+            Some(changed) => {
+                if let Err(error) = changed.serve(&loaded, self) {
+                    // They are there at the next start, and given up then.
+                    tracing::warn!(%error, "settled changes of pins stay in the log");
+                }
+            }
+            None => self.set(Arc::new(Serving::unchanged(loaded))),
+        }
     }
 }

@@ -2,17 +2,19 @@
 
 mod actions;
 mod admin;
+mod catalog;
 mod convert;
 mod live;
 mod observe;
 mod ops;
+mod pins;
 mod recommendation;
 mod status;
 mod user;
 mod versions;
 mod workers;
 
-pub use live::{LoadError, Loaded, Parts, Source};
+pub use live::{DataParams, LoadError, Loaded, Parts, Source};
 pub use user::RecentParams;
 
 use std::future::Future;
@@ -35,6 +37,7 @@ use crate::snapshot::SnapshotError;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
+use crate::wire::v1::catalog_service_server::CatalogServiceServer;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 use live::Live;
 
@@ -167,6 +170,10 @@ pub async fn run<E: Send + 'static>(
         )
         .add_service(AdminServiceServer::new(administration))
         .add_service(
+            CatalogServiceServer::new(catalog::Service { live: live.clone() })
+                .max_decoding_message_size(params.max_request_size),
+        )
+        .add_service(
             ActionServiceServer::new(actions).max_decoding_message_size(params.max_request_size),
         );
     // Without this an answer in two segments waits 40 ms for the client's delayed
@@ -181,12 +188,12 @@ pub async fn run<E: Send + 'static>(
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
             loaded = tokio::task::spawn_blocking(move || load(&source)) => {
-                let Parts { loaded, actions } = loaded?.map_err(ServeError::Load)?;
+                let Parts { loaded, kept } = loaded?.map_err(ServeError::Load)?;
                 let loaded = Arc::new(loaded);
-                if let Some(actions) = actions {
-                    live.take_actions(Arc::new(actions));
+                if let Some((actions, changed_pins)) = kept {
+                    live.keep(Arc::new(actions), Arc::new(changed_pins));
                 }
-                live.set(loaded.clone());
+                live.serve(loaded.clone());
                 announce(&health, ServingStatus::Serving).await;
                 ready(&loaded, live.actions().map(Arc::as_ref));
                 let mut checking = tokio::task::spawn_blocking(move || loaded.check_mapped());

@@ -64,8 +64,8 @@ async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
 }
 
 async fn scrape(State(parts): State<Parts>) -> String {
-    if let Some(loaded) = parts.live.get() {
-        describe(&loaded);
+    if let Some(serving) = parts.live.get() {
+        describe(&serving.loaded);
     }
     if let Some(actions) = parts.live.actions() {
         gauge!(names::ACTION_USERS).set(actions.users() as f64);

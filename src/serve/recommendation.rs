@@ -8,7 +8,8 @@ use metrics::{counter, histogram};
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Ask};
-use super::live::{Live, Loaded};
+use super::live::Live;
+use super::pins::Serving;
 use super::status::CallError;
 use super::user::{Known, RecentParams};
 use super::workers::{self, Workers};
@@ -31,7 +32,7 @@ impl Service {
     /// What an answer that is given now is made from.
     fn at_hand(&self) -> Result<AtHand, CallError> {
         Ok(AtHand {
-            loaded: self.live.get().ok_or(CallError::NotLoaded)?,
+            serving: self.live.get().ok_or(CallError::NotLoaded)?,
             actions: self.live.actions().cloned(),
             recent: self.recent,
             now: (self.clock)(),
@@ -79,7 +80,7 @@ impl RecommendationService for Service {
     ) -> Result<Response<v1::ExplainUserResponse>, Status> {
         let at_hand = self.at_hand()?;
         let user = convert::user(request.into_inner().user_id)?;
-        let explained = || convert::interests(&at_hand.know(user), &at_hand.loaded);
+        let explained = || convert::interests(&at_hand.know(user), &at_hand.serving);
         Ok(Response::new(workers::guarded(explained)?))
     }
 }
@@ -87,7 +88,7 @@ impl RecommendationService for Service {
 /// What an answer is made from: one catalogue, one set of profiles, the actions
 /// recorded so far, one moment.
 struct AtHand {
-    loaded: Arc<Loaded>,
+    serving: Arc<Serving>,
     actions: Option<Arc<Actions>>,
     recent: RecentParams,
     now: Timestamp,
@@ -95,8 +96,12 @@ struct AtHand {
 
 impl AtHand {
     fn know(&self, user: UserId) -> Known<'_> {
-        let actions = self.actions.as_deref();
-        self.loaded.know(user, actions, self.recent, self.now)
+        let actions = self.actions.as_ref();
+        let state = actions.and_then(|actions| actions.state(user));
+        let average = actions.map(|actions| actions.engagement());
+        let single = (state, average.unwrap_or_default());
+        let folder = self.serving.loaded.folder();
+        folder.know(user, single, &self.serving, self.recent, self.now)
     }
 
     /// Refuses a freshness token that an answer made from this would not honour.
@@ -124,7 +129,7 @@ impl Asked {
     fn new(request: v1::RecommendRequest, at_hand: &AtHand) -> Result<Self, CallError> {
         let ask = Ask::try_from(request)?;
         at_hand.check_token(&ask.token)?;
-        if ask.require_profile && at_hand.loaded.profiles().get(ask.user).is_none() {
+        if ask.require_profile && at_hand.serving.loaded.profiles().get(ask.user).is_none() {
             return Err(CallError::NoProfile(ask.user));
         }
         let seed = ask.seed.unwrap_or_else(rand::random);
@@ -133,14 +138,17 @@ impl Asked {
 
     /// The answer, unless it takes a walk.
     fn answer_from_lists(&self, at_hand: &AtHand) -> Option<v1::RecommendResponse> {
-        let lists = at_hand.loaded.index().without_walks();
-        let (user, answer, stopwatch) = self.recommend(at_hand, &lists);
+        let lists = at_hand.serving.loaded.index().without_walks();
+        let index = at_hand.serving.pins();
+        let (user, answer, stopwatch) = self.recommend(at_hand, &index.over(&lists));
         (!lists.needs_walk()).then(|| self.response(&user, &answer, &stopwatch, at_hand))
     }
 
     /// The answer, with walks where they are needed.
     fn answer(&self, at_hand: &AtHand) -> v1::RecommendResponse {
-        let (user, answer, stopwatch) = self.recommend(at_hand, at_hand.loaded.index());
+        let pins = at_hand.serving.pins();
+        let index = pins.over(at_hand.serving.loaded.index());
+        let (user, answer, stopwatch) = self.recommend(at_hand, &index);
         self.response(&user, &answer, &stopwatch, at_hand)
     }
 
@@ -153,9 +161,8 @@ impl Asked {
         let stopwatch = Stopwatch::default();
         let user = stopwatch.stage(Stage::Lookup, || at_hand.know(ask.user));
         let request = ask.request();
-        let answer = at_hand
-            .loaded
-            .recommend(&user, &request, index, *seed, &stopwatch);
+        let Serving { loaded, delta } = &*at_hand.serving;
+        let answer = loaded.recommend(&user, &request, (index, delta), *seed, &stopwatch);
         (user, answer, stopwatch)
     }
 
@@ -169,8 +176,8 @@ impl Asked {
     ) -> v1::RecommendResponse {
         stopwatch.record();
         count(answer);
-        let AtHand { loaded, now, .. } = at_hand;
-        convert::response(&self.ask, self.seed, user, answer, loaded, *now)
+        let AtHand { serving, now, .. } = at_hand;
+        convert::response(&self.ask, self.seed, user, answer, serving, *now)
     }
 }
 

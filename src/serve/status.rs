@@ -28,8 +28,12 @@ pub(super) enum CallError {
     NotReflected,
     /// Too many calls are waiting: try again later.
     Busy,
-    /// Actions could not be made durable: try again later.
+    /// It could not be made durable: try again later.
     NotRecorded,
+    /// A change of pins, where nothing is kept.
+    KeepsNothing,
+    /// That many pins have changed, and no more may.
+    TooManyChanges(usize),
     /// There are no such versions.
     NoVersion(String),
     /// Versions cannot be served, for this reason.
@@ -70,8 +74,14 @@ impl From<CallError> for Status {
                 let message = "too many calls wait for the action log";
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
             }
+            CallError::KeepsNothing => Self::failed_precondition(
+                "this server keeps nothing, so it changes no pins: it was started without --data",
+            ),
+            CallError::TooManyChanges(most) => Self::resource_exhausted(format!(
+                "{most} pins may change beside a catalogue: build one with the changes so far"
+            )),
             CallError::NotRecorded => {
-                Self::unavailable("the actions could not be made durable; none of them counts")
+                Self::unavailable("it could not be made durable; nothing of this call counts")
             }
             CallError::NoVersion(which) => Self::not_found(format!("there is no {which}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),

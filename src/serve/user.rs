@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::actions::{Engagement, Held, UserState};
-use crate::cluster::{self, FoldParams, Folded, Params, Point, fold_in};
-use crate::index::PinTable;
-use crate::model::{Medoid, PinId, Timestamp, UserId};
+use super::pins::Serving;
+use crate::actions::{Engagement, UserState};
+use crate::cluster::{self, FoldParams, Folded, Params, fold_in};
+use crate::index::Delta;
+use crate::model::{Held, Medoid, PinId, Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::Origin;
-use crate::store::{HistoryFilter, ProfileFacts, ProfileStore};
+use crate::store::{HistoryFilter, ProfileStore};
 
 /// Users whose folded profiles are kept: about 5 kB for one of 100 interests.
 const KEPT: usize = 16_384;
@@ -46,6 +47,8 @@ pub(super) struct Recent {
     /// What was folded in. That it is held here makes a write copy it, so it is the
     /// latest as long as it is the same one.
     state: Arc<UserState>,
+    /// The changed pins at that time.
+    delta: Arc<Delta>,
     /// None when there is nothing since the profile but what was shown.
     folded: Option<Folded>,
     /// Interests that can be sampled.
@@ -84,11 +87,11 @@ impl Folder {
         &self,
         user: UserId,
         (state, average): (Option<Arc<UserState>>, Engagement),
-        (profiles, pins): (&'a ProfileStore, &PinTable),
+        serving: &'a Serving,
         params: RecentParams,
         now: Timestamp,
     ) -> Known<'a> {
-        let known = Known::of_profile(profiles, user, now);
+        let known = Known::of_profile(serving.loaded.profiles(), user, now);
         let factors = params.feedback_prior.map(|prior| {
             let engagement = state.iter().flat_map(|state| state.engagement());
             let factor = |of: Engagement| of.relative_to(average, prior);
@@ -99,20 +102,13 @@ impl Folder {
         let recent = state.map(|state| {
             if let Some(kept) = self.folded.get(&user)
                 && Arc::ptr_eq(&kept.state, &state)
+                && Arc::ptr_eq(&kept.delta, &serving.delta)
             {
                 return kept;
             }
-            let recent = self.scratches.lend(|scratch| {
-                let (stored, facts) = (known.stored, &profiles.manifest().facts);
-                Recent::of(
-                    state,
-                    stored.unwrap_or_default(),
-                    facts,
-                    pins,
-                    params,
-                    scratch,
-                )
-            });
+            let stored = known.stored.unwrap_or_default();
+            let fold = |scratch: &mut _| Recent::of(state, stored, serving, params, scratch);
+            let recent = self.scratches.lend(fold);
             let recent = Arc::new(recent);
             self.folded.insert(user, recent.clone());
             recent
@@ -130,26 +126,18 @@ impl Recent {
     fn of(
         state: Arc<UserState>,
         stored: &[Medoid],
-        facts: &ProfileFacts,
-        pins: &PinTable,
+        serving: &Serving,
         params: RecentParams,
         scratch: &mut cluster::Scratch,
     ) -> Self {
-        let row_of = |pin| pins.place(pin).map(|place| pins.node(place));
-        let point = |held: &Held| {
-            Some(Point {
-                row: row_of(held.pin)?,
-                pin: held.pin,
-                time: held.time,
-                weight: held.weight,
-            })
-        };
+        let (pins, facts) = (serving.pins(), &serving.loaded.profiles().manifest().facts);
         // What came before is in the profile.
-        let since = |held: &&Held| held.time >= facts.as_of;
-        let positive = state.positive().iter().filter(since);
-        let positive: Vec<Point> = positive.filter_map(point).collect();
+        let begin = state
+            .positive()
+            .partition_point(|held| held.time < facts.as_of);
+        let positive = &state.positive()[begin..];
         // A batch knows nothing of these, so all that are held count.
-        let negative: Vec<Point> = state.negative().iter().filter_map(point).collect();
+        let negative = state.negative();
         let fold = FoldParams {
             cluster: Params {
                 alpha: facts.alpha,
@@ -160,13 +148,14 @@ impl Recent {
         };
         let mut acted_on = Vec::new();
         if facts.history_false_positive_rate.is_some() {
-            acted_on.extend(positive.iter().map(|point| point.pin));
+            acted_on.extend(positive.iter().map(|held| held.pin));
             acted_on.sort_unstable();
         }
-        let folded = (!positive.is_empty() || !negative.is_empty()).then(|| {
-            let actions = (&positive[..], &negative[..]);
+        let there = |held: &Held| pins.contains(held.pin);
+        let folded = (positive.iter().any(there) || negative.iter().any(there)).then(|| {
             let stored = (stored, facts.as_of);
-            fold_in(stored, actions, row_of, pins.vectors(), &fold, scratch)
+            let vector_of = |pin| pins.vector(pin);
+            fold_in(stored, (positive, negative), vector_of, &fold, scratch)
         });
         let heard = folded.iter().flat_map(|folded| &folded.interests);
         let heard = heard.filter(|interest| interest.is_heard());
@@ -174,6 +163,7 @@ impl Recent {
             heard: heard.map(|interest| interest.medoid).collect(),
             folded,
             acted_on,
+            delta: serving.delta.clone(),
             state,
         }
     }

@@ -123,7 +123,12 @@ impl Versions {
         profiles: Option<String>,
     ) -> Result<Pair, ChangeError> {
         let mut history = self.history.lock().await;
-        let now = self.live.get().ok_or(ChangeError::NotLoaded)?.versions();
+        let now = self
+            .live
+            .get()
+            .ok_or(ChangeError::NotLoaded)?
+            .loaded
+            .versions();
         let wanted = Pair {
             catalog: catalog.unwrap_or(now.catalog),
             profiles: profiles.unwrap_or(now.profiles),
@@ -176,7 +181,12 @@ impl Versions {
     }
 
     async fn change(&self, wanted: Pair, history: &mut History) -> Result<Pair, ChangeError> {
-        let old = self.live.get().ok_or(ChangeError::NotLoaded)?;
+        let old = self
+            .live
+            .get()
+            .ok_or(ChangeError::NotLoaded)?
+            .loaded
+            .clone();
         if is_single(&self.source.catalog) || is_single(&self.source.profiles) {
             return Err(ChangeError::SingleVersion);
         }
@@ -203,7 +213,10 @@ impl Versions {
                 counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
                 // It stays among the metrics, as one that is not served.
                 gauge!(names::CATALOG_INFO, "version" => was.catalog.clone()).set(0.0);
-                self.live.set(loaded);
+                let live = self.live.clone();
+                // It reads and writes files where pins have changed. A panic in there
+                // has said so itself, and leaves what was served.
+                let _ = tokio::task::spawn_blocking(move || live.serve(loaded)).await;
                 *history = History {
                     since: (self.clock)(),
                     // New lists of the same versions are no change to go back from.

@@ -12,7 +12,7 @@ pub mod server;
 
 use std::path::{Path, PathBuf};
 
-use pinnersage::batch::{CatalogParams, ProfileParams, build_catalog, build_profiles};
+use pinnersage::batch::{CatalogParams, ChangeFiles, ProfileParams, build_catalog, build_profiles};
 use pinnersage::cluster::Params;
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -62,6 +62,7 @@ impl World {
         let params = CatalogParams {
             embedding_version: embedding_version.to_owned(),
             min_quality: None,
+            changes: ChangeFiles::default(),
             graph: GraphParams {
                 ef_construction: 100,
                 seed: 1,

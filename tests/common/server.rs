@@ -10,11 +10,13 @@ use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    Listeners, LoadError, Loaded, Parts, RecentParams, ServeError, ServeParams, Source, run,
+    DataParams, Listeners, LoadError, Loaded, Parts, RecentParams, ServeError, ServeParams, Source,
+    run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
+use pinnersage::wire::v1::catalog_service_client::CatalogServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::bytes::Bytes;
 use tokio::sync::oneshot;
@@ -100,7 +102,11 @@ impl Server {
 
     async fn start_ready(source: Source, extras: Extras) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let data = extras.data.clone().map(|data| (data, action_params()));
+        let data = extras.data.clone().map(|directory| DataParams {
+            directory,
+            actions: action_params(),
+            max_changed_pins: 50,
+        });
         let load = move |source: &Source| Parts::open(source, data, clock());
         let server = Self::start_with(source, load, ready, extras).await;
         is_ready.await.expect("a loaded server");
@@ -180,6 +186,10 @@ impl Server {
 
     pub async fn admin_client(&self) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel().await)
+    }
+
+    pub async fn pin_client(&self) -> CatalogServiceClient<Channel> {
+        CatalogServiceClient::new(self.channel().await)
     }
 
     /// Calls Recommend with `bytes` as its message, and gives back the bytes of

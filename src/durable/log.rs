@@ -1,8 +1,8 @@
-//! The durable part: an embedded log-structured store (fjall) with one record an
-//! action, by the id of the action, so that a second delivery is found.
+//! The store: one record an action, by its id, so that a second delivery is found;
+//! one record for each pin that changed.
 //!
 //! A write is acknowledged once its journal is synced. Beside the store stands the
-//! number of actions acknowledged so far: a store that comes back with fewer has
+//! number of records acknowledged so far: a store that comes back with fewer has
 //! lost some, which is never passed over in silence.
 
 use std::fmt;
@@ -11,15 +11,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
-use super::recovery::{self, Recovered};
-use crate::model::{Action, ActionId, ActionKind, ActionWeights, PinId, Timestamp, UserId};
+use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
+use super::recovery::{self, Torn};
+use crate::model::{Action, ActionId, ActionKind, ActionWeights, PinId, Timestamp};
 
 const STORE: &str = "log";
 const ACKNOWLEDGED: &str = "acknowledged";
 const ACTIONS: &str = "actions";
+const PINS: &str = "pins";
 const META: &str = "meta";
 /// In [`META`]: what tells this store from others.
 const ID: &str = "id";
@@ -27,8 +30,6 @@ const ID: &str = "id";
 const ACCEPTED: &str = "accepted";
 /// Actions that are forgotten with one write.
 const FORGOTTEN_TOGETHER: usize = 10_000;
-/// Bytes before the name in a record.
-const HEAD: usize = 33;
 
 /// Why the log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,16 +64,18 @@ pub enum LogError {
         kept: String,
     },
     /// A record is not what was written.
-    #[error("{}: the record of action {action} is damaged", path.display())]
+    #[error("{}: the record of {what} {key} is damaged", path.display())]
     Damaged {
         /// The directory of the store.
         path: PathBuf,
-        /// Which.
-        action: String,
+        /// Of what.
+        what: &'static str,
+        /// Its key, in hexadecimal.
+        key: String,
     },
-    /// Acknowledged actions are gone.
+    /// Acknowledged records are gone.
     #[error(
-        "{}: {found} actions are there, but {acknowledged} were acknowledged: the store has \
+        "{}: {found} records are there, but {acknowledged} were acknowledged: the store has \
          lost some, most likely because {kept} is damaged (kept as it was found); \
          to go on with what is left, delete {}",
         path.display(), marker.display()
@@ -80,9 +83,9 @@ pub enum LogError {
     Lost {
         /// The directory of the store.
         path: PathBuf,
-        /// Accepted actions that it knows of.
+        /// Accepted records that it knows of.
         found: u64,
-        /// Actions that were acknowledged.
+        /// Records that were acknowledged.
         acknowledged: u64,
         /// Where the journals are kept as they were.
         kept: String,
@@ -92,7 +95,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             path: path.to_owned(),
             source,
@@ -101,14 +104,17 @@ impl LogError {
 }
 
 /// The log of one directory. One thread appends to it; others may read and forget.
-pub(super) struct Log {
+pub struct Log {
     path: PathBuf,
     database: Database,
     actions: Keyspace,
+    pins: Keyspace,
     meta: Keyspace,
     acknowledged: File,
     store: u64,
     accepted: AtomicU64,
+    /// One write at a time, so that the count goes up.
+    writing: Mutex<()>,
 }
 
 impl fmt::Debug for Log {
@@ -119,8 +125,8 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the log in `directory`, and tells what was found.
-    pub(super) fn open(directory: &Path) -> Result<(Self, Recovered), LogError> {
+    /// Opens the log in `directory`, and tells which journals had a torn end.
+    pub fn open(directory: &Path) -> Result<(Self, Torn), LogError> {
         fs::create_dir_all(directory).map_err(LogError::io(directory))?;
         let path = directory.join(STORE);
         let marker = directory.join(ACKNOWLEDGED);
@@ -165,6 +171,7 @@ impl Log {
             let found = meta.get(name).map_err(failed)?;
             Ok(found.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
         };
+        let pins = keyspace(PINS).map_err(failed)?;
         let accepted = number(ACCEPTED)?.unwrap_or(0);
         let store = number(ID)?;
         if accepted < promised {
@@ -176,21 +183,23 @@ impl Log {
                 marker,
             });
         }
-        let recovered = before.compare().map_err(LogError::io(&path))?;
+        let torn = before.compare().map_err(LogError::io(&path))?;
         let mut log = Self {
             database,
             actions,
+            pins,
             meta,
             acknowledged,
             store: 0,
             accepted: AtomicU64::new(accepted),
+            writing: Mutex::default(),
             path,
         };
         log.store = match store {
             Some(store) => store,
             None => log.name_itself()?,
         };
-        Ok((log, recovered))
+        Ok((log, torn))
     }
 
     /// Gives a new store its name.
@@ -202,31 +211,73 @@ impl Log {
         Ok(name)
     }
 
+    /// The directory of the store.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What tells this store from others.
-    pub(super) fn store(&self) -> u64 {
+    pub fn store(&self) -> u64 {
         self.store
     }
 
     /// Actions accepted so far, those included that were forgotten since.
-    pub(super) fn accepted(&self) -> u64 {
+    pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Acquire)
     }
 
     /// Whether an action with this id is there.
-    pub(super) fn contains(&self, id: ActionId) -> Result<bool, LogError> {
+    pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
         self.actions.contains_key(id.0).map_err(|e| self.failed(e))
     }
 
     /// Appends `actions`, all or none, and returns when they are durable.
-    pub(super) fn append(&self, actions: &[&Action]) -> Result<(), LogError> {
-        let accepted = self.accepted() + actions.len() as u64;
+    pub fn append(&self, actions: &[&Action]) -> Result<(), LogError> {
+        self.write(actions.len(), |batch| {
+            for action in actions {
+                batch.insert(&self.actions, action.id.0, encode_action(action));
+            }
+        })
+    }
+
+    /// Writes what became of pins, all or none, and returns when it is durable.
+    pub fn change_pins(&self, pins: &[(PinId, PinRecord)]) -> Result<(), LogError> {
+        self.write(pins.len(), |batch| {
+            for (pin, record) in pins {
+                batch.insert(&self.pins, pin.0.to_be_bytes(), encode_pin(record));
+            }
+        })
+    }
+
+    /// Forgets what became of `pins`, because a catalogue has it.
+    pub fn settle_pins(&self, pins: &[PinId]) -> Result<(), LogError> {
+        let mut batch = self.database.batch();
+        for pin in pins {
+            batch.remove(&self.pins, pin.0.to_be_bytes());
+        }
+        batch.commit().map_err(|e| self.failed(e))
+    }
+
+    /// What became of pins, by ascending id.
+    pub fn pins(&self) -> Result<Vec<(PinId, PinRecord)>, LogError> {
+        let record = |record: fjall::Guard| {
+            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
+            let read = decode_pin(&key, &value);
+            read.ok_or_else(|| self.damaged("pin", &key))
+        };
+        self.pins.iter().map(record).collect()
+    }
+
+    /// Writes `count` records that `fill` puts into a batch, and counts them.
+    fn write(&self, count: usize, fill: impl FnOnce(&mut OwnedWriteBatch)) -> Result<(), LogError> {
+        // A panic in here leaves nothing half done that the next could see.
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = self.accepted() + count as u64;
         let mut batch = self
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
-        for action in actions {
-            batch.insert(&self.actions, action.id.0, encode(action));
-        }
+        fill(&mut batch);
         batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
         batch.commit().map_err(|e| self.failed(e))?;
         self.accepted.store(accepted, Ordering::Release);
@@ -238,17 +289,17 @@ impl Log {
     }
 
     /// Gives every action to `take`, in the order of their ids.
-    pub(super) fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
+    pub fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
         for record in self.actions.iter() {
             let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
-            take(self.decode(&key, &value)?);
+            take(decode_action(&key, &value).ok_or_else(|| self.damaged("action", &key))?);
         }
         Ok(())
     }
 
     /// Forgets actions before `oldest`, but for negative ones, which hold for good.
     /// Returns how many there were.
-    pub(super) fn forget_before(
+    pub fn forget_before(
         &self,
         oldest: Timestamp,
         weights: &ActionWeights,
@@ -271,11 +322,12 @@ impl Log {
         Ok(forgotten.len() as u64)
     }
 
-    fn decode(&self, key: &[u8], value: &[u8]) -> Result<Action, LogError> {
-        decode(key, value).ok_or_else(|| LogError::Damaged {
+    fn damaged(&self, what: &'static str, key: &[u8]) -> LogError {
+        LogError::Damaged {
             path: self.path.clone(),
-            action: key.iter().map(|byte| format!("{byte:02x}")).collect(),
-        })
+            what,
+            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
     }
 
     fn failed(&self, source: fjall::Error) -> LogError {
@@ -284,31 +336,4 @@ impl Log {
             source,
         }
     }
-}
-
-/// User, pin, time and medoid, 8 bytes each, little endian; 1 if there is a medoid,
-/// else 0; then the name.
-fn encode(action: &Action) -> Vec<u8> {
-    let mut record = Vec::with_capacity(HEAD + action.name.len());
-    record.extend(action.user.0.to_le_bytes());
-    record.extend(action.pin.0.to_le_bytes());
-    record.extend(action.time.micros().to_le_bytes());
-    record.extend(action.medoid.map_or(0, |medoid| medoid.0).to_le_bytes());
-    record.push(u8::from(action.medoid.is_some()));
-    record.extend(action.name.as_bytes());
-    record
-}
-
-fn decode(key: &[u8], value: &[u8]) -> Option<Action> {
-    let (head, name) = value.split_at_checked(HEAD)?;
-    let (numbers, has_medoid) = head.as_chunks::<8>();
-    let medoid = PinId(u64::from_le_bytes(numbers[3]));
-    Some(Action {
-        medoid: (has_medoid == [1]).then_some(medoid),
-        id: ActionId(key.try_into().ok()?),
-        user: UserId(u64::from_le_bytes(numbers[0])),
-        pin: PinId(u64::from_le_bytes(numbers[1])),
-        time: Timestamp::from_micros(i64::from_le_bytes(numbers[2])),
-        name: String::from_utf8(name.to_vec()).ok()?,
-    })
 }

@@ -10,16 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What was found when the log was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Actions that count.
-    pub actions: u64,
-    /// Actions that were forgotten because they are too old.
-    pub forgotten: u64,
-    /// Journals whose torn end was cut off, with the number of bytes.
-    pub torn: Vec<(PathBuf, u64)>,
-}
+/// Journals whose torn end was cut off, with the number of bytes.
+pub type Torn = Vec<(PathBuf, u64)>;
 
 /// The journals as they were before the store was opened.
 #[derive(Debug)]
@@ -65,8 +57,8 @@ impl Journals {
     }
 
     /// Tells what the store has cut off, and gives up what was kept for it.
-    pub(super) fn compare(self) -> io::Result<Recovered> {
-        let mut torn = Vec::new();
+    pub(super) fn compare(self) -> io::Result<Torn> {
+        let mut torn = Torn::new();
         for (path, before) in self.written {
             // A journal that is gone was no longer needed.
             let after = fs::metadata(&path).map_or(before, |meta| meta.len());
@@ -77,10 +69,7 @@ impl Journals {
         if self.kept.exists() && !self.kept_before {
             fs::remove_dir_all(&self.kept)?;
         }
-        Ok(Recovered {
-            torn,
-            ..Recovered::default()
-        })
+        Ok(torn)
     }
 }
 

@@ -1,0 +1,120 @@
+//! Pins that changed on a running server, on their way into the next catalogue:
+//! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{Float32Builder, ListBuilder};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{ArrowError, Field};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use super::BatchError;
+use super::columns::{self, Table, column};
+use super::error::BadRows;
+use crate::model::PinId;
+
+const UPSERTED: &str = "upserted.parquet";
+const DELETED: &str = "deleted.parquet";
+const PIN_ID: &str = "pin_id";
+
+/// A pin that came or changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpsertedPin {
+    /// Which.
+    pub id: PinId,
+    /// Its vector.
+    pub vector: Vec<f32>,
+    /// What a person calls it; may be empty.
+    pub title: String,
+}
+
+/// Files of changes, as [`write_changes`] writes them; either may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeFiles {
+    /// Pins that came or changed.
+    pub upserted: Option<PathBuf>,
+    /// Pins that are gone.
+    pub deleted: Option<PathBuf>,
+}
+
+impl ChangeFiles {
+    /// Those in `directory`.
+    pub fn of(directory: &Path) -> Self {
+        Self {
+            upserted: Some(directory.join(UPSERTED)),
+            deleted: Some(directory.join(DELETED)),
+        }
+    }
+}
+
+/// Writes changes to `directory`, which is made where it is missing.
+pub fn write_changes(
+    directory: &Path,
+    upserted: &[UpsertedPin],
+    deleted: &[PinId],
+) -> Result<(), BatchError> {
+    fs::create_dir_all(directory).map_err(|e| BatchError::file(directory, &e))?;
+    let mut vectors = ListBuilder::new(Float32Builder::new());
+    for pin in upserted {
+        vectors.values().append_slice(&pin.vector);
+        vectors.append(true);
+    }
+    let ids = |ids: &mut dyn Iterator<Item = PinId>| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(ids.map(|pin| pin.0)))
+    };
+    let titles = upserted.iter().map(|pin| pin.title.as_str());
+    let titles: ArrayRef = Arc::new(StringArray::from_iter_values(titles));
+    let upserted = [
+        (PIN_ID, ids(&mut upserted.iter().map(|pin| pin.id))),
+        ("embedding", Arc::new(vectors.finish())),
+        ("title", titles),
+    ];
+    let deleted = [(PIN_ID, ids(&mut deleted.iter().copied()))];
+    write(&directory.join(UPSERTED), &upserted)?;
+    write(&directory.join(DELETED), &deleted)
+}
+
+fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
+    let write = || -> Result<(), ArrowError> {
+        let fields = columns
+            .iter()
+            .map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
+        let schema = Arc::new(arrow_schema::Schema::new(fields.collect::<Vec<_>>()));
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .build();
+        let file = File::create(path)?;
+        let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
+        let columns = columns.iter().map(|(_, column)| column.clone()).collect();
+        writer.write(&RecordBatch::try_new(schema, columns)?)?;
+        writer.into_inner()?.sync_all()?;
+        Ok(())
+    };
+    write().map_err(|e| BatchError::file(path, &e))
+}
+
+/// The pins in a file of pins that are gone.
+pub(super) fn read_deleted(path: &Path) -> Result<HashSet<PinId>, BatchError> {
+    let table = Table::open(path, &[PIN_ID])?;
+    table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
+    let (mut deleted, mut bad) = (HashSet::new(), BadRows::default());
+    for batch in table.batches() {
+        let (first, batch) = batch?;
+        let Some(ids) = column(&batch, PIN_ID) else {
+            continue;
+        };
+        for at in 0..batch.num_rows() {
+            match columns::id(ids, at) {
+                Ok(id) => _ = deleted.insert(PinId(id)),
+                Err(reason) => bad.push(path, first + at as u64, format!("{PIN_ID} {reason}")),
+            }
+        }
+    }
+    bad.into_result()?;
+    Ok(deleted)
+}
