@@ -270,8 +270,8 @@ impl Settings {
         rule(
             "feedback.prior",
             &feedback.prior,
-            feedback.prior.is_finite() && feedback.prior > 0.0,
-            "above 0",
+            (1e-3..=1e9).contains(&feedback.prior),
+            "from 0.001 to 1000000000",
         )?;
         between("serve.max_changed_pins", serve.max_changed_pins, 0, 100_000)?;
         let sizes = ByteSize::kib(1)..=ByteSize::mib(16);
@@ -289,6 +289,7 @@ impl ActionSettings {
         between("actions.clustered", self.clustered, 0, 200)?;
         between("actions.positive", self.positive, self.clustered, 1_000)?;
         between("actions.negative", self.negative, 0, 1_000)?;
+        between("actions.silenced_by", self.silenced_by, 0, self.negative)?;
         between("actions.seen", self.seen, 0, 10_000)?;
         between("actions.engaged", self.engaged, 0, 1_000)?;
         let days = |days: u64| Duration::from_secs(days * 86_400);

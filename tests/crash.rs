@@ -211,6 +211,20 @@ async fn no_acknowledged_action_is_lost_or_counted_twice_by_kills() {
 }
 
 #[tokio::test]
+async fn a_second_server_on_the_same_directory_is_refused() {
+    let home = Home::new();
+    let process = home.start();
+    let mut client = client(&process).await;
+    send(&mut client, &[1]).await.expect("an answer");
+    let said = home.start_in_vain();
+    assert!(said.contains("another process uses it"), "{said}");
+    assert!(!home.data().join("journals-as-found").exists());
+    send(&mut client, &[2]).await.expect("an answer");
+    assert_eq!(counted(&process).await, by_user(&BTreeSet::from([1, 2])));
+    process.stop();
+}
+
+#[tokio::test]
 async fn a_torn_end_is_cut_off_and_reported() {
     let home = Home::new();
     let process = home.start();

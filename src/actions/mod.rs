@@ -12,12 +12,12 @@ pub use state::{Engagement, StateParams, UserState};
 pub use writer::{Outcome, RecordError, Recorded};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
 use crate::durable::{Log, LogError};
-use crate::model::{Action, ActionWeights, Timestamp, UserId};
+use crate::model::{Action, ActionId, ActionWeights, Timestamp, UserId};
 use writer::Writer;
 
 /// Settings of what is kept.
@@ -72,6 +72,8 @@ pub struct Actions {
     log: Arc<Log>,
     shared: Arc<Shared>,
     writer: Writer,
+    /// In microseconds: days are forgotten as a whole, so it changes once a day.
+    forgotten_before: AtomicI64,
 }
 
 /// What was found when actions were opened.
@@ -115,7 +117,7 @@ impl Actions {
         let oldest = shared.params.oldest(now);
         let mut found = Found {
             actions: 0,
-            forgotten: log.forget_before(oldest, &shared.params.weights)?,
+            forgotten: log.forget_before(oldest)?,
         };
         log.for_each(|action| {
             found.actions += 1;
@@ -127,26 +129,38 @@ impl Actions {
             writer: writer.map_err(LogError::io(log.path()))?,
             log,
             shared,
+            forgotten_before: AtomicI64::new(oldest.micros()),
         };
         Ok((opened, found))
     }
 
     /// Forgets what is too old at `now`, on disk and in memory, and returns how many
-    /// actions that were. Takes a while; others go on meanwhile.
+    /// actions that were. Takes a while, once a day; others go on meanwhile.
     pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
-        let params = &self.shared.params;
-        let oldest = params.oldest(now);
-        let mut all = Engagement::default();
+        let oldest = self.shared.params.oldest(now);
+        if self
+            .forgotten_before
+            .swap(oldest.micros(), Ordering::Relaxed)
+            == oldest.micros()
+        {
+            return Ok(0);
+        }
         self.shared.users.retain(|_, state| {
             if state.reaches_before(oldest) {
-                Arc::make_mut(state).forget_before(oldest);
+                let before = state.all_engagement();
+                let state = Arc::make_mut(state);
+                state.forget_before(oldest);
+                self.shared
+                    .engagement_changed(before, state.all_engagement());
             }
-            all = state.engagement().fold(all, |all, (_, one)| all.and(one));
             !state.is_empty()
         });
-        self.shared.shown.store(all.shown, Ordering::Relaxed);
-        self.shared.engaged.store(all.engaged, Ordering::Relaxed);
-        self.log.forget_before(oldest, &params.weights)
+        self.log.forget_before(oldest)
+    }
+
+    /// Whether an action with this id was accepted, and not forgotten since.
+    pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
+        self.log.contains(id)
     }
 
     /// Engagement of all users with what was recommended to them.
@@ -198,12 +212,20 @@ impl Shared {
             let state = Arc::make_mut(&mut state);
             state.add(action.pin, action.time, kind, params);
             if let Some(medoid) = action.medoid {
+                let before = state.all_engagement();
                 state.engage(medoid, action.time, kind, params);
-                let Engagement { shown, engaged } = Engagement::of(kind);
-                self.shown.fetch_add(shown, Ordering::Relaxed);
-                self.engaged.fetch_add(engaged, Ordering::Relaxed);
+                self.engagement_changed(before, state.all_engagement());
             }
         }
+    }
+
+    /// Takes up that the engagement of one user was `before`, and is `after`.
+    fn engagement_changed(&self, before: Engagement, after: Engagement) {
+        // Sums wrap around on the way, and come out right.
+        let shown = after.shown.wrapping_sub(before.shown);
+        let engaged = after.engaged.wrapping_sub(before.engaged);
+        self.shown.fetch_add(shown, Ordering::Relaxed);
+        self.engaged.fetch_add(engaged, Ordering::Relaxed);
     }
 
     fn token(&self) -> FreshnessToken {

@@ -34,7 +34,7 @@ pub struct Engagement {
 
 impl Engagement {
     /// What one action counts for.
-    pub(super) fn of(kind: ActionKind) -> Self {
+    fn of(kind: ActionKind) -> Self {
         Self {
             shown: u64::from(matches!(kind, ActionKind::Impression)),
             engaged: u64::from(matches!(kind, ActionKind::Positive(_))),
@@ -106,6 +106,9 @@ impl UserState {
     ) {
         let key = |day: &Day| (day.medoid, day.day);
         let engagement = Engagement::of(kind);
+        if engagement == Engagement::default() {
+            return;
+        }
         match self
             .engagement
             .binary_search_by_key(&(medoid, time.day()), key)
@@ -131,6 +134,12 @@ impl UserState {
                 }
             }
         }
+    }
+
+    /// What was done with what any medoid found.
+    pub fn all_engagement(&self) -> Engagement {
+        let all = self.engagement.iter().map(|day| day.engagement);
+        all.fold(Engagement::default(), Engagement::and)
     }
 
     /// What was done with what each medoid found, by ascending medoid.
@@ -196,6 +205,11 @@ impl UserState {
     /// The most recent negative actions, by time and then by pin id.
     pub fn negative(&self) -> &[Held] {
         &self.negative
+    }
+
+    /// Whether `pin` is one that the user does not want, and how many those are.
+    pub fn hides(&self, pin: PinId) -> (bool, usize) {
+        (self.hidden.binary_search(&pin).is_ok(), self.hidden.len())
     }
 
     /// Whether the user does not want `pin`, or was shown it in the last `seen_days`

@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 
 use super::{FreshnessToken, Shared};
 use crate::durable::{Log, LogError};
-use crate::model::{Action, ActionId};
+use crate::model::{Action, ActionId, ActionKind};
 
 /// Calls that may wait for the writer.
-const WAITING: usize = 4_096;
+const WAITING: usize = 256;
 /// Actions that are written together, unless a single call has more.
 const TOGETHER: usize = 16_384;
 
@@ -36,14 +36,14 @@ pub struct Recorded {
     pub token: FreshnessToken,
 }
 
-/// Why actions were not taken. None of them counts; all can be sent again.
+/// Why actions were not taken. All can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// More calls are waiting than can be served.
     #[error("too many calls wait for the action log")]
     Busy,
-    /// They could not be made durable; after such a failure the log takes no more
-    /// until it is opened again.
+    /// It is not known whether they are durable; after such a failure the log takes no
+    /// more until it is opened again.
     #[error("the action log cannot be written: {0}")]
     Failed(String),
 }
@@ -153,7 +153,11 @@ fn write_together(
         outcomes.push(of_call);
     }
     if !new.is_empty() {
-        log.append(&new).map_err(failed)?;
+        let is_negative = |action: &Action| {
+            let kind = shared.params.weights.kind(&action.name);
+            matches!(kind, Some(ActionKind::Negative(_)))
+        };
+        log.append(&new, is_negative).map_err(failed)?;
         new.into_iter().for_each(|action| shared.apply(action));
         shared.accepted.store(log.accepted(), Ordering::Release);
     }

@@ -67,6 +67,8 @@ struct Draft<'v> {
     vector: Option<&'v [f32]>,
     /// Negative actions since the last positive one.
     disliked: usize,
+    /// The latest recent positive action, and what is left of its weight.
+    liked: Option<(Timestamp, f64)>,
 }
 
 /// The profile `stored`, whose importances hold at `as_of`, with actions since then
@@ -101,6 +103,7 @@ pub fn fold_in<'v>(
         },
         vector: vector_of(medoid.pin),
         disliked: 0,
+        liked: None,
     });
     let (older, newest) = positive.split_at(positive.len().saturating_sub(params.clustered));
     let weight = |held: &Held| decayed(held.weight, lambda, at.days_since(held.time));
@@ -120,6 +123,7 @@ pub fn fold_in<'v>(
         },
         vector: Some(vector),
         disliked: 0,
+        liked: Some((held.time, weight(&held))),
     });
     let mut drafts = clusters(stored.chain(newest), params.cluster.alpha, scratch);
 
@@ -127,6 +131,7 @@ pub fn fold_in<'v>(
     for (held, vector) in older {
         if let Some(Draft { interest, .. }) = home(&mut drafts, vector, alpha) {
             interest.medoid.importance += weight(held);
+            interest.medoid.size = interest.medoid.size.saturating_add(1);
             let last = &mut interest.medoid.last_action_time;
             *last = (*last).max(held.time);
             interest.added += 1;
@@ -135,7 +140,13 @@ pub fn fold_in<'v>(
     for (held, vector) in &negative {
         if let Some(draft) = home(&mut drafts, vector, alpha) {
             let interest = &mut draft.interest;
-            interest.medoid.importance = (interest.medoid.importance - weight(held)).max(0.0);
+            // What the user liked later is not taken back by what came before.
+            let least = match draft.liked {
+                Some((time, weight)) if time > held.time => weight,
+                _ => 0.0,
+            };
+            let left = interest.medoid.importance - weight(held);
+            interest.medoid.importance = left.max(least);
             interest.lowered_by += 1;
             draft.disliked += usize::from(held.time > interest.medoid.last_action_time);
         }
@@ -181,7 +192,12 @@ fn clusters<'v>(
             lowered_by: 0,
             silenced: false,
         };
+        let mut liked: Option<(Timestamp, f64)> = None;
         for &member in &members {
+            let later = points[member].liked;
+            if later.map(|(time, _)| time) >= liked.map(|(time, _)| time) {
+                liked = later;
+            }
             let part = &points[member].interest;
             whole.medoid.importance += part.medoid.importance;
             whole.medoid.size = whole.medoid.size.saturating_add(part.medoid.size);
@@ -194,6 +210,7 @@ fn clusters<'v>(
             interest: whole,
             vector: medoid.vector,
             disliked: 0,
+            liked,
         });
     }
     drafts
@@ -417,8 +434,9 @@ mod tests {
         );
         assert!(of(&twice, 0).silenced && !of(&twice, 0).is_heard());
         // What it liked later is not taken back by what it disliked before.
-        let back = fold(&stored, &[point(0, 101)], &[first, first], &axes());
+        let back = fold(&stored, &[point(0, 101)], &[first; 5], &axes());
         assert!(of(&back, 0).is_heard());
+        assert_eq!(of(&back, 0).medoid.importance, 1.0);
         // One that belongs to no interest takes from none.
         let elsewhere = fold(&stored, &[], &[point(2, 100)], &axes());
         assert_eq!(of(&elsewhere, 0).medoid.importance, 1.5);

@@ -17,7 +17,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
 use super::recovery::{self, Torn};
-use crate::model::{Action, ActionId, ActionKind, ActionWeights, PinId, Timestamp};
+use crate::model::{Action, ActionId, PinId, Timestamp};
 
 const STORE: &str = "log";
 const ACKNOWLEDGED: &str = "acknowledged";
@@ -28,6 +28,9 @@ const META: &str = "meta";
 const ID: &str = "id";
 /// In [`META`]: actions accepted so far.
 const ACCEPTED: &str = "accepted";
+/// Bytes of journals that the store keeps at most before it writes its tables: what
+/// is copied at a start.
+const JOURNALS: u64 = 128 << 20;
 /// Actions that are forgotten with one write.
 const FORGOTTEN_TOGETHER: usize = 10_000;
 
@@ -137,6 +140,11 @@ impl Log {
             .truncate(false)
             .open(&marker)
             .map_err(LogError::io(&marker))?;
+        // Before anything is touched: another server may be at work here.
+        if acknowledged.try_lock().is_err() {
+            let source = io::Error::other("another process uses it");
+            return Err(LogError::io(directory)(source));
+        }
         let mut count = [0; 8];
         let known = acknowledged.read_exact_at(&mut count, 0).is_ok();
         let promised = if known { u64::from_le_bytes(count) } else { 0 };
@@ -148,13 +156,12 @@ impl Log {
             kept: before.kept(),
         };
         // The store panics at some damages.
-        let opened = std::panic::catch_unwind(|| Database::builder(&path).open());
-        let database = match opened {
+        let open = || {
+            let builder = Database::builder(&path);
+            builder.max_journaling_size(JOURNALS).open()
+        };
+        let database = match std::panic::catch_unwind(open) {
             Ok(Ok(database)) => database,
-            Ok(Err(fjall::Error::Locked)) => {
-                let source = io::Error::other("another process uses it");
-                return Err(LogError::Io { path, source });
-            }
             Ok(Err(error)) => return Err(unreadable(format!("{error:?}"))),
             Err(_) => return Err(unreadable("the store panicked".to_owned())),
         };
@@ -182,6 +189,10 @@ impl Log {
                 path,
                 marker,
             });
+        }
+        if let Some(journal) = before.cut_in_the_middle().map_err(LogError::io(&path))? {
+            let journal = journal.display();
+            return Err(unreadable(format!("{journal} ends before the next begins")));
         }
         let torn = before.compare().map_err(LogError::io(&path))?;
         let mut log = Self {
@@ -232,10 +243,16 @@ impl Log {
     }
 
     /// Appends `actions`, all or none, and returns when they are durable.
-    pub fn append(&self, actions: &[&Action]) -> Result<(), LogError> {
+    /// Those for which `is_kept` holds are never forgotten.
+    pub fn append(
+        &self,
+        actions: &[&Action],
+        is_kept: impl Fn(&Action) -> bool,
+    ) -> Result<(), LogError> {
         self.write(actions.len(), |batch| {
             for action in actions {
-                batch.insert(&self.actions, action.id.0, encode_action(action));
+                let record = encode_action(action, is_kept(action));
+                batch.insert(&self.actions, action.id.0, record);
             }
         })
     }
@@ -281,45 +298,59 @@ impl Log {
         batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
         batch.commit().map_err(|e| self.failed(e))?;
         self.accepted.store(accepted, Ordering::Release);
-        // Not synced: after a crash of the machine it may say less than is true,
-        // and then promises less.
-        let marker = self.path.with_file_name(ACKNOWLEDGED);
-        let written = self.acknowledged.write_all_at(&accepted.to_le_bytes(), 0);
-        written.map_err(LogError::io(&marker))
-    }
-
-    /// Gives every action to `take`, in the order of their ids.
-    pub fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
-        for record in self.actions.iter() {
-            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
-            take(decode_action(&key, &value).ok_or_else(|| self.damaged("action", &key))?);
+        // Not synced, and no failure of the write, which is durable by now: the count
+        // may say less than is true, and then promises less.
+        if let Err(error) = self.acknowledged.write_all_at(&accepted.to_le_bytes(), 0) {
+            tracing::warn!(%error, "the count of acknowledged records could not be written");
         }
         Ok(())
     }
 
-    /// Forgets actions before `oldest`, but for negative ones, which hold for good.
-    /// Returns how many there were.
-    pub fn forget_before(
-        &self,
-        oldest: Timestamp,
-        weights: &ActionWeights,
-    ) -> Result<u64, LogError> {
-        let mut forgotten = Vec::new();
-        self.for_each(|action| {
-            let negative = matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)));
-            if action.time < oldest && !negative {
-                forgotten.push(action.id);
-            }
-        })?;
-        for ids in forgotten.chunks(FORGOTTEN_TOGETHER) {
+    /// Gives every action to `take`, in the order of their ids.
+    pub fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
+        self.each(|action, _| {
+            take(action);
+            Ok(())
+        })
+    }
+
+    /// Forgets actions before `oldest`, but for those that are kept for good. Returns
+    /// how many there were.
+    pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
+        let (mut forgotten, mut ids) = (0, Vec::new());
+        let forget = |ids: &mut Vec<ActionId>| {
             // What comes back after a crash is forgotten again.
             let mut batch = self.database.batch();
-            for id in ids {
+            for id in ids.drain(..) {
                 batch.remove(&self.actions, id.0);
             }
-            batch.commit().map_err(|e| self.failed(e))?;
+            batch.commit().map_err(|e| self.failed(e))
+        };
+        self.each(|action, is_kept| {
+            if action.time < oldest && !is_kept {
+                forgotten += 1;
+                ids.push(action.id);
+            }
+            match ids.len() {
+                FORGOTTEN_TOGETHER.. => forget(&mut ids),
+                _ => Ok(()),
+            }
+        })?;
+        forget(&mut ids)?;
+        Ok(forgotten)
+    }
+
+    fn each(
+        &self,
+        mut take: impl FnMut(Action, bool) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        for record in self.actions.iter() {
+            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
+            let read = decode_action(&key, &value);
+            let (action, is_kept) = read.ok_or_else(|| self.damaged("action", &key))?;
+            take(action, is_kept)?;
         }
-        Ok(forgotten.len() as u64)
+        Ok(())
     }
 
     fn damaged(&self, what: &'static str, key: &[u8]) -> LogError {

@@ -21,32 +21,39 @@ pub enum PinRecord {
     Deleted,
 }
 
-/// User, pin, time and medoid, 8 bytes each; 1 if there is a medoid, else 0; then the
-/// name.
-pub(super) fn encode_action(action: &Action) -> Vec<u8> {
+/// Bits of the byte behind the numbers of an action.
+const HAS_MEDOID: u8 = 1;
+const IS_KEPT: u8 = 2;
+
+/// User, pin, time and medoid, 8 bytes each; whether there is a medoid, and whether
+/// the action is kept for good, in one byte; then the name.
+pub(super) fn encode_action(action: &Action, is_kept: bool) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + action.name.len());
     record.extend(action.user.0.to_le_bytes());
     record.extend(action.pin.0.to_le_bytes());
     record.extend(action.time.micros().to_le_bytes());
     record.extend(action.medoid.map_or(0, |medoid| medoid.0).to_le_bytes());
-    record.push(u8::from(action.medoid.is_some()));
+    let has_medoid = u8::from(action.medoid.is_some()) * HAS_MEDOID;
+    record.push(has_medoid | (u8::from(is_kept) * IS_KEPT));
     record.extend(action.name.as_bytes());
     record
 }
 
-/// The action behind a key and its record; none if they are not what was written.
-pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<Action> {
+/// The action behind a key and its record, and whether it is kept for good; none if
+/// they are not what was written.
+pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, bool)> {
     let (head, name) = value.split_at_checked(HEAD)?;
-    let (numbers, has_medoid) = head.as_chunks::<8>();
+    let (numbers, bits) = head.as_chunks::<8>();
     let medoid = PinId(u64::from_le_bytes(numbers[3]));
-    Some(Action {
+    let action = Action {
         id: ActionId(key.try_into().ok()?),
         user: UserId(u64::from_le_bytes(numbers[0])),
         pin: PinId(u64::from_le_bytes(numbers[1])),
         time: Timestamp::from_micros(i64::from_le_bytes(numbers[2])),
-        medoid: (has_medoid == [1]).then_some(medoid),
+        medoid: (bits[0] & HAS_MEDOID != 0).then_some(medoid),
         name: String::from_utf8(name.to_vec()).ok()?,
-    })
+    };
+    Some((action, bits[0] & IS_KEPT != 0))
 }
 
 /// Empty for a pin that is gone. Else the lengths of version and vector, 4 bytes each,
@@ -105,8 +112,8 @@ mod tests {
             time: Timestamp::from_micros(-5),
             medoid: Some(PinId(0)),
         };
-        let bytes = encode_action(&action);
-        assert_eq!(decode_action(&[7; 16], &bytes), Some(action.clone()));
+        let bytes = encode_action(&action, true);
+        assert_eq!(decode_action(&[7; 16], &bytes), Some((action, true)));
         assert_eq!(decode_action(&[7; 15], &bytes), None);
         assert_eq!(decode_action(&[7; 16], &bytes[..HEAD - 1]), None);
         let upserted = PinRecord::Upserted {

@@ -29,21 +29,34 @@ impl Journals {
     pub(super) fn keep(store: &Path, directory: &Path) -> io::Result<Self> {
         let kept = directory.join("journals-as-found");
         let kept_before = kept.exists();
+        // Only whole copies get the name.
+        let side = directory.join("journals-as-found.partial");
+        if side.exists() {
+            fs::remove_dir_all(&side)?;
+        }
         let mut written = Vec::new();
         if store.exists() {
-            fs::create_dir_all(&kept)?;
+            fs::create_dir_all(&side)?;
             for entry in fs::read_dir(store)? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|extension| extension == "jnl") {
                     let end = end(&File::open(&path)?)?;
                     if !kept_before {
                         let name = path.file_name().unwrap_or_default();
-                        copy(&path, &kept.join(name), end)?;
+                        copy(&path, &side.join(name), end)?;
                     }
                     written.push((path, end));
                 }
             }
+            match kept_before {
+                true => fs::remove_dir_all(&side)?,
+                false => fs::rename(&side, &kept)?,
+            }
         }
+        let number = |(path, _): &(PathBuf, u64)| -> Option<u64> {
+            path.file_stem()?.to_str()?.parse().ok()
+        };
+        written.sort_by_key(number);
         Ok(Self {
             kept,
             kept_before,
@@ -54,6 +67,18 @@ impl Journals {
     /// Where they are kept.
     pub(super) fn kept(&self) -> String {
         self.kept.display().to_string()
+    }
+
+    /// A journal that the store has cut although another follows it: that one was
+    /// closed in order, so what was cut had been acknowledged.
+    pub(super) fn cut_in_the_middle(&self) -> io::Result<Option<&Path>> {
+        let last = self.written.len().saturating_sub(1);
+        for (path, before) in &self.written[..last] {
+            if path.exists() && fs::metadata(path)?.len() < *before {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Tells what the store has cut off, and gives up what was kept for it.

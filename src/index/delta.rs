@@ -142,6 +142,10 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
             true => self.base.near(target, k, &still, out),
             false => self.base.neighbors(pin, k, &still, out),
         }
+        // What cannot be among the best k is not even looked up.
+        let least = out
+            .get(k.wrapping_sub(1))
+            .map_or(f32::NEG_INFINITY, |worst| worst.score);
         let mut cosines = Vec::new();
         let rows = (0..delta.ids.len()).map(|place| delta.vectors.row(place));
         kernel::dot_each(target, rows, &mut cosines);
@@ -153,7 +157,8 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
                 pin,
                 score: cosine.clamp(-1.0, 1.0),
             });
-        out.extend(of_delta.filter(|neighbor| eligible(neighbor.pin)));
+        let near = of_delta.filter(|neighbor| neighbor.score >= least);
+        out.extend(near.filter(|neighbor| eligible(neighbor.pin)));
         Neighbor::keep_best(out, k);
     }
 }

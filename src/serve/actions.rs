@@ -12,13 +12,16 @@ use super::pins::Serving;
 use super::status::CallError;
 use crate::actions::{ActionParams, Actions, FreshnessToken, Outcome, RecordError, Recorded};
 use crate::metrics as names;
-use crate::model::{Action, ActionId, MAX_ACTION_NAME, PinId, Timestamp, UserId};
+use crate::model::{Action, ActionId, ActionKind, MAX_ACTION_NAME, PinId, Timestamp, UserId};
 use crate::wire::v1;
 use crate::wire::v1::ActionStatus;
 use crate::wire::v1::action_service_server::ActionService;
 
 /// Most actions of one call.
 const MAX_ACTIONS: usize = 1_000;
+/// Most pins that a user may have turned against, give or take those of calls that
+/// come at the same moment.
+const MAX_HIDDEN: usize = 10_000;
 
 pub(super) struct Service {
     pub(super) live: Arc<Live>,
@@ -77,10 +80,21 @@ impl Service {
         let serving = self.live.get().ok_or(CallError::NotLoaded)?;
         let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
         let now = (self.clock)();
-        let actions = convert(actions)?;
-        let statuses = actions
-            .iter()
-            .map(|action| self.refusal(action, &serving, log, now));
+        let mut actions = convert(actions)?;
+        for action in &mut actions {
+            // A medoid that is not there has found nothing.
+            action.medoid = action
+                .medoid
+                .filter(|&medoid| serving.pins().contains(medoid));
+        }
+        let statuses = actions.iter().map(|action| {
+            let refusal = self.refusal(action, &serving, log, now)?;
+            // What was accepted before counts, whatever has become of its pin.
+            match log.contains(action.id) {
+                Ok(true) => Some(ActionStatus::Duplicate),
+                Ok(false) | Err(_) => Some(refusal),
+            }
+        });
         let mut statuses: Vec<Option<ActionStatus>> = statuses.collect();
         let taken = actions.into_iter().zip(&statuses);
         let taken = taken.filter(|(_, refused)| refused.is_none());
@@ -121,14 +135,21 @@ impl Service {
             ..
         } = log.params();
         let age = now.days_since(action.time);
-        if weights.kind(&action.name).is_none() {
-            Some(ActionStatus::UnknownAction)
-        } else if age > *retention_days {
+        let Some(kind) = weights.kind(&action.name) else {
+            return Some(ActionStatus::UnknownAction);
+        };
+        let is_one_too_many = || {
+            let (hidden, count) = log.state(action.user)?.hides(action.pin);
+            Some(!hidden && count >= MAX_HIDDEN)
+        };
+        if age > *retention_days {
             Some(ActionStatus::TooOld)
         } else if -age > self.max_ahead_days {
             Some(ActionStatus::InFuture)
         } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)
+        } else if matches!(kind, ActionKind::Negative(_)) && is_one_too_many() == Some(true) {
+            Some(ActionStatus::TooManyHidden)
         } else {
             None
         }
@@ -197,5 +218,6 @@ fn label(status: ActionStatus) -> &'static str {
         ActionStatus::UnknownAction => "unknown_action",
         ActionStatus::TooOld => "too_old",
         ActionStatus::InFuture => "in_future",
+        ActionStatus::TooManyHidden => "too_many_hidden",
     }
 }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::convert::timestamp;
 use super::live::{Live, Pair};
 use super::status::CallError;
-use super::versions::{ChangeError, History, Versions};
+use super::versions::{Change, ChangeError, History, Versions};
 use crate::snapshot;
 use crate::wire::v1;
 use crate::wire::v1::admin_service_server::AdminService;
@@ -27,7 +27,7 @@ impl AdminService for Service {
             since,
             previous,
             refused,
-        } = self.versions.history().await;
+        } = self.versions.history();
         let serving = self.live.get().ok_or(CallError::NotLoaded)?;
         let loaded = &serving.loaded;
         let profiles = &loaded.profiles().manifest().facts;
@@ -70,7 +70,8 @@ impl AdminService for Service {
         let wanted = request.into_inner().versions.unwrap_or_default();
         let catalog = named("versions.catalog_version", wanted.catalog_version)?;
         let profiles = named("versions.profile_version", wanted.profile_version)?;
-        let serving = self.versions.load(catalog, profiles).await;
+        let change = Change::Load { catalog, profiles };
+        let serving = self.versions.clone().make(change).await;
         let serving = serving.map_err(CallError::from)?;
         Ok(Response::new(v1::LoadVersionsResponse {
             serving: Some(wire(serving)),
@@ -81,7 +82,8 @@ impl AdminService for Service {
         &self,
         _: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        let serving = self.versions.roll_back().await.map_err(CallError::from)?;
+        let serving = self.versions.clone().make(Change::RollBack).await;
+        let serving = serving.map_err(CallError::from)?;
         Ok(Response::new(v1::RollbackResponse {
             serving: Some(wire(serving)),
         }))

@@ -275,7 +275,7 @@ fn origin(step: Origin, user: &Known<'_>, pin: PinId) -> v1::MedoidOrigin {
 }
 
 fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
-    match (interest.stored, interest.added) {
+    match (interest.stored, interest.added + interest.lowered_by) {
         (0, _) => v1::MedoidOrigin::Recent,
         (1, 0) => v1::MedoidOrigin::Profile,
         _ => v1::MedoidOrigin::ProfileAndRecent,

@@ -105,6 +105,9 @@ pub enum LoadError {
     /// The recorded actions could not be read.
     #[error(transparent)]
     Actions(#[from] LogError),
+    /// Opening them failed by a defect of ours; the log has its cause.
+    #[error("opening them failed")]
+    Defect,
     /// Their vectors come from different models.
     #[error(
         "the catalogue has embedding version {catalog:?}, the profiles have {profiles:?}: \

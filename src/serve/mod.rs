@@ -43,6 +43,9 @@ use live::Live;
 
 /// How often actions that are too old are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+/// Largest call that records actions, in bytes: a thousand of the longest have less.
+/// Small ones take many times their size once they are read.
+const MAX_ACTIONS_SIZE: usize = 256 << 10;
 /// Candidates of a request that does not say how many.
 const DEFAULT_LIMIT: usize = 400;
 /// Medoids to sample for a request that does not say how many.
@@ -174,7 +177,8 @@ pub async fn run<E: Send + 'static>(
                 .max_decoding_message_size(params.max_request_size),
         )
         .add_service(
-            ActionServiceServer::new(actions).max_decoding_message_size(params.max_request_size),
+            ActionServiceServer::new(actions)
+                .max_decoding_message_size(params.max_request_size.min(MAX_ACTIONS_SIZE)),
         );
     // Without this an answer in two segments waits 40 ms for the client's delayed
     // acknowledgement; the option of the builder is for listeners of its own.

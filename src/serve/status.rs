@@ -80,9 +80,9 @@ impl From<CallError> for Status {
             CallError::TooManyChanges(most) => Self::resource_exhausted(format!(
                 "{most} pins may change beside a catalogue: build one with the changes so far"
             )),
-            CallError::NotRecorded => {
-                Self::unavailable("it could not be made durable; nothing of this call counts")
-            }
+            CallError::NotRecorded => Self::unavailable(
+                "it could not be made durable: send it again when this server is back",
+            ),
             CallError::NoVersion(which) => Self::not_found(format!("there is no {which}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalogue and profiles are loaded yet"),

@@ -17,8 +17,9 @@ use crate::pool::Pool;
 use crate::recommend::Origin;
 use crate::store::{HistoryFilter, ProfileStore};
 
-/// Users whose folded profiles are kept: about 5 kB for one of 100 interests.
-const KEPT: usize = 16_384;
+/// Users whose folded profiles are kept: about 10 kB for one of 100 interests, and what
+/// is known of the user at that time.
+const KEPT: usize = 4_096;
 
 /// How recent actions change what is answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,9 +54,9 @@ pub(super) struct Recent {
     folded: Option<Folded>,
     /// Interests that can be sampled.
     heard: Vec<Medoid>,
-    /// Pins of recent positive actions, ascending, where the user's history is left
-    /// out of the answers.
-    acted_on: Vec<PinId>,
+    /// Ascending: medoids of the user, whether they can be sampled or not; and pins of
+    /// recent positive actions, where the user's history is left out of the answers.
+    own: Vec<PinId>,
 }
 
 /// The user who asks, at one moment.
@@ -146,10 +147,9 @@ impl Recent {
             clustered: params.clustered,
             silenced_by: params.silenced_by,
         };
-        let mut acted_on = Vec::new();
+        let mut own: Vec<PinId> = stored.iter().map(|medoid| medoid.pin).collect();
         if facts.history_false_positive_rate.is_some() {
-            acted_on.extend(positive.iter().map(|held| held.pin));
-            acted_on.sort_unstable();
+            own.extend(positive.iter().map(|held| held.pin));
         }
         let there = |held: &Held| pins.contains(held.pin);
         let folded = (positive.iter().any(there) || negative.iter().any(there)).then(|| {
@@ -157,12 +157,15 @@ impl Recent {
             let vector_of = |pin| pins.vector(pin);
             fold_in(stored, (positive, negative), vector_of, &fold, scratch)
         });
+        let interests = folded.iter().flat_map(|folded: &Folded| &folded.interests);
+        own.extend(interests.map(|interest| interest.medoid.pin));
+        own.sort_unstable();
         let heard = folded.iter().flat_map(|folded| &folded.interests);
         let heard = heard.filter(|interest| interest.is_heard());
         Self {
             heard: heard.map(|interest| interest.medoid).collect(),
             folded,
-            acted_on,
+            own,
             delta: serving.delta.clone(),
             state,
         }
@@ -233,7 +236,7 @@ impl<'a> Known<'a> {
     /// Whether `pin` must not be recommended to this user.
     pub(super) fn bars(&self, pin: PinId) -> bool {
         let recently = |recent: &Recent| {
-            recent.acted_on.binary_search(&pin).is_ok()
+            recent.own.binary_search(&pin).is_ok()
                 || recent.state.bars(pin, self.now, self.seen_days)
         };
         self.history

@@ -4,7 +4,7 @@
 //! last of these. What cannot be served is refused, and the old versions stay.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{self, Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
@@ -12,6 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::{Mutex, oneshot};
 
 use super::live::{Live, LoadError, Loaded, Pair, Source};
+use super::workers::guarded;
 use crate::index::NeighborLists;
 use crate::metrics as names;
 use crate::model::Timestamp;
@@ -27,8 +28,12 @@ pub(super) struct Versions {
     source: Source,
     clock: fn() -> Timestamp,
     background: ThreadPool,
+    /// What was published before anything was loaded.
+    first: Option<Sight>,
     /// One change at a time.
-    history: Mutex<History>,
+    changing: Mutex<()>,
+    /// Never held for long: a status is told while versions are opened.
+    history: sync::Mutex<History>,
 }
 
 /// What became of versions, as far as an operator may ask.
@@ -48,6 +53,18 @@ pub(super) struct Refusal {
     pub(super) versions: Pair,
     pub(super) reason: String,
     pub(super) time: Timestamp,
+}
+
+/// A change that an operator wants.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Serve these; none stays what it is.
+    Load {
+        catalog: Option<String>,
+        profiles: Option<String>,
+    },
+    /// Serve what was served before the last change.
+    RollBack,
 }
 
 /// Why another version is not served.
@@ -85,11 +102,13 @@ impl Versions {
             // Where that is not allowed it is no worse than without.
             .start_handler(|_| _ = rustix::process::nice(NICE));
         Ok(Self {
+            background: background.build()?,
+            first: look(&source),
             live,
             source,
             clock,
-            background: background.build()?,
-            history: Mutex::new(History {
+            changing: Mutex::default(),
+            history: sync::Mutex::new(History {
                 since: clock(),
                 previous: None,
                 refused: None,
@@ -98,8 +117,13 @@ impl Versions {
     }
 
     /// What became of versions so far.
-    pub(super) async fn history(&self) -> History {
-        self.history.lock().await.clone()
+    pub(super) fn history(&self) -> History {
+        self.lock_history().clone()
+    }
+
+    fn lock_history(&self) -> MutexGuard<'_, History> {
+        // A panic leaves a whole history, there or not.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All versions that lie here, catalogues and profiles, and the published ones.
@@ -116,13 +140,26 @@ impl Versions {
         ))
     }
 
+    /// Makes `change`, also when nobody waits for it any more: who gives up waiting
+    /// wants the change all the same.
+    pub(super) async fn make(self: Arc<Self>, change: Change) -> Result<Pair, ChangeError> {
+        let making = tokio::spawn(async move {
+            match change {
+                Change::Load { catalog, profiles } => self.load(catalog, profiles).await,
+                Change::RollBack => self.roll_back().await,
+            }
+        });
+        let defect = |_| ChangeError::Refused(LoadError::Defect.to_string());
+        making.await.map_err(defect)?
+    }
+
     /// Serves `catalog` and `profiles`; none stays what it is.
-    pub(super) async fn load(
+    async fn load(
         &self,
         catalog: Option<String>,
         profiles: Option<String>,
     ) -> Result<Pair, ChangeError> {
-        let mut history = self.history.lock().await;
+        let _one = self.changing.lock().await;
         let now = self
             .live
             .get()
@@ -133,15 +170,14 @@ impl Versions {
             catalog: catalog.unwrap_or(now.catalog),
             profiles: profiles.unwrap_or(now.profiles),
         };
-        self.change(wanted, &mut history).await
+        self.change(wanted).await
     }
 
     /// Serves what was served before the last change.
-    pub(super) async fn roll_back(&self) -> Result<Pair, ChangeError> {
-        let mut history = self.history.lock().await;
-        let previous = history.previous.clone();
-        self.change(previous.ok_or(ChangeError::NoPrevious)?, &mut history)
-            .await
+    async fn roll_back(&self) -> Result<Pair, ChangeError> {
+        let _one = self.changing.lock().await;
+        let previous = self.lock_history().previous.clone();
+        self.change(previous.ok_or(ChangeError::NoPrevious)?).await
     }
 
     /// Looks every so often for what was published, and serves it. Never ends.
@@ -151,36 +187,38 @@ impl Versions {
     pub(super) async fn watch(self: Arc<Self>, every: Duration) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut taken = self.look().await;
-        let mut before = taken.clone();
+        let mut taken = self.first.clone();
+        let mut before = None;
         loop {
             ticks.tick().await;
-            let seen = self.look().await;
-            if seen == before && seen != taken {
-                taken.clone_from(&seen);
-                if let Some(Sight { published, .. }) = seen.clone() {
-                    let mut history = self.history.lock().await;
+            let source = self.source.clone();
+            let seen = tokio::task::spawn_blocking(move || look(&source)).await;
+            // What cannot be told is no news.
+            let Ok(Some(seen)) = seen else {
+                continue;
+            };
+            if before.as_ref() == Some(&seen) && taken.as_ref() != Some(&seen) {
+                let same = |taken: &Sight| taken.published == seen.published;
+                let only_lists = taken.as_ref().is_some_and(same);
+                taken = Some(seen.clone());
+                let _one = self.changing.lock().await;
+                // New lists alone do not undo a rollback.
+                if !only_lists || self.is_serving(&seen.published) {
                     // A refusal is in the history and the log.
-                    let _ = self.change(published, &mut history).await;
+                    let _ = self.change(seen.published.clone()).await;
                 }
             }
-            before = seen;
+            before = Some(seen);
         }
     }
 
-    /// What lies in the directories; none when that cannot be told.
-    async fn look(&self) -> Option<Sight> {
-        let source = self.source.clone();
-        let look = move || {
-            let published = published(&source).ok()??;
-            let lists = NeighborLists::directory(&source.catalog, &published.catalog);
-            let lists = NeighborLists::segments(&lists).ok()?;
-            Some(Sight { published, lists })
-        };
-        tokio::task::spawn_blocking(look).await.ok()?
+    fn is_serving(&self, versions: &Pair) -> bool {
+        let serving = self.live.get();
+        serving.is_some_and(|serving| serving.loaded.versions() == *versions)
     }
 
-    async fn change(&self, wanted: Pair, history: &mut History) -> Result<Pair, ChangeError> {
+    /// Serves `wanted`. The caller sees to it that nobody else does so meanwhile.
+    async fn change(&self, wanted: Pair) -> Result<Pair, ChangeError> {
         let old = self
             .live
             .get()
@@ -197,26 +235,31 @@ impl Versions {
         let was = old.versions();
         let (give, taken) = oneshot::channel();
         self.background.spawn(move || {
-            let opened = Loaded::open_beside(&source, &old).and_then(|loaded| {
+            let open = || -> Result<Loaded, LoadError> {
+                let loaded = Loaded::open_beside(&source, &old)?;
                 loaded.check_mapped()?;
                 Ok(loaded)
-            });
+            };
+            let opened = guarded(open).unwrap_or_else(|_| Err(LoadError::Defect));
             // Nobody is left to take it only when the server stops.
-            let _ = give.send(opened.map(Arc::new).map_err(|e: LoadError| e.to_string()));
+            let _ = give.send(opened.map(Arc::new).map_err(|e| e.to_string()));
         });
         let opened = taken.await;
-        let opened = opened.unwrap_or_else(|_| Err("opening it failed".to_owned()));
+        let opened = opened.unwrap_or_else(|_| Err(LoadError::Defect.to_string()));
         let Pair { catalog, profiles } = &wanted;
         match opened {
             Ok(loaded) => {
                 tracing::info!(catalog, profiles, "serving other versions");
                 counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
-                // It stays among the metrics, as one that is not served.
-                gauge!(names::CATALOG_INFO, "version" => was.catalog.clone()).set(0.0);
                 let live = self.live.clone();
                 // It reads and writes files where pins have changed. A panic in there
                 // has said so itself, and leaves what was served.
                 let _ = tokio::task::spawn_blocking(move || live.serve(loaded)).await;
+                // It stays among the metrics, as one that is not served.
+                if was.catalog != wanted.catalog {
+                    gauge!(names::CATALOG_INFO, "version" => was.catalog.clone()).set(0.0);
+                }
+                let mut history = self.lock_history();
                 *history = History {
                     since: (self.clock)(),
                     // New lists of the same versions are no change to go back from.
@@ -231,7 +274,7 @@ impl Versions {
             Err(reason) => {
                 tracing::warn!(catalog, profiles, reason, "versions were refused");
                 counter!(names::VERSION_CHANGES, "result" => "refused").increment(1);
-                history.refused = Some(Refusal {
+                self.lock_history().refused = Some(Refusal {
                     versions: wanted,
                     reason: reason.clone(),
                     time: (self.clock)(),
@@ -240,6 +283,14 @@ impl Versions {
             }
         }
     }
+}
+
+/// What lies in the directories; none when that cannot be told.
+fn look(source: &Source) -> Option<Sight> {
+    let published = published(source).ok()??;
+    let lists = NeighborLists::directory(&source.catalog, &published.catalog);
+    let lists = NeighborLists::segments(&lists).ok()?;
+    Some(Sight { published, lists })
 }
 
 /// Whether `path` is one version, not a directory of them.
