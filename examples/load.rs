@@ -3,8 +3,11 @@
 //! ```text
 //! cargo run --release --example load -- [--server http://127.0.0.1:50051]
 //!     [--users 300] [--callers 8] [--seconds 10] [--limit 400] [--medoids 3]
-//!     [--writers 0] [--actions 100] [--pins 100000]
+//!     [--rate 0] [--writers 0] [--actions 100] [--pins 100000]
 //! ```
+//!
+//! With `--rate` the callers together make that many calls a second, each at its
+//! moment; a call that is late counts from the moment when it was due.
 //!
 //! Every writer records that many actions a call, of those users on pins drawn
 //! evenly below `--pins`, and waits for the acknowledgement. Every caller has a connection of its own and asks for one user after the other
@@ -41,6 +44,8 @@ struct Args {
     limit: u32,
     #[arg(long, default_value_t = 3)]
     medoids: u32,
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
     #[arg(long, default_value_t = 0)]
     writers: u64,
     #[arg(long, default_value_t = 100)]
@@ -106,6 +111,11 @@ async fn call(args: Args, seed: u64, end: Instant) -> Result<Calls> {
     let mut client = RecommendationServiceClient::connect(args.server).await?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut calls = Calls::default();
+    let every = match args.rate {
+        0 => Duration::ZERO,
+        rate => Duration::from_secs_f64(args.callers as f64 / rate as f64),
+    };
+    let mut due = Instant::now() + every.mul_f64(rng.random());
     while Instant::now() < end {
         let request = RecommendRequest {
             user_id: Some(rng.random_range(0..args.users)),
@@ -113,7 +123,16 @@ async fn call(args: Args, seed: u64, end: Instant) -> Result<Calls> {
             medoids: args.medoids,
             ..Default::default()
         };
-        let begun = Instant::now();
+        let begun = match args.rate {
+            0 => Instant::now(),
+            _ if due <= Instant::now() => due,
+            _ => {
+                // That the timer is late by up to a millisecond is not the server's.
+                tokio::time::sleep_until(due.into()).await;
+                Instant::now()
+            }
+        };
+        due += every;
         let code = match client.recommend(request).await {
             Ok(_) => "OK".to_owned(),
             Err(status) => format!("{:?}", status.code()),

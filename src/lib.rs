@@ -10,6 +10,11 @@
 //! in proportion to importance -> retrieve the nearest pins of each -> merge.
 //! [`serve::run`] puts it behind gRPC.
 //!
+//! Between two batches, what users do goes into [`actions`], which makes it durable
+//! before it is acknowledged, and at the next read into the profile, by
+//! [`cluster::fold_in`]; pins that change lie beside the catalogue as an
+//! [`index::Delta`]; new versions take the place of old ones in [`serve`].
+//!
 //! # Layers
 //!
 //! Modules stand in reading order. One uses only modules of lower floors, and
@@ -32,9 +37,11 @@
 //!
 //! 1. `kernel`, `model`, `cluster` and `recommend` do no I/O, read no clock, own
 //!    no randomness and log nothing.
-//! 2. Equal versions, neighbour lists, settings, request and seed give equal bytes,
-//!    on any machine.
-//! 3. A call sees one catalogue and one set of profiles from begin to end.
+//! 2. Equal versions, neighbour lists, recorded actions, changed pins, settings,
+//!    request and seed give equal bytes, on any machine. Time only ends the days in
+//!    which a pin that was shown stays away, and counts those of `state_age`.
+//! 3. A call sees one catalogue, one set of profiles and one set of changed pins from
+//!    begin to end.
 //! 4. No bytes of a request can cause a panic.
 //! 5. A status INTERNAL never carries the text of its cause.
 //! 6. Types of tonic and prost stay in `wire`, `serve` and `cli`.

@@ -34,6 +34,8 @@ pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
 pub const ACTION_USERS: &str = "pinnersage_action_users";
 /// Pins that were changed on a running server, by kind of change.
 pub const PIN_CHANGES: &str = "pinnersage_pin_changes_total";
+/// Pins that differ from the catalogue that is served, by kind of change.
+pub const CHANGED_PINS: &str = "pinnersage_changed_pins";
 /// Pins in the catalogue that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
 /// Labelled with the version of a catalogue: 1 for the one that is served.
@@ -122,6 +124,10 @@ fn describe() {
     describe_counter!(
         PIN_CHANGES,
         "Pins that were changed on a running server, by kind of change"
+    );
+    describe_gauge!(
+        CHANGED_PINS,
+        "Pins that differ from the catalogue that is served, by kind of change"
     );
     describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
     describe_gauge!(

@@ -43,6 +43,35 @@ struct Interest {
     last_action_time: String,
     in_catalog: bool,
     origin: &'static str,
+    profile_clusters: u32,
+    recent_actions: u32,
+    negative_actions: u32,
+    silenced: bool,
+}
+
+impl Interest {
+    /// What a person should know of it beside the figures.
+    fn remarks(&self) -> String {
+        let mut remarks = Vec::new();
+        match (self.recent_actions, self.profile_clusters) {
+            (0, _) => {}
+            (_, 0) => remarks.push("new since the batch".to_owned()),
+            (recent, _) => remarks.push(format!("{recent} since the batch")),
+        }
+        if self.negative_actions > 0 {
+            remarks.push(format!("lowered by {}", self.negative_actions));
+        }
+        if self.silenced {
+            remarks.push("silenced".to_owned());
+        }
+        if !self.in_catalog {
+            remarks.push("no longer in the catalogue".to_owned());
+        }
+        match remarks.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", remarks.join(", ")),
+        }
+    }
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
@@ -91,17 +120,20 @@ impl From<v1::Interest> for Interest {
             size: interest.size,
             last_action_time: written(interest.last_action_time),
             in_catalog: interest.in_catalog,
+            profile_clusters: interest.profile_clusters,
+            recent_actions: interest.recent_actions,
+            negative_actions: interest.negative_actions,
+            silenced: interest.silenced,
         }
     }
 }
 
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.fallback_reason == v1::FallbackReason::Unspecified.as_str_name();
-        let whose = if known {
-            "interests"
-        } else {
-            "popular interests (the user has none)"
+        let unknown = self.fallback_reason == v1::FallbackReason::UnknownUser.as_str_name();
+        let whose = match unknown {
+            true => "popular interests (the user has none)",
+            false => "interests",
         };
         let (user, count, as_of) = (self.user_id, self.interests.len(), &self.as_of);
         writeln!(f, "user {user}: {count} {whose} as of {as_of}")?;
@@ -122,15 +154,11 @@ impl fmt::Display for Explained {
             } = interest;
             let day = last_action_time.get(..10).unwrap_or(last_action_time);
             let bar = bar(*importance, greatest);
-            let gone = if interest.in_catalog {
-                ""
-            } else {
-                " (no longer in the catalogue)"
-            };
+            let remarks = interest.remarks();
             let name = title(name);
             write!(
                 f,
-                "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {name}{gone}"
+                "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {name}{remarks}"
             )?;
         }
         Ok(())

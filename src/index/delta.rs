@@ -50,6 +50,11 @@ impl Delta {
         self.ids.is_empty() && self.deleted.is_empty()
     }
 
+    /// Number of pins that came or changed, and of those that are gone.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.ids.len(), self.deleted.len())
+    }
+
     /// Whether pins of the catalogue are gone.
     pub fn has_deleted(&self) -> bool {
         !self.deleted.is_empty()

@@ -66,6 +66,9 @@ async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
 async fn scrape(State(parts): State<Parts>) -> String {
     if let Some(serving) = parts.live.get() {
         describe(&serving.loaded);
+        let (upserted, deleted) = serving.delta.counts();
+        gauge!(names::CHANGED_PINS, "kind" => "upserted").set(upserted as f64);
+        gauge!(names::CHANGED_PINS, "kind" => "deleted").set(deleted as f64);
     }
     if let Some(actions) = parts.live.actions() {
         gauge!(names::ACTION_USERS).set(actions.users() as f64);

@@ -92,7 +92,9 @@ impl ChangedPins {
         let mut changes = self.lock();
         let old = live.get();
         self.put(live, loaded.clone(), &changes);
-        let Some(old) = old else {
+        // New profiles of the same catalogue settle nothing.
+        let catalog = loaded.versions().catalog;
+        let Some(old) = old.filter(|old| old.loaded.versions().catalog != catalog) else {
             return Ok(());
         };
         let settled = |&(pin, record): &(&PinId, &PinRecord)| {
