@@ -138,20 +138,13 @@ impl UserState {
 
     /// What was done with what any medoid found.
     pub fn all_engagement(&self) -> Engagement {
-        let all = self.engagement.iter().map(|day| day.engagement);
-        all.fold(Engagement::default(), Engagement::and)
+        sum(&self.engagement)
     }
 
     /// What was done with what each medoid found, by ascending medoid.
     pub fn engagement(&self) -> impl Iterator<Item = (PinId, Engagement)> {
         let medoids = self.engagement.chunk_by(|a, b| a.medoid == b.medoid);
-        medoids.map(|days| {
-            let all = days.iter().map(|day| day.engagement);
-            (
-                days[0].medoid,
-                all.fold(Engagement::default(), Engagement::and),
-            )
-        })
+        medoids.map(|days| (days[0].medoid, sum(days)))
     }
 
     fn show(&mut self, pin: PinId, time: Timestamp, most: usize) {
@@ -221,6 +214,11 @@ impl UserState {
             place.is_ok_and(|place| self.seen[place].1 > again)
         }
     }
+}
+
+fn sum(days: &[Day]) -> Engagement {
+    let each = days.iter().map(|day| day.engagement);
+    each.fold(Engagement::default(), Engagement::and)
 }
 
 /// Puts `action` among the `most` latest ones in `actions`.

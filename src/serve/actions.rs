@@ -7,6 +7,7 @@ use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::convert::from_one;
 use super::live::Live;
 use super::pins::Serving;
 use super::status::CallError;
@@ -169,11 +170,7 @@ async fn submit(log: &Actions, actions: Vec<Action>) -> Result<Recorded, CallErr
 }
 
 fn convert(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
-    let count = actions.len();
-    if !(1..=MAX_ACTIONS).contains(&count) {
-        let reason = format!("has {count} actions, from 1 to {MAX_ACTIONS} may be");
-        return Err(CallError::field("actions", reason));
-    }
+    from_one("actions", actions.len(), MAX_ACTIONS, "actions")?;
     let actions = actions.into_iter().enumerate();
     actions.map(|(at, action)| one(at, action)).collect()
 }
@@ -186,13 +183,8 @@ fn one(at: usize, action: v1::Action) -> Result<Action, CallError> {
     let id = action.action_id.try_into();
     let id = id.map_err(|_| wrong("action_id", format!("has {length} bytes, not 16")))?;
     let name = action.action;
-    if !(1..=MAX_ACTION_NAME).contains(&name.len()) {
-        let reason = format!(
-            "has {} bytes, from 1 to {MAX_ACTION_NAME} may be",
-            name.len()
-        );
-        return Err(wrong("action", reason));
-    }
+    let field = format!("actions[{at}].action");
+    from_one(&field, name.len(), MAX_ACTION_NAME, "bytes")?;
     let time = action.time.ok_or_else(required("time"))?;
     let micros = i64::from(time.nanos) / 1_000;
     let time = Timestamp::from_seconds(time.seconds)

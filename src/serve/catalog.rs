@@ -7,6 +7,7 @@ use metrics::counter;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
+use super::convert::from_one;
 use super::live::Live;
 use super::pins::{ChangePinsError, ChangedPins, Serving};
 use super::status::CallError;
@@ -44,7 +45,7 @@ impl CatalogService for Service {
     ) -> Result<Response<v1::DeletePinsResponse>, Status> {
         let (_, changed) = self.at_hand()?;
         let pins = request.into_inner().pin_ids;
-        check_count("pin_ids", pins.len())?;
+        from_one("pin_ids", pins.len(), MAX_PINS, "pins")?;
         let gone = |pin| (PinId(pin), PinRecord::Deleted);
         let pins = pins.into_iter().map(gone).collect();
         let changed_pins = self.change("deleted", pins, changed).await?;
@@ -97,19 +98,9 @@ impl Service {
     }
 }
 
-fn check_count(field: &str, count: usize) -> Result<(), CallError> {
-    match count {
-        1..=MAX_PINS => Ok(()),
-        _ => {
-            let reason = format!("has {count} pins, from 1 to {MAX_PINS} may be");
-            Err(CallError::field(field, reason))
-        }
-    }
-}
-
 /// The pins of a request, each with a unit vector that fits the catalogue.
 fn upserted(pins: Vec<v1::Pin>, serving: &Serving) -> Result<Vec<(PinId, PinRecord)>, CallError> {
-    check_count("pins", pins.len())?;
+    from_one("pins", pins.len(), MAX_PINS, "pins")?;
     let catalog = serving.loaded.catalog();
     let mut vectors = catalog.pins.vectors().none_like();
     let mut met = HashSet::new();

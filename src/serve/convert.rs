@@ -115,6 +115,20 @@ fn at_most(field: &str, found: usize, most: usize, what: &str) -> Result<(), Cal
     Ok(())
 }
 
+/// Refuses a number of `what` that is not from 1 to `most`.
+pub(super) fn from_one(
+    field: &str,
+    found: usize,
+    most: usize,
+    what: &str,
+) -> Result<(), CallError> {
+    if (1..=most).contains(&found) {
+        return Ok(());
+    }
+    let reason = format!("has {found} {what}, from 1 to {most} may be");
+    Err(CallError::field(field, reason))
+}
+
 fn or_default(field: &str, value: u32, most: u32, default: usize) -> Result<usize, CallError> {
     match value {
         0 => Ok(default),
