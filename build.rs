@@ -17,6 +17,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=PINNERSAGE_GIT_SHA");
 
+    // The one text that names a build, in metadata and in logs.
+    let (version, sha) = (
+        env::var("CARGO_PKG_VERSION")?,
+        env::var("PINNERSAGE_GIT_SHA"),
+    );
+    let build = sha.map_or(version.clone(), |sha| format!("{version}+{sha}"));
+    println!("cargo:rustc-env=PINNERSAGE_BUILD={build}");
+
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let mut encoded = Vec::new();

@@ -6,8 +6,8 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, Recommendation, Request, Retrieve, Scratch, Stage, Watch,
-    recommend,
+    Interests, MergeStrategy, Origin, Recommendation, Request, Retrieve, Retrieved, Scratch,
+    Unwatched, Wanted, recommend,
 };
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -39,24 +39,14 @@ impl Retrieve for Table {
         pin.0 < PINS
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         let list = self.0[pin.0 as usize].iter();
         out.clear();
-        out.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
-    }
-}
-
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
-        work()
+        out.extend(
+            list.filter(|neighbor| (wanted.eligible)(neighbor.pin))
+                .take(wanted.k),
+        );
+        Retrieved::InFull
     }
 }
 
@@ -149,6 +139,7 @@ fn time(
         medoids,
         strategy,
         excluded: &[],
+        effort: 1.0,
     };
     let mut scratch = Scratch::default();
     let mut call = 0;

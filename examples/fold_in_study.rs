@@ -28,7 +28,7 @@ use pinnersage::kernel;
 use pinnersage::model::{Held, Medoid, PinId, Timestamp, UserId};
 use pinnersage::progress::Progress;
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, Request, Scratch as RecommendScratch, Stage, Watch, recommend,
+    Interests, MergeStrategy, Origin, Request, Scratch as RecommendScratch, Unwatched, recommend,
 };
 use pinnersage::store::ProfileStore;
 use rand::SeedableRng;
@@ -71,14 +71,6 @@ struct Study {
     batch: Measured,
     same_top_3: f64,
     shared_of_top_3: f64,
-}
-
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
-        work()
-    }
 }
 
 fn main() -> Result<()> {
@@ -254,6 +246,7 @@ impl Measured {
             medoids: 3,
             strategy: MergeStrategy::Interleave,
             excluded: &[],
+            effort: 1.0,
         };
         let rng = &mut ChaCha8Rng::seed_from_u64(user.0);
         let scratch = &mut RecommendScratch::default();

@@ -10,6 +10,18 @@ pub const REQUESTS: &str = "pinnersage_grpc_requests_total";
 pub const REQUEST_DURATION: &str = "pinnersage_grpc_request_duration_seconds";
 /// Calls that are being answered.
 pub const IN_FLIGHT: &str = "pinnersage_requests_in_flight";
+/// Calls that were refused for load, by reason.
+pub const SHED: &str = "pinnersage_requests_shed_total";
+/// Searches that may be made at a time.
+pub const OVERLOAD_LIMIT: &str = "pinnersage_overload_limit";
+/// Calls that wait for a search.
+pub const OVERLOAD_WAITING: &str = "pinnersage_overload_waiting";
+/// Share of the usual effort that searches make.
+pub const OVERLOAD_EFFORT: &str = "pinnersage_overload_effort_ratio";
+/// Connections that are open.
+pub const CONNECTIONS: &str = "pinnersage_connections";
+/// Connections that were closed before their first call, by reason.
+pub const CONNECTIONS_REFUSED: &str = "pinnersage_connections_refused_total";
 /// Duration of each stage of a recommendation.
 pub const STAGE_DURATION: &str = "pinnersage_recommend_stage_duration_seconds";
 /// Answers that are less than what was asked for, by reason.
@@ -89,6 +101,18 @@ fn describe() {
         "Duration of calls by method"
     );
     describe_gauge!(IN_FLIGHT, "Calls that are being answered");
+    describe_counter!(SHED, "Calls that were refused for load, by reason");
+    describe_gauge!(OVERLOAD_LIMIT, "Searches that may be made at a time");
+    describe_gauge!(OVERLOAD_WAITING, "Calls that wait for a search");
+    describe_gauge!(
+        OVERLOAD_EFFORT,
+        "Share of the usual effort that searches make"
+    );
+    describe_gauge!(CONNECTIONS, "Connections that are open");
+    describe_counter!(
+        CONNECTIONS_REFUSED,
+        "Connections that were closed before their first call, by reason"
+    );
     describe_histogram!(
         STAGE_DURATION,
         Unit::Seconds,

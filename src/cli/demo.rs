@@ -3,6 +3,7 @@
 use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::Context;
@@ -17,7 +18,7 @@ use crate::config::Settings;
 use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::serve::{Listeners, Loaded, Parts, Source};
+use crate::serve::{Listeners, Loaded, Parts, ServeParams, Source};
 use crate::store::ProfilesReader;
 
 /// Where the sample data lies in a checkout.
@@ -87,7 +88,11 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
                 }
             });
         };
-        let params = serve::serve_params(settings, metrics);
+        let params = ServeParams {
+            // Nobody has to notice the end but who sits in front of it.
+            drain_delay: Duration::ZERO,
+            ..serve::serve_params(settings, metrics)?
+        };
         let stop = serve::stop_signal()?;
         crate::serve::run(listeners, params, source, load, ready, stop).await?;
         Ok(())
@@ -145,6 +150,8 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         actions: _,
         feedback: _,
         serve: _,
+        connections: _,
+        overload: _,
         log: _,
     } = settings;
     hash.write(

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +11,16 @@ use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actions::{ActionParams, Actions, StateParams};
-use crate::config::Settings;
+use crate::config::{OverloadSettings, Settings, SettingsError};
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
-use crate::serve::{DataParams, Listeners, Loaded, Parts, RecentParams, ServeParams, Source};
+use crate::serve::{
+    ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams, Parts, RateParams,
+    RecentParams, ServeParams, Source,
+};
+
+/// Exit code of a server that was told twice to stop.
+const TOLD_TWICE: i32 = 70;
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -63,22 +70,48 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
                 "ready"
             );
         };
-        let params = serve_params(settings, metrics);
+        let params = serve_params(settings, metrics)?;
         crate::serve::run(listeners, params, source, load, ready, stop_signal()?).await?;
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> ServeParams {
+pub(super) fn serve_params(
+    settings: &Settings,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<ServeParams> {
     let Settings {
         serve,
+        connections,
+        overload,
         actions,
         feedback,
         ..
     } = settings;
-    ServeParams {
+    Ok(ServeParams {
         max_request_size: serve.max_request_size.as_u64() as usize,
+        connections: ConnectionParams {
+            max_connections: connections.max,
+            handshake_timeout: connections.handshake_timeout,
+            max_age: Some(connections.max_age).filter(|age| !age.is_zero()),
+            keepalive_interval: connections.keepalive_interval,
+            keepalive_timeout: connections.keepalive_timeout,
+            max_concurrent_streams: connections.max_concurrent_streams as u32,
+            max_header_size: connections.max_header_size.as_u64() as u32,
+        },
+        max_deadline: serve.max_deadline,
+        gate: GateParams {
+            max_calls: overload.max_calls,
+            rate: rate_params(overload)?,
+        },
+        overload: OverloadParams {
+            in_flight: (overload.min_in_flight, overload.max_in_flight),
+            queue: overload.queue,
+            target_wait: overload.target_wait,
+            min_effort: overload.min_effort,
+        },
+        drain_delay: serve.drain_delay,
         drain_timeout: serve.drain_timeout,
         metrics: Some(metrics),
         clock: now,
@@ -90,7 +123,23 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
             feedback_prior: feedback.enabled.then_some(feedback.prior),
         },
         watch: Some(serve.watch).filter(|every| !every.is_zero()),
-    }
+    })
+}
+
+fn rate_params(overload: &OverloadSettings) -> Result<Option<RateParams>, SettingsError> {
+    let name = &overload.rate_key_header;
+    let refused = || SettingsError::Value {
+        key: "overload.rate_key_header",
+        value: name.clone(),
+        rule: "the name of a header".to_owned(),
+    };
+    let header = name.to_lowercase().parse().map_err(|_| refused())?;
+    let limits = NonZeroU32::new(overload.rate_limit).zip(NonZeroU32::new(overload.rate_burst));
+    Ok(limits.map(|(rate, burst)| RateParams {
+        rate,
+        burst,
+        header,
+    }))
 }
 
 pub(super) fn data_params(directory: PathBuf, settings: &Settings) -> DataParams {
@@ -133,16 +182,25 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Done when the process is told to stop, by SIGTERM or ctrl-c.
+/// Done when the process is told to stop, by SIGTERM or ctrl-c. Being told twice ends
+/// it at once: what was acknowledged is on disk already.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+    let mut told = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
+    };
+    Ok(async move {
+        told().await;
+        tracing::info!("stopping: a second signal ends it at once");
+        tokio::spawn(async move {
+            told().await;
+            tracing::warn!("told twice to stop: ending at once");
+            std::process::exit(TOLD_TWICE);
+        });
     })
 }

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use super::codes::Query;
-use super::walk::{self, Bounds, walk};
+use super::walk::{self, Bounds, Halt, walk};
 use super::{Catalog, Exact};
 use crate::kernel;
 use crate::memory::prefetch;
 use crate::model::{Neighbor, PinId};
 use crate::pool::Pool;
-use crate::recommend::Retrieve;
+use crate::recommend::{Retrieve, Retrieved, Wanted};
 
 /// Nodes that a walk looks for, for each pin that is asked for.
 const MARGIN: usize = 2;
@@ -62,18 +62,31 @@ impl Approximate {
     /// The `k` pins nearest to the pin at `place`, itself among them, by falling
     /// score, as far as a walk that expands the best `effort` nodes finds them.
     pub fn nearest(&self, place: usize, k: usize, effort: usize) -> Vec<Neighbor> {
+        // A walk that always has time comes to its end.
+        let found = self.nearest_in_time(place, k, effort, &|| false);
+        found.unwrap_or_default()
+    }
+
+    /// The same; none when time was up before it was done.
+    pub(super) fn nearest_in_time(
+        &self,
+        place: usize,
+        k: usize,
+        effort: usize,
+        time_is_up: &dyn Fn() -> bool,
+    ) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog.pins;
         let bounds = Bounds {
             most_expanded: effort,
+            time_is_up,
             ..Bounds::of(effort.max(k))
         };
         let weigh = |node: u32| pins.weight(node as usize);
         let mut found = Vec::new();
-        // A walk without a most that it keeps does not give up.
         let node = pins.node(place);
         let (target, starts) = (pins.vectors().row(node), [node as u32]);
-        let _ = self.search((target, &starts), k, bounds, weigh, |_| true, &mut found);
-        found
+        let searched = self.search((target, &starts), k, bounds, weigh, |_| true, &mut found);
+        searched.ok().map(|()| found)
     }
 
     /// How many pins a walk looks for when `k` are asked for.
@@ -81,21 +94,20 @@ impl Approximate {
         self.ef_search.max(k.saturating_mul(MARGIN))
     }
 
-    /// Makes `out` the `k` eligible pins nearest to the unit vector `target`, which may
-    /// be that of no pin of the catalogue.
+    /// Makes `out` what is wanted of the pins nearest to the unit vector `target`, which
+    /// may be that of no pin of the catalogue.
     pub(super) fn near(
         &self,
         target: &[f32],
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
+        wanted: &Wanted<'_>,
         out: &mut Vec<Neighbor>,
-    ) {
+    ) -> Retrieved {
         let starts = self.scratches.lend(|scratch| {
             let Scratch { query, .. } = scratch;
             self.catalog.codes.query(target, query);
             self.entries(query)
         });
-        self.neighbors_from(target, &starts, k, eligible, out);
+        self.neighbors_from(target, &starts, wanted, out)
     }
 
     /// Nodes to start at for `query`: the nearest of those that were put into the
@@ -116,14 +128,17 @@ impl Approximate {
         &self,
         target: &[f32],
         starts: &[u32],
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
+        wanted: &Wanted<'_>,
         out: &mut Vec<Neighbor>,
-    ) {
+    ) -> Retrieved {
         let pins = &self.catalog.pins;
-        let effort = self.effort(k);
+        let Wanted { k, eligible, .. } = *wanted;
+        let effort = (self.effort(k) as f32 * wanted.effort) as usize;
+        // What is re-scored must have been found.
+        let effort = effort.max(rescored(k));
         let bounds = Bounds {
             most_kept: effort.saturating_mul(NODES_A_PIN),
+            time_is_up: wanted.time_is_up,
             ..Bounds::of(effort)
         };
         let weigh = |node: u32| {
@@ -131,24 +146,25 @@ impl Approximate {
                 .filter(|&pin| eligible(pin))
                 .count()
         };
-        let found = self.search((target, starts), k, bounds, weigh, eligible, out);
-        // Fewer than k are an answer only when they are all; the scan can tell.
-        if found.is_none() || out.len() < k {
-            Exact(pins).near(target, k, eligible, out);
+        match self.search((target, starts), k, bounds, weigh, eligible, out) {
+            Err(Halt::OutOfTime) => Retrieved::OutOfTime,
+            // Fewer than k are an answer only when they are all; the scan can tell.
+            Ok(()) if out.len() == k => wanted.done(),
+            Ok(()) | Err(Halt::GaveUp) => Exact(pins).near(target, wanted, out),
         }
     }
 
     /// Makes `out` the `k` eligible pins nearest to `target`, reached from `starts`,
-    /// where `weigh` says how many of them a node holds. None when the walk gave up.
+    /// where `weigh` says how many of them a node holds.
     fn search(
         &self,
         (target, starts): (&[f32], &[u32]),
         k: usize,
-        bounds: Bounds,
+        bounds: Bounds<'_>,
         weigh: impl Fn(u32) -> usize,
         eligible: impl Fn(PinId) -> bool,
         out: &mut Vec<Neighbor>,
-    ) -> Option<()> {
+    ) -> Result<(), Halt> {
         let Catalog {
             pins, codes, graph, ..
         } = &*self.catalog;
@@ -172,7 +188,7 @@ impl Approximate {
                 memory,
             )?;
             nodes.clear();
-            let (mut held, wanted) = (0, k.saturating_mul(RESCORED.0) / RESCORED.1);
+            let (mut held, wanted) = (0, rescored(k));
             for found in found {
                 if held > wanted {
                     break;
@@ -202,7 +218,7 @@ impl Approximate {
                 out.extend(sharers.filter(|neighbor| eligible(neighbor.pin)));
             }
             Neighbor::keep_best(out, k);
-            Some(())
+            Ok(())
         })
     }
 }
@@ -212,20 +228,19 @@ impl Retrieve for Approximate {
         self.catalog.pins.place(pin).is_some()
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         let pins = &self.catalog.pins;
         out.clear();
         let Some(place) = pins.place(pin) else {
-            return;
+            return Retrieved::InFull;
         };
         let node = pins.node(place);
         let target = pins.vectors().row(node);
-        self.neighbors_from(target, &[node as u32], k, eligible, out);
+        self.neighbors_from(target, &[node as u32], wanted, out)
     }
+}
+
+/// How many pins are put into their true order when `k` are asked for.
+fn rescored(k: usize) -> usize {
+    k.saturating_mul(RESCORED.0) / RESCORED.1
 }

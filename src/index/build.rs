@@ -90,7 +90,6 @@ fn links_of(
 ) -> Vec<(u32, Vec<u32>)> {
     let first: Vec<u32> = (0..(FIRST as u32).min(batch.end)).collect();
     let inserted = batch.start as usize;
-    let bounds = Bounds::of(params.ef_construction);
     let links = |node: u32, scratch: &mut Scratch| {
         codes.query_of(node, &mut scratch.query);
         if inserted == 0 {
@@ -104,6 +103,7 @@ fn links_of(
                 ..
             } = scratch;
             let starts = near.iter().map(|&(_, node)| node);
+            let bounds = Bounds::of(params.ef_construction);
             let found = walk(
                 graph,
                 codes,

@@ -4,7 +4,7 @@
 use super::{PinTable, RetrieveNear};
 use crate::kernel;
 use crate::model::{Embeddings, Neighbor, PinId};
-use crate::recommend::Retrieve;
+use crate::recommend::{Retrieve, Retrieved, Wanted};
 
 /// What changed since one catalogue was built.
 #[derive(Clone, Debug)]
@@ -127,25 +127,27 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         self.layers.contains(pin)
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         let Layered { delta, .. } = self.layers;
         if delta.is_empty() {
-            return self.base.neighbors(pin, k, eligible, out);
+            return self.base.neighbors(pin, wanted, out);
         }
         out.clear();
         let Some(target) = self.layers.vector(pin) else {
-            return;
+            return Retrieved::InFull;
         };
+        let Wanted { k, eligible, .. } = *wanted;
         let still = |pin: PinId| !delta.replaces(pin) && eligible(pin);
-        match delta.replaces(pin) {
-            true => self.base.near(target, k, &still, out),
-            false => self.base.neighbors(pin, k, &still, out),
+        let of_base = Wanted {
+            eligible: &still,
+            ..*wanted
+        };
+        let retrieved = match delta.replaces(pin) {
+            true => self.base.near(target, &of_base, out),
+            false => self.base.neighbors(pin, &of_base, out),
+        };
+        if retrieved == Retrieved::OutOfTime {
+            return retrieved;
         }
         // What cannot be among the best k is not even looked up.
         let least = out
@@ -165,6 +167,7 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         let near = of_delta.filter(|neighbor| neighbor.score >= least);
         out.extend(near.filter(|neighbor| eligible(neighbor.pin)));
         Neighbor::keep_best(out, k);
+        retrieved
     }
 }
 
@@ -176,14 +179,8 @@ mod tests {
     use crate::index::{Exact, Pin};
 
     impl RetrieveNear for Exact<'_> {
-        fn near(
-            &self,
-            target: &[f32],
-            k: usize,
-            eligible: &dyn Fn(PinId) -> bool,
-            out: &mut Vec<Neighbor>,
-        ) {
-            Exact::near(self, target, k, eligible, out);
+        fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+            Exact::near(self, target, wanted, out)
         }
     }
 

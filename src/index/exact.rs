@@ -4,7 +4,7 @@
 use super::PinTable;
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
-use crate::recommend::Retrieve;
+use crate::recommend::{Retrieve, Retrieved, Wanted};
 
 /// Nodes scored in one call of the kernel.
 const BLOCK: usize = 1024;
@@ -18,34 +18,35 @@ impl Retrieve for Exact<'_> {
         self.0.place(pin).is_some()
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         match self.0.vector(pin) {
-            Some(query) => self.near(query, k, eligible, out),
-            None => out.clear(),
+            Some(query) => self.near(query, wanted, out),
+            None => {
+                out.clear();
+                Retrieved::InFull
+            }
         }
     }
 }
 
 impl Exact<'_> {
-    /// The same for the pins nearest to the unit vector `query`.
+    /// The same for the pins nearest to the unit vector `query`. A scan has no effort
+    /// that could be less.
     pub(super) fn near(
         &self,
         query: &[f32],
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
+        wanted: &Wanted<'_>,
         out: &mut Vec<Neighbor>,
-    ) {
+    ) -> Retrieved {
+        let Wanted { k, eligible, .. } = *wanted;
         out.clear();
         let vectors = self.0.vectors();
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
+            if (wanted.time_is_up)() {
+                return Retrieved::OutOfTime;
+            }
             let rows = block.chunks_exact(vectors.dimension());
             kernel::dot_each(query, rows, &mut scores);
             // Pins that can no longer be among the best k are not even looked up.
@@ -60,5 +61,6 @@ impl Exact<'_> {
             }
             Neighbor::keep_best(out, k);
         }
+        Retrieved::InFull
     }
 }

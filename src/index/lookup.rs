@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
-use crate::recommend::Retrieve;
+use crate::recommend::{Retrieve, Retrieved, Wanted};
 
 /// How neighbours are looked up.
 #[derive(Clone, Copy, Debug)]
@@ -131,34 +131,28 @@ impl Index {
         }
     }
 
-    fn look_up(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) -> Looked {
+    fn look_up(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Looked {
         if let Some(list) = self.lists.get(pin) {
-            return Looked::List(self.first(list, k, eligible, out), Source::Ahead);
+            return Looked::List(self.first(list, wanted, out), Source::Ahead);
         }
         match self.computed.get(&pin) {
             Some(list) => {
-                let first = self.first(list.iter().copied(), k, eligible, out);
+                let first = self.first(list.iter().copied(), wanted, out);
                 Looked::List(first, Source::Cached)
             }
             None => Looked::NoList,
         }
     }
 
-    /// Makes `out` the first `k` eligible neighbours of a list. False when the list
+    /// Makes `out` the first neighbours of a list that are wanted. False when the list
     /// is too short.
     fn first(
         &self,
         list: impl ExactSizeIterator<Item = Neighbor>,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
+        wanted: &Wanted<'_>,
         out: &mut Vec<Neighbor>,
     ) -> bool {
+        let Wanted { k, eligible, .. } = *wanted;
         let whole = list.len() >= self.catalog().pins.ids().len();
         out.clear();
         out.reserve(k.min(list.len()));
@@ -166,50 +160,41 @@ impl Index {
         out.len() == k || whole
     }
 
-    fn compute(&self, pin: PinId) -> Arc<[Neighbor]> {
+    /// The list of a pin that has none, which is kept; none when time was up first.
+    /// Who finds that another computes it waits for that one, which is no longer than
+    /// a search of its own would take.
+    fn compute(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Arc<[Neighbor]>> {
         let made = self.computed.get_or_insert_with(&pin, || {
             let pins = &self.catalog().pins;
-            let list = pins.place(pin).map(|place| {
-                let depth = self.depth.min(pins.ids().len());
-                self.walks.nearest(place, depth, self.walks.effort(depth))
-            });
-            Ok::<_, std::convert::Infallible>(list.unwrap_or_default().into())
+            let Some(place) = pins.place(pin) else {
+                return Ok([].into());
+            };
+            let depth = self.depth.min(pins.ids().len());
+            let effort = self.walks.effort(depth);
+            let list = self.walks.nearest_in_time(place, depth, effort, time_is_up);
+            list.map(Into::into).ok_or(Retrieved::OutOfTime)
         });
-        match made {
-            Ok(list) => list,
-            Err(never) => match never {},
-        }
+        made.ok()
     }
 }
 
 /// Retrieval by a vector as well, which may be that of no pin.
 pub trait RetrieveNear: Retrieve {
     /// [`Retrieve::neighbors`] of the unit vector `target`.
-    fn near(
-        &self,
-        target: &[f32],
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    );
+    fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved;
 }
 
 impl RetrieveNear for Index {
-    fn near(
-        &self,
-        target: &[f32],
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
-        self.walks.near(target, k, eligible, out);
+    fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+        self.walks.near(target, wanted, out)
     }
 }
 
 impl RetrieveNear for WithoutWalks<'_> {
-    fn near(&self, _: &[f32], _: usize, _: &dyn Fn(PinId) -> bool, out: &mut Vec<Neighbor>) {
+    fn near(&self, _: &[f32], _: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         out.clear();
         self.needs_walk.set(true);
+        Retrieved::InFull
     }
 }
 
@@ -218,33 +203,28 @@ impl Retrieve for Index {
         self.walks.contains(pin)
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
-        let enough = match self.look_up(pin, k, eligible, out) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+        match self.look_up(pin, wanted, out) {
             Looked::List(true, source) => {
                 self.counts.add(source, 1);
-                true
+                return Retrieved::InFull;
             }
-            Looked::List(false, _) => {
-                count(&self.counts.short, 1);
-                false
-            }
+            Looked::List(false, _) => count(&self.counts.short, 1),
             Looked::NoList => {
                 count(&self.counts.missing, 1);
-                k <= self.depth && {
-                    let list = self.compute(pin);
-                    self.first(list.iter().copied(), k, eligible, out)
+                // A list costs several times the search for what is wanted now, and
+                // serves the next who ask: only who has no need to save makes one.
+                if wanted.k <= self.depth && wanted.effort >= 1.0 {
+                    let Some(list) = self.compute(pin, wanted.time_is_up) else {
+                        return Retrieved::OutOfTime;
+                    };
+                    if self.first(list.iter().copied(), wanted, out) {
+                        return Retrieved::InFull;
+                    }
                 }
             }
-        };
-        if !enough {
-            self.walks.neighbors(pin, k, eligible, out);
         }
+        self.walks.neighbors(pin, wanted, out)
     }
 }
 
@@ -270,22 +250,17 @@ impl Retrieve for WithoutWalks<'_> {
         self.index.contains(pin)
     }
 
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    ) {
+    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         out.clear();
         if self.needs_walk.get() {
-            return;
+            return Retrieved::InFull;
         }
-        match self.index.look_up(pin, k, eligible, out) {
+        match self.index.look_up(pin, wanted, out) {
             Looked::List(true, Source::Ahead) => self.ahead.set(self.ahead.get() + 1),
             Looked::List(true, Source::Cached) => self.cached.set(self.cached.get() + 1),
             Looked::List(false, _) | Looked::NoList => self.needs_walk.set(true),
         }
+        Retrieved::InFull
     }
 }
 

@@ -38,9 +38,12 @@ pub(super) struct Scratch {
     walk: u8,
 }
 
+/// Nodes that are expanded between two looks at the time: 20 to 50 us of work.
+const HOPS: usize = 16;
+
 /// How far a walk goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
     /// What the nodes of the pool must count for together: the walk goes on until
     /// these are the best it can reach. At least 1.
     pub(super) effort: usize,
@@ -49,15 +52,27 @@ pub(super) struct Bounds {
     pub(super) most_expanded: usize,
     /// Most nodes to keep in the pool; past that the walk gives up.
     pub(super) most_kept: usize,
+    /// Whether the walk must end as it is.
+    pub(super) time_is_up: &'a dyn Fn() -> bool,
 }
 
-impl Bounds {
-    /// A walk that looks for `effort` pins and never gives up.
+/// Why a walk did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// It kept more than it may.
+    GaveUp,
+    /// Time was up.
+    OutOfTime,
+}
+
+impl Bounds<'_> {
+    /// A walk that looks for `effort` pins and never halts.
     pub(super) fn of(effort: usize) -> Self {
         Self {
             effort: effort.max(1),
             most_expanded: usize::MAX,
             most_kept: usize::MAX,
+            time_is_up: &|| false,
         }
     }
 }
@@ -71,16 +86,16 @@ impl Found {
 
 /// The nodes most similar to `query`, by falling similarity, reached from
 /// `starts`, until they count for `effort`, where `weigh` says how much a node
-/// counts for. None when the walk had to give up.
+/// counts for.
 pub(super) fn walk<'a>(
     graph: &Graph,
     codes: &Codes,
     query: &Query,
     starts: impl IntoIterator<Item = u32>,
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     weigh: impl Fn(u32) -> usize,
     scratch: &'a mut Scratch,
-) -> Option<&'a [Found]> {
+) -> Result<&'a [Found], Halt> {
     let Scratch {
         pool,
         fresh,
@@ -93,7 +108,10 @@ pub(super) fn walk<'a>(
     fresh.extend(starts.into_iter().filter(|&start| is_new(start)));
     let mut held = 0;
     let mut at = 0;
-    loop {
+    for hop in 0_usize.. {
+        if hop.is_multiple_of(HOPS) && (bounds.time_is_up)() {
+            return Err(Halt::OutOfTime);
+        }
         codes.dot_each(query, fresh, similarities);
         // The best of the pool that is not expanded, once the fresh ones are in.
         let mut next = at;
@@ -120,7 +138,7 @@ pub(super) fn walk<'a>(
             }
         }
         if pool.len() > bounds.most_kept {
-            return None;
+            return Err(Halt::GaveUp);
         }
         while pool
             .get(next)
@@ -129,10 +147,10 @@ pub(super) fn walk<'a>(
             next += 1;
         }
         if next >= bounds.most_expanded {
-            return Some(pool);
+            break;
         }
         let Some(found) = pool.get_mut(next) else {
-            return Some(pool);
+            break;
         };
         let node = found.node();
         found.marked |= EXPANDED;
@@ -143,6 +161,7 @@ pub(super) fn walk<'a>(
         fresh.clear();
         fresh.extend(graph.links(node).filter(|&link| is_new(link)));
     }
+    Ok(pool)
 }
 
 impl Scratch {

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use super::pin_set::PinSet;
+use super::retrieve::Retrieved;
 use crate::model::{Candidate, Neighbor};
 
 /// How lists become one.
@@ -25,17 +26,46 @@ pub enum MergeStrategy {
 pub(super) struct List {
     /// By falling score.
     neighbors: Vec<Neighbor>,
-    /// Whether the index has no further eligible pin.
-    exhausted: bool,
+    /// Where the next retrieval goes, for it may come to nothing.
+    next: Vec<Neighbor>,
+    end: End,
     quota: usize,
+}
+
+/// What comes after the last neighbour of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// Nothing was retrieved yet.
+    #[default]
+    Unanswered,
+    /// More, if it is retrieved.
+    Open,
+    /// Nothing: the index has no further eligible pin.
+    Exhausted,
+    /// Nothing, for time is up; true when something was retrieved before.
+    Cut(bool),
 }
 
 impl List {
     /// Makes it a list of which nothing was retrieved yet.
     pub(super) fn reset(&mut self, quota: usize) {
         self.neighbors.clear();
-        self.exhausted = false;
+        self.end = End::Unanswered;
         self.quota = quota;
+    }
+
+    /// Whether anything was retrieved.
+    pub(super) fn is_answered(&self) -> bool {
+        !matches!(self.end, End::Unanswered | End::Cut(false))
+    }
+
+    /// Ends the list here, as time is up.
+    pub(super) fn cut(&mut self) {
+        match self.end {
+            End::Unanswered => self.end = End::Cut(false),
+            End::Open => self.end = End::Cut(true),
+            End::Exhausted | End::Cut(_) => {}
+        }
     }
 
     /// How many neighbours to retrieve next.
@@ -49,10 +79,22 @@ impl List {
         }
     }
 
-    /// Replaces what was retrieved by what a retrieval of `depth` writes.
-    pub(super) fn fill(&mut self, depth: usize, retrieve: impl FnOnce(&mut Vec<Neighbor>)) {
-        retrieve(&mut self.neighbors);
-        self.exhausted = self.neighbors.len() < depth;
+    /// Replaces what was retrieved by what a retrieval of `depth` writes, unless time
+    /// was up before it was done.
+    pub(super) fn fill(
+        &mut self,
+        depth: usize,
+        retrieve: impl FnOnce(&mut Vec<Neighbor>) -> Retrieved,
+    ) -> Retrieved {
+        let retrieved = retrieve(&mut self.next);
+        if retrieved != Retrieved::OutOfTime {
+            std::mem::swap(&mut self.neighbors, &mut self.next);
+            self.end = match self.neighbors.len() < depth {
+                true => End::Exhausted,
+                false => End::Open,
+            };
+        }
+        retrieved
     }
 }
 
@@ -89,17 +131,26 @@ fn interleave(
     let mut candidates = Vec::with_capacity(limit);
     let mut rests: Vec<_> = lists.iter().map(|list| list.neighbors.iter()).collect();
     take_turns(lists, limit, turns);
-    // A turn brings one candidate, so there are as many turns as candidates.
-    for &at in &*turns {
-        let at = usize::from(at);
-        match rests[at].find(|neighbor| seen.insert(neighbor.pin)) {
-            Some(neighbor) => candidates.push(candidate(neighbor, at)),
-            // It has brought every eligible pin there is: nobody can add one.
-            None if lists[at].exhausted => break,
-            None => return Err(at),
+    // A turn brings one candidate, so there are as many turns as candidates; but for
+    // lists that were cut, whose turns the others take in further rounds.
+    loop {
+        let before = candidates.len();
+        for &at in turns.iter().take(limit - before) {
+            let at = usize::from(at);
+            match rests[at].find(|neighbor| seen.insert(neighbor.pin)) {
+                Some(neighbor) => candidates.push(candidate(neighbor, at)),
+                None => match lists[at].end {
+                    End::Cut(_) => {}
+                    // It has brought every eligible pin there is: nobody can add one.
+                    End::Exhausted => return Ok(candidates),
+                    End::Open | End::Unanswered => return Err(at),
+                },
+            }
+        }
+        if candidates.len() == limit || candidates.len() == before {
+            return Ok(candidates);
         }
     }
-    Ok(candidates)
 }
 
 /// Bits of a credit that name its list.
@@ -162,7 +213,8 @@ fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut 
 }
 
 fn global_top(lists: &[List], limit: usize, seen: &mut PinSet) -> Result<Vec<Candidate>, usize> {
-    let short = |list: &List| list.neighbors.len() < limit && !list.exhausted;
+    let is_open = |list: &List| matches!(list.end, End::Open | End::Unanswered);
+    let short = |list: &List| list.neighbors.len() < limit && is_open(list);
     if let Some(at) = lists.iter().position(short) {
         return Err(at);
     }
@@ -221,7 +273,11 @@ mod tests {
         };
         List {
             neighbors: pins.iter().enumerate().map(neighbor).collect(),
-            exhausted,
+            next: Vec::new(),
+            end: match exhausted {
+                true => End::Exhausted,
+                false => End::Open,
+            },
             quota,
         }
     }
@@ -254,6 +310,22 @@ mod tests {
         assert_eq!(merge(&[], MergeStrategy::Interleave, 4), Ok(vec![]));
         let lists = [list(&[1], 1, true), list(&[1], 1, false)];
         assert_eq!(merge(&lists, MergeStrategy::GlobalTop, 4), Err(1));
+    }
+
+    #[test]
+    fn lists_that_were_cut_give_their_turns_to_the_others() {
+        let mut lists = [
+            list(&[1, 2, 3], 1, false),
+            list(&[], 2, false),
+            list(&[4, 2], 1, false),
+        ];
+        lists[1].end = End::Unanswered;
+        lists.iter_mut().for_each(List::cut);
+        let merged = merge(&lists, MergeStrategy::Interleave, 9).expect("what there is");
+        assert_eq!(pins(&merged), [(1, 0), (4, 2), (2, 0), (3, 0)]);
+        let merged = merge(&lists, MergeStrategy::GlobalTop, 9).expect("what there is");
+        assert_eq!(pins(&merged), [(1, 0), (4, 2), (2, 0), (3, 0)]);
+        assert_eq!(lists.map(|list| list.is_answered()), [true, false, true]);
     }
 
     /// The definition, over complete lists: a table of whose turn it is, made
@@ -306,9 +378,10 @@ mod tests {
             let mut cut = complete.clone();
             cut.iter_mut().zip(&complete).for_each(|(list, complete)| list.reset(complete.quota));
             let refill = |list: &mut List, at: usize, depth: usize| {
-                list.fill(depth, |out| {
+                let _ = list.fill(depth, |out| {
                     out.clear();
                     out.extend(complete[at].neighbors.iter().take(depth));
+                    Retrieved::InFull
                 });
             };
             cut.iter_mut().enumerate().for_each(|(at, list)| refill(list, at, depth));

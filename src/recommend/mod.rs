@@ -12,45 +12,17 @@ mod orders;
 mod pin_set;
 mod quadrature;
 mod quota;
+mod retrieve;
 mod sample;
 
 pub use ladder::{Fallback, Origin};
 pub use merge::MergeStrategy;
+pub use retrieve::{Retrieve, Retrieved, Wanted};
 
 use rand::Rng;
 
-use crate::model::{Candidate, Medoid, Neighbor, PinId};
+use crate::model::{Candidate, Medoid, PinId};
 use pin_set::PinSet;
-
-/// The seam between the flow and an index over the pins of one catalogue.
-pub trait Retrieve {
-    /// Whether the catalogue has `pin`.
-    fn contains(&self, pin: PinId) -> bool;
-
-    /// Replaces what is in `out` by the `k` pins nearest to `pin` among those for
-    /// which `eligible` holds, by [`Neighbor::by_falling_score`]. Fewer only when
-    /// the catalogue has no more of them. `pin` itself is a pin like any other;
-    /// the catalogue must have it.
-    fn neighbors(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-        out: &mut Vec<Neighbor>,
-    );
-
-    /// The same in a list of its own.
-    fn neighbors_of(
-        &self,
-        pin: PinId,
-        k: usize,
-        eligible: &dyn Fn(PinId) -> bool,
-    ) -> Vec<Neighbor> {
-        let mut found = Vec::new();
-        self.neighbors(pin, k, eligible, &mut found);
-        found
-    }
-}
 
 /// A stage of the flow, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +37,27 @@ pub enum Stage {
     Merge,
 }
 
-/// The seam where the shell times the stages.
+/// The seam where the shell looks at its clock.
 pub trait Watch {
     /// Runs `work`, which is a part of `stage`, and returns what it returns.
     fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T;
+
+    /// Whether no time is left to retrieve more. Once it is, it stays so.
+    fn time_is_up(&self) -> bool;
+}
+
+/// Looks at no clock: times nothing, and has all the time there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    fn time_is_up(&self) -> bool {
+        false
+    }
 }
 
 /// What is known of the user who asks.
@@ -98,6 +87,8 @@ pub struct Request<'a> {
     pub strategy: MergeStrategy,
     /// Pins that must not be returned.
     pub excluded: &'a [PinId],
+    /// Share of the usual effort of a search, above 0 and at most 1.
+    pub effort: f32,
 }
 
 /// A medoid that was drawn.
@@ -124,6 +115,11 @@ pub struct Recommendation {
     pub fallback: Option<Fallback>,
     /// Whether medoids of the profile are missing from the catalogue.
     pub medoids_missing: bool,
+    /// Whether searches were made with less than the usual effort.
+    pub with_less_effort: bool,
+    /// When time was up before all was retrieved: how many of the sampled medoids
+    /// were answered. The candidates are what they brought, and may be fewer.
+    pub answered_in_time: Option<usize>,
 }
 
 /// Memory of a request, for the next. What it holds has no influence on any
@@ -146,8 +142,10 @@ pub struct Scratch {
 /// Candidates for one user.
 ///
 /// `bars` tells whether there is something between the user and a pin: history,
-/// dislike, or that it was shown a moment ago; such pins are not returned. The answer is a function of the arguments and of the numbers that
-/// `rng` draws: one for each medoid that could be sampled.
+/// dislike, or that it was shown a moment ago; such pins are not returned. The answer
+/// is a function of the arguments and of the numbers that `rng` draws, one for each
+/// medoid that could be sampled; and, where `watch` says that time is up, of how far
+/// it came.
 pub fn recommend(
     interests: Interests<'_>,
     bars: &impl Fn(PinId) -> bool,
@@ -194,15 +192,29 @@ pub fn recommend(
     for (list, place) in lists.iter_mut().zip(&*quotas) {
         list.reset(place.quota);
     }
+    let time_is_up = || watch.time_is_up();
+    let mut wanted = Wanted {
+        effort: request.effort,
+        time_is_up: &time_is_up,
+        ..Wanted::in_full(0, &eligible)
+    };
+    let (mut with_less_effort, mut out_of_time) = (false, false);
     let mut starved = 0..lists.len();
     let candidates = loop {
         watch.stage(Stage::Retrieve, || {
             for at in starved {
-                let depth = lists[at].next_depth(request.strategy, request.limit);
+                wanted.k = lists[at].next_depth(request.strategy, request.limit);
                 let pin = sampled[at].medoid.pin;
-                lists[at].fill(depth, |out| index.neighbors(pin, depth, &eligible, out));
+                match lists[at].fill(wanted.k, |out| index.neighbors(pin, &wanted, out)) {
+                    Retrieved::InFull => {}
+                    Retrieved::WithLessEffort => with_less_effort = true,
+                    Retrieved::OutOfTime => out_of_time = true,
+                }
             }
         });
+        if out_of_time {
+            lists.iter_mut().for_each(merge::List::cut);
+        }
         match watch.stage(Stage::Merge, || {
             merge::merge(lists, request.strategy, request.limit, merge)
         }) {
@@ -210,12 +222,15 @@ pub fn recommend(
             Err(list) => starved = list..list + 1,
         }
     };
+    let answered = lists.iter().filter(|list| list.is_answered()).count();
     Recommendation {
         candidates,
         sampled,
         origin: found.origin,
         fallback: found.fallback,
         medoids_missing: found.medoids_missing,
+        with_less_effort,
+        answered_in_time: out_of_time.then_some(answered),
     }
 }
 
@@ -254,6 +269,7 @@ fn bar(barred: &mut PinSet, own: &[Medoid], sampled: &[SampledMedoid]) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::HashSet;
 
     use proptest::prelude::*;
@@ -261,7 +277,7 @@ mod tests {
     use rand::rngs::ChaCha8Rng;
 
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{Neighbor, Timestamp};
 
     /// A catalogue of the pins from 0 to this, near one another when their ids are.
     struct Line(u64);
@@ -271,29 +287,35 @@ mod tests {
             pin.0 <= self.0
         }
 
-        fn neighbors(
-            &self,
-            pin: PinId,
-            k: usize,
-            eligible: &dyn Fn(PinId) -> bool,
-            out: &mut Vec<Neighbor>,
-        ) {
+        fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+            if (wanted.time_is_up)() {
+                return Retrieved::OutOfTime;
+            }
             let neighbor = |other: u64| Neighbor {
                 pin: PinId(other),
                 score: 1.0 - pin.0.abs_diff(other) as f32 / 1000.0,
             };
             out.clear();
+            let eligible = wanted.eligible;
             out.extend((0..=self.0).map(neighbor).filter(|n| eligible(n.pin)));
             out.sort_by(Neighbor::by_falling_score);
-            out.truncate(k);
+            out.truncate(wanted.k);
+            wanted.done()
         }
     }
 
-    struct Unwatched;
+    /// Has time for so many retrievals.
+    struct TimeFor(Cell<usize>);
 
-    impl Watch for Unwatched {
+    impl Watch for TimeFor {
         fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
             work()
+        }
+
+        fn time_is_up(&self) -> bool {
+            let left = self.0.get();
+            self.0.set(left.saturating_sub(1));
+            left == 0
         }
     }
 
@@ -330,6 +352,7 @@ mod tests {
                         false => MergeStrategy::Interleave,
                     },
                     excluded: &excluded,
+                    effort: 1.0,
                 };
                 let bars = |pin: PinId| pin.0 % 7 == 3;
                 let interests = Interests {
@@ -354,6 +377,51 @@ mod tests {
                 prop_assert!(pins.iter().all(may));
                 let eligible = (0..=60).map(PinId).filter(may).count();
                 prop_assert_eq!(pins.len(), limit.min(eligible));
+            }
+        }
+    }
+    #[test]
+    fn what_was_found_in_time_is_merged_and_the_rest_is_told() {
+        let own = medoids(&[5, 30, 55]);
+        let interests = Interests {
+            own: Some((&own, Origin::Profile)),
+            popular: &[],
+            factors: &[],
+            all_in_catalog: true,
+        };
+        let answer = |times: usize, effort: f32, strategy: MergeStrategy| {
+            let request = Request {
+                limit: 30,
+                medoids: 3,
+                strategy,
+                excluded: &[],
+                effort,
+            };
+            let (rng, watch) = (&mut ChaCha8Rng::seed_from_u64(1), TimeFor(Cell::new(times)));
+            let scratch = &mut Scratch::default();
+            recommend(
+                interests,
+                &|_| false,
+                &request,
+                &Line(60),
+                rng,
+                &watch,
+                scratch,
+            )
+        };
+        for strategy in [MergeStrategy::Interleave, MergeStrategy::GlobalTop] {
+            let whole = answer(9, 1.0, strategy);
+            assert_eq!((whole.candidates.len(), whole.answered_in_time), (30, None));
+            assert!(!whole.with_less_effort && answer(9, 0.5, strategy).with_less_effort);
+            for times in 0..3 {
+                let cut = answer(times, 1.0, strategy);
+                assert_eq!(cut.answered_in_time, Some(times));
+                assert_eq!(cut.candidates.is_empty(), times == 0);
+                assert!(
+                    cut.candidates
+                        .iter()
+                        .all(|found| found.medoid_index < times)
+                );
             }
         }
     }

@@ -76,13 +76,14 @@ impl Ask {
             && !self.include_titles
     }
 
-    /// What the core is asked.
-    pub(super) fn request(&self) -> Request<'_> {
+    /// What the core is asked, with this share of the usual effort.
+    pub(super) fn request(&self, effort: f32) -> Request<'_> {
         Request {
             limit: self.limit,
             medoids: self.medoids,
             strategy: self.strategy,
             excluded: &self.excluded,
+            effort,
         }
     }
 }
@@ -153,9 +154,15 @@ pub(super) fn response(
         true => serving.pins().title(pin).to_owned(),
         false => String::new(),
     };
-    let degraded = match answer.medoids_missing {
-        true => v1::DegradedReason::MedoidsNotInCatalog,
-        false => v1::DegradedReason::Unspecified,
+    // The worst of them.
+    let degraded = if answer.answered_in_time.is_some() {
+        v1::DegradedReason::OutOfTime
+    } else if answer.with_less_effort {
+        v1::DegradedReason::Overload
+    } else if answer.medoids_missing {
+        v1::DegradedReason::MedoidsNotInCatalog
+    } else {
+        v1::DegradedReason::Unspecified
     };
     let candidate = |candidate: &crate::model::Candidate| v1::Candidate {
         pin_id: candidate.pin.0,
@@ -180,7 +187,7 @@ pub(super) fn response(
         profile_version: serving.loaded.profiles().manifest().version.clone(),
         seed,
         fallback_reason: fallback(answer.fallback).into(),
-        degraded: answer.medoids_missing,
+        degraded: degraded != v1::DegradedReason::Unspecified,
         degraded_reason: degraded.into(),
         state_age: Some(prost_types::Duration {
             seconds: days * SECONDS_PER_DAY,

@@ -8,13 +8,14 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use super::pins::{ChangedPins, Serving};
+use super::stamp::Stamp;
 use super::user::{Folder, Known};
 use crate::actions::{ActionParams, Actions};
 use crate::durable::{Log, LogError};
 use crate::index::{Catalog, CatalogFacts, Delta, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
-use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Watch};
+use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Unwatched, Watch};
 use crate::snapshot::{Reader, SnapshotError};
 use crate::store::ProfileStore;
 
@@ -94,6 +95,7 @@ pub struct Loaded {
     all_in_catalog: bool,
     folder: Folder,
     scratches: Pool<recommend::Scratch>,
+    stamp: Stamp,
 }
 
 /// What cannot be served.
@@ -168,6 +170,7 @@ impl Loaded {
         }
         let version = &catalog.manifest().version;
         let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
+        let stamp = Stamp::new(version, &profiles.manifest().version);
         let index = Index::new(catalog, lists, source.index);
         let index = match old {
             Some(old) => index.counting_on(&old.index),
@@ -177,6 +180,7 @@ impl Loaded {
             .medoids()
             .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
         let loaded = Self {
+            stamp,
             index,
             profiles,
             all_in_catalog,
@@ -208,6 +212,11 @@ impl Loaded {
     /// The index.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// What says that an answer is made from these.
+    pub(super) fn stamp(&self) -> &Stamp {
+        &self.stamp
     }
 
     /// What folds recent actions into these profiles.
@@ -255,6 +264,7 @@ impl Loaded {
             medoids: super::DEFAULT_MEDOIDS,
             strategy: recommend::MergeStrategy::Interleave,
             excluded: &[],
+            effort: 1.0,
         };
         let as_of = self.profiles.manifest().facts.as_of;
         let unchanged = Delta::new(self.catalog().pins.vectors());
@@ -262,15 +272,6 @@ impl Loaded {
             let user = Known::of_profile(&self.profiles, UserId(seed), as_of);
             self.recommend(&user, &request, (&self.index, &unchanged), seed, &Unwatched);
         }
-    }
-}
-
-/// Times nothing.
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn stage<T>(&self, _: recommend::Stage, work: impl FnOnce() -> T) -> T {
-        work()
     }
 }
 

@@ -3,49 +3,53 @@
 mod actions;
 mod admin;
 mod catalog;
+mod connections;
 mod convert;
+mod deadline;
+mod drain;
+mod gate;
 mod live;
 mod observe;
 mod ops;
+mod overload;
 mod pins;
 mod recommendation;
+mod routes;
+mod stamp;
 mod status;
 mod user;
 mod versions;
 mod workers;
 
+pub use connections::ConnectionParams;
+pub use gate::{GateParams, RateParams};
 pub use live::{DataParams, LoadError, Loaded, Parts, Source};
+pub use overload::OverloadParams;
 pub use user::RecentParams;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::actions::Actions;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
-use crate::wire::DESCRIPTORS;
-use crate::wire::v1::action_service_server::ActionServiceServer;
-use crate::wire::v1::admin_service_server::AdminServiceServer;
-use crate::wire::v1::catalog_service_server::CatalogServiceServer;
-use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
+use drain::Phase;
 use live::Live;
+use overload::Limiter;
+use versions::Versions;
+use workers::Workers;
 
 /// How often actions that are too old are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
-/// Largest call that records actions, in bytes: a thousand of the longest have less.
-/// Small ones take many times their size once they are read.
-const MAX_ACTIONS_SIZE: usize = 256 << 10;
 /// Candidates of a request that does not say how many.
 const DEFAULT_LIMIT: usize = 400;
 /// Medoids to sample for a request that does not say how many.
@@ -63,7 +67,17 @@ pub struct Listeners {
 pub struct ServeParams {
     /// Largest request that is read, in bytes.
     pub max_request_size: usize,
-    /// How long calls in flight may take to end.
+    /// Limits of connections.
+    pub connections: ConnectionParams,
+    /// Most that a call for recommendations may take.
+    pub max_deadline: Duration,
+    /// What is refused before it is read.
+    pub gate: GateParams,
+    /// How much is searched at a time.
+    pub overload: OverloadParams,
+    /// How long to go on after it was said that the server will stop.
+    pub drain_delay: Duration,
+    /// How long calls in flight may take to end after that.
     pub drain_timeout: Duration,
     /// Where `/metrics` comes from; none answers with an empty page.
     pub metrics: Option<PrometheusHandle>,
@@ -86,9 +100,6 @@ pub enum ServeError<E> {
     /// What is served turned out to be damaged, once all of it was read.
     #[error(transparent)]
     Damaged(SnapshotError),
-    /// The sockets or the threads of the server failed.
-    #[error("serving failed")]
-    Transport(#[from] tonic::transport::Error),
     /// The port for metrics and probes failed.
     #[error("serving metrics and probes failed")]
     Ops(#[from] io::Error),
@@ -131,7 +142,10 @@ impl Listeners {
 /// UNAVAILABLE until everything is loaded and warmed; `ready` is called then. Files
 /// that are only mapped are checked while it serves already; it stops when one of
 /// them is damaged.
-/// After `shutdown` calls in flight have `drain_timeout` to end.
+///
+/// After `shutdown` health says NOT_SERVING, and the server goes on for `drain_delay`
+/// so that everybody can notice; then connections are told to go, and calls in flight
+/// have `drain_timeout` to end.
 pub async fn run<E: Send + 'static>(
     listeners: Listeners,
     params: ServeParams,
@@ -143,97 +157,67 @@ pub async fn run<E: Send + 'static>(
     let live = Arc::new(Live::default());
     let (mut health, health_service) = tonic_health::server::health_reporter();
     announce(&health, ServingStatus::NotServing).await;
-    let (stop, stopped) = watch::channel(false);
+    let (phase, phases) = watch::channel(Phase::Open);
 
-    let recommendations = recommendation::Service {
-        live: live.clone(),
-        workers: workers::Workers::new()?,
-        clock: params.clock,
-        recent: params.recent,
-    };
-    let actions = actions::Service {
-        live: live.clone(),
-        clock: params.clock,
-        max_ahead_days: params.max_ahead_days,
-    };
-    let versions = versions::Versions::new(live.clone(), source.clone(), params.clock)?;
+    let workers = Workers::new()?;
+    let limiter = Limiter::new(params.overload.clone(), workers.count(), Instant::now());
+    let limiter = Arc::new(limiter);
+    let versions = Versions::new(live.clone(), source.clone(), params.clock)?;
     let versions = Arc::new(versions);
-    let administration = admin::Service {
+    let parts = routes::Parts {
         live: live.clone(),
+        workers,
+        limiter: limiter.clone(),
         versions: versions.clone(),
+        phases: phases.clone(),
     };
-    let server = Server::builder()
-        .layer(observe::ObserveLayer)
-        .add_service(health_service)
-        .add_service(reflection_v1())
-        .add_service(reflection_v1alpha())
-        .add_service(
-            RecommendationServiceServer::new(recommendations)
-                .max_decoding_message_size(params.max_request_size),
-        )
-        .add_service(AdminServiceServer::new(administration))
-        .add_service(
-            CatalogServiceServer::new(catalog::Service { live: live.clone() })
-                .max_decoding_message_size(params.max_request_size),
-        )
-        .add_service(
-            ActionServiceServer::new(actions)
-                .max_decoding_message_size(params.max_request_size.min(MAX_ACTIONS_SIZE)),
-        );
-    // Without this an answer in two segments waits 40 ms for the client's delayed
-    // acknowledgement; the option of the builder is for listeners of its own.
-    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
-    let serving = server.serve_with_incoming_shutdown(incoming, told(stopped.clone()));
+    let service = routes::service(parts, health_service, &params);
+    let connections = params.connections.clone();
+    let serving = connections::serve(listeners.grpc, service, connections, phases.clone());
     let mut serving = tokio::spawn(serving);
-    let ops = ops::serve(listeners.ops, live.clone(), params.metrics, told(stopped));
-    let mut ops = tokio::spawn(ops);
+    let operators = ops::Parts {
+        live: live.clone(),
+        limiter,
+        phases,
+        metrics: params.metrics.clone(),
+    };
+    let mut ops = tokio::spawn(ops::serve(listeners.ops, operators));
 
     let until_told = async {
         let mut shutdown = std::pin::pin!(shutdown);
-        tokio::select! {
-            loaded = tokio::task::spawn_blocking(move || load(&source)) => {
-                let Parts { loaded, kept } = loaded?.map_err(ServeError::Load)?;
-                let loaded = Arc::new(loaded);
-                if let Some((actions, changed_pins)) = kept {
-                    live.keep(Arc::new(actions), Arc::new(changed_pins));
-                }
-                live.serve(loaded.clone());
-                announce(&health, ServingStatus::Serving).await;
-                ready(&loaded, live.actions().map(Arc::as_ref));
-                let mut checking = tokio::task::spawn_blocking(move || loaded.check_mapped());
-                let watching = async {
-                    match params.watch {
-                        Some(every) => versions.watch(every).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let damaged = async {
-                    match (&mut checking).await? {
-                        Ok(()) => std::future::pending().await,
-                        Err(damage) => Err::<(), _>(ServeError::Damaged(damage)),
-                    }
-                };
-                let forgetting = forget(live.actions().cloned(), params.clock);
-                tokio::select! {
-                    ended = damaged => ended?,
-                    () = forgetting => {}
-                    () = watching => {}
-                    () = &mut shutdown => {}
-                }
-            }
-            () = &mut shutdown => {}
+        let loading = tokio::task::spawn_blocking(move || load(&source));
+        let loaded = tokio::select! {
+            loaded = loading => loaded?.map_err(ServeError::Load)?,
+            () = &mut shutdown => return Ok(()),
+        };
+        let Parts { loaded, kept } = loaded;
+        let loaded = Arc::new(loaded);
+        if let Some((actions, changed_pins)) = kept {
+            live.keep(Arc::new(actions), Arc::new(changed_pins));
         }
-        Ok::<(), ServeError<E>>(())
+        live.serve(loaded.clone());
+        announce(&health, ServingStatus::Serving).await;
+        ready(&loaded, live.actions().map(Arc::as_ref));
+        tokio::select! {
+            damaged = check(loaded) => damaged,
+            () = forget(live.actions().cloned(), params.clock) => Ok(()),
+            () = watch(versions, params.watch) => Ok(()),
+            () = &mut shutdown => Ok(()),
+        }
     };
     let (ended, grpc_ended) = tokio::select! {
         told = until_told => (told, false),
-        failed = &mut serving => (flat(failed), true),
+        died = &mut serving => (died.map_err(ServeError::from), true),
         failed = &mut ops => (flat(failed), false),
     };
     // From here on in this order whatever has ended, so that nothing is left behind.
     announce(&health, ServingStatus::NotServing).await;
     // Nobody listens any more only when both servers have failed already.
-    let _ = stop.send(true);
+    let _ = phase.send(Phase::Draining);
+    if ended.is_ok() && live.get().is_some() {
+        tokio::time::sleep(params.drain_delay).await;
+    }
+    let _ = phase.send(Phase::Closing);
     // Clients that watch health have been told; their streams would never end.
     for name in HEALTH_NAMES {
         health.clear_service_status(name).await;
@@ -241,7 +225,7 @@ pub async fn run<E: Send + 'static>(
     let mut drained = Ok(());
     if !grpc_ended {
         match tokio::time::timeout(params.drain_timeout, &mut serving).await {
-            Ok(served) => drained = flat(served),
+            Ok(served) => drained = served.map_err(ServeError::from),
             Err(_) => {
                 tracing::warn!("calls in flight did not end in time and are given up");
                 serving.abort();
@@ -250,6 +234,22 @@ pub async fn run<E: Send + 'static>(
     }
     ops.abort();
     ended.and(drained)
+}
+
+/// Checks what is only mapped. Ends when that is damaged.
+async fn check<E>(loaded: Arc<Loaded>) -> Result<(), ServeError<E>> {
+    match tokio::task::spawn_blocking(move || loaded.check_mapped()).await? {
+        Ok(()) => std::future::pending().await,
+        Err(damage) => Err(ServeError::Damaged(damage)),
+    }
+}
+
+/// Takes over new versions, if it should. Never ends.
+async fn watch(versions: Arc<Versions>, every: Option<Duration>) {
+    match every {
+        Some(every) => versions.watch(every).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Forgets what is too old, every so often. Never ends.
@@ -280,11 +280,6 @@ where
     Ok(ended??)
 }
 
-async fn told(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a reason to stop too.
-    let _ = stopped.wait_for(|&stopped| stopped).await;
-}
-
 /// What health is asked about: the whole server, and each service.
 const HEALTH_NAMES: [&str; 3] = [
     "",
@@ -296,26 +291,4 @@ async fn announce(health: &HealthReporter, status: ServingStatus) {
     for name in HEALTH_NAMES {
         health.set_service_status(name, status).await;
     }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-fn reflection_v1() -> tonic_reflection::server::v1::ServerReflectionServer<
-    impl tonic_reflection::server::v1::ServerReflection,
-> {
-    reflection()
-        .build_v1()
-        .expect("the descriptors were made by the compiler of the protos")
-}
-
-fn reflection_v1alpha() -> tonic_reflection::server::v1alpha::ServerReflectionServer<
-    impl tonic_reflection::server::v1alpha::ServerReflection,
-> {
-    reflection()
-        .build_v1alpha()
-        .expect("the descriptors were made by the compiler of the protos")
 }

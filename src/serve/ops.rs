@@ -1,7 +1,7 @@
 //! The port for operators: `/metrics`, `/livez`, `/readyz`.
 
 use std::convert::Infallible;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,31 +13,34 @@ use axum::routing::get;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::drain::{self, Phase};
 use super::live::{Live, Loaded};
+use super::overload::Limiter;
 use crate::metrics as names;
 
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What operators ask about.
 #[derive(Clone)]
-struct Parts {
-    live: Arc<Live>,
-    metrics: Option<PrometheusHandle>,
+pub(super) struct Parts {
+    pub(super) live: Arc<Live>,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) phases: watch::Receiver<Phase>,
+    /// None answers with an empty page.
+    pub(super) metrics: Option<PrometheusHandle>,
 }
 
-/// Serves until `stop` is done.
-pub(super) async fn serve(
-    listener: TcpListener,
-    live: Arc<Live>,
-    metrics: Option<PrometheusHandle>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let upkeep = keep_up(metrics.clone());
+/// Serves until the phase is to close.
+pub(super) async fn serve(listener: TcpListener, parts: Parts) -> io::Result<()> {
+    let upkeep = keep_up(parts.metrics.clone());
+    let stop = drain::reached(parts.phases.clone(), Phase::Closing);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
-        .with_state(Parts { live, metrics });
+        .with_state(parts);
     tokio::select! {
         served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future() => served,
         never = upkeep => match never {},
@@ -57,13 +60,16 @@ async fn keep_up(metrics: Option<PrometheusHandle>) -> Infallible {
 }
 
 async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
-    match parts.live.get() {
-        Some(_) => (StatusCode::OK, "ready\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
+    let phase = *parts.phases.borrow();
+    match (phase, parts.live.get()) {
+        (Phase::Open, Some(_)) => (StatusCode::OK, "ready\n"),
+        (Phase::Open, None) => (StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
+        (Phase::Draining | Phase::Closing, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
 }
 
 async fn scrape(State(parts): State<Parts>) -> String {
+    parts.limiter.describe();
     if let Some(serving) = parts.live.get() {
         describe(&serving.loaded);
         let (upserted, deleted) = serving.delta.counts();

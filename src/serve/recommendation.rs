@@ -8,7 +8,9 @@ use metrics::{counter, histogram};
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Ask};
+use super::deadline::Budget;
 use super::live::Live;
+use super::overload::Limiter;
 use super::pins::Serving;
 use super::status::CallError;
 use super::user::{Known, RecentParams};
@@ -23,6 +25,7 @@ use crate::wire::v1::recommendation_service_server::RecommendationService;
 pub(super) struct Service {
     pub(super) live: Arc<Live>,
     pub(super) workers: Workers,
+    pub(super) limiter: Arc<Limiter>,
     /// Tells the time of an answer.
     pub(super) clock: fn() -> Timestamp,
     pub(super) recent: RecentParams,
@@ -38,6 +41,31 @@ impl Service {
             now: (self.clock)(),
         })
     }
+
+    /// Runs `work`, which searches, on a worker when its turn has come.
+    async fn search<T: Send + 'static>(
+        &self,
+        budget: Budget,
+        work: impl FnOnce(Means<'_>) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let mut permit = self.limiter.enter(budget).await?;
+        let work = move |is_gone: &dyn Fn() -> bool| {
+            permit.begin();
+            let until = budget.search_until();
+            work(Means {
+                effort: permit.effort(),
+                time_is_up: &|| is_gone() || Instant::now() >= until,
+            })
+        };
+        self.workers.run(work).await
+    }
+}
+
+/// How long the caller of `request` waits for its answer.
+fn budget<T>(request: &Request<T>) -> Result<Budget, CallError> {
+    let budget = request.extensions().get::<Budget>();
+    // The layer around this service gives one to every call.
+    budget.copied().ok_or(CallError::Internal)
 }
 
 #[tonic::async_trait]
@@ -46,32 +74,36 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
-        let at_hand = self.at_hand()?;
+        let (budget, at_hand) = (budget(&request)?, self.at_hand()?);
+        let served = at_hand.serving.clone();
         let ask = Asked::new(request.into_inner(), &at_hand)?;
         // What lists answer takes less time than to hand it to a worker would.
         if ask.ask.is_small() {
             let from_lists = workers::guarded(|| ask.answer_from_lists(&at_hand))?;
             if let Some(response) = from_lists {
-                return Ok(Response::new(response));
+                return Ok(served.loaded.stamp().put_on(response));
             }
         }
-        let work = move || ask.answer(&at_hand);
-        Ok(Response::new(self.workers.run(work).await?))
+        let work = move |means: Means<'_>| ask.answer(&at_hand, means);
+        let response = self.search(budget, work).await??;
+        Ok(served.loaded.stamp().put_on(response))
     }
 
     async fn batch_recommend(
         &self,
         request: Request<v1::BatchRecommendRequest>,
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
-        let at_hand = self.at_hand()?;
+        let (budget, at_hand) = (budget(&request)?, self.at_hand()?);
+        let served = at_hand.serving.clone();
         let requests = convert::batch(request.into_inner())?;
-        let work = move || {
-            let answer = |request| Ok(Asked::new(request, &at_hand)?.answer(&at_hand));
+        let work = move |means: Means<'_>| {
+            let answer = |request| Asked::new(request, &at_hand)?.answer(&at_hand, means);
             let outcomes = requests.into_iter().map(answer);
             outcomes.map(convert::batch_result).collect()
         };
-        let results = self.workers.run(work).await?;
-        Ok(Response::new(v1::BatchRecommendResponse { results }))
+        let results = self.search(budget, work).await?;
+        let response = v1::BatchRecommendResponse { results };
+        Ok(served.loaded.stamp().put_on(response))
     }
 
     async fn explain_user(
@@ -81,8 +113,18 @@ impl RecommendationService for Service {
         let at_hand = self.at_hand()?;
         let user = convert::user(request.into_inner().user_id)?;
         let explained = || convert::interests(&at_hand.know(user), &at_hand.serving);
-        Ok(Response::new(workers::guarded(explained)?))
+        let explained = workers::guarded(explained)?;
+        Ok(at_hand.serving.loaded.stamp().put_on(explained))
     }
+}
+
+/// What an answer may cost.
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    /// Share of the usual effort of a search.
+    effort: f32,
+    /// Whether nobody waits for the answer any more, or will when it is sent.
+    time_is_up: &'a dyn Fn() -> bool,
 }
 
 /// What an answer is made from: one catalogue, one set of profiles, the actions
@@ -140,27 +182,43 @@ impl Asked {
     fn answer_from_lists(&self, at_hand: &AtHand) -> Option<v1::RecommendResponse> {
         let lists = at_hand.serving.loaded.index().without_walks();
         let index = at_hand.serving.pins();
-        let (user, answer, stopwatch) = self.recommend(at_hand, &index.over(&lists));
+        // Lists take no effort, and less time than to look at the clock.
+        let means = Means {
+            effort: 1.0,
+            time_is_up: &|| false,
+        };
+        let (user, answer, stopwatch) = self.recommend(at_hand, &index.over(&lists), means);
         (!lists.needs_walk()).then(|| self.response(&user, &answer, &stopwatch, at_hand))
     }
 
     /// The answer, with walks where they are needed.
-    fn answer(&self, at_hand: &AtHand) -> v1::RecommendResponse {
+    fn answer(
+        &self,
+        at_hand: &AtHand,
+        means: Means<'_>,
+    ) -> Result<v1::RecommendResponse, CallError> {
+        if (means.time_is_up)() {
+            return Err(CallError::OutOfTime);
+        }
         let pins = at_hand.serving.pins();
         let index = pins.over(at_hand.serving.loaded.index());
-        let (user, answer, stopwatch) = self.recommend(at_hand, &index);
-        self.response(&user, &answer, &stopwatch, at_hand)
+        let (user, answer, stopwatch) = self.recommend(at_hand, &index, means);
+        if answer.answered_in_time == Some(0) {
+            return Err(CallError::OutOfTime);
+        }
+        Ok(self.response(&user, &answer, &stopwatch, at_hand))
     }
 
     fn recommend<'a>(
         &self,
         at_hand: &'a AtHand,
         index: &dyn Retrieve,
-    ) -> (Known<'a>, Recommendation, Stopwatch) {
+        means: Means<'a>,
+    ) -> (Known<'a>, Recommendation, Stopwatch<'a>) {
         let Self { ask, seed } = self;
-        let stopwatch = Stopwatch::default();
+        let stopwatch = Stopwatch::new(means.time_is_up);
         let user = stopwatch.stage(Stage::Lookup, || at_hand.know(ask.user));
-        let request = ask.request();
+        let request = ask.request(means.effort);
         let Serving { loaded, delta } = &*at_hand.serving;
         let answer = loaded.recommend(&user, &request, (index, delta), *seed, &stopwatch);
         (user, answer, stopwatch)
@@ -171,7 +229,7 @@ impl Asked {
         &self,
         user: &Known<'_>,
         answer: &Recommendation,
-        stopwatch: &Stopwatch,
+        stopwatch: &Stopwatch<'_>,
         at_hand: &AtHand,
     ) -> v1::RecommendResponse {
         stopwatch.record();
@@ -183,8 +241,13 @@ impl Asked {
 
 fn count(answer: &Recommendation) {
     histogram!(names::CANDIDATES).record(answer.candidates.len() as f64);
-    if answer.medoids_missing {
-        counter!(names::DEGRADED, "reason" => "medoids_not_in_catalog").increment(1);
+    let degraded = [
+        (answer.medoids_missing, "medoids_not_in_catalog"),
+        (answer.with_less_effort, "overload"),
+        (answer.answered_in_time.is_some(), "out_of_time"),
+    ];
+    for (_, reason) in degraded.into_iter().filter(|(is_so, _)| *is_so) {
+        counter!(names::DEGRADED, "reason" => reason).increment(1);
     }
     if let Some(fallback) = answer.fallback {
         let reason = match fallback {
@@ -199,20 +262,31 @@ fn count(answer: &Recommendation) {
 
 /// Times the stages of the flow. A stage may come in several parts; it is
 /// recorded once a request, so that counts are those of requests.
-#[derive(Default)]
-struct Stopwatch([Cell<Duration>; 4]);
+struct Stopwatch<'a> {
+    spent: [Cell<Duration>; 4],
+    time_is_up: &'a dyn Fn() -> bool,
+}
 
-impl Watch for Stopwatch {
+impl Watch for Stopwatch<'_> {
     fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let result = work();
-        let spent = &self.0[stage as usize];
+        let spent = &self.spent[stage as usize];
         spent.set(spent.get() + begun.elapsed());
         result
     }
+
+    fn time_is_up(&self) -> bool {
+        (self.time_is_up)()
+    }
 }
 
-impl Stopwatch {
+impl<'a> Stopwatch<'a> {
+    fn new(time_is_up: &'a dyn Fn() -> bool) -> Self {
+        let spent = Default::default();
+        Self { spent, time_is_up }
+    }
+
     fn record(&self) {
         let stages = [
             (Stage::Lookup, "lookup"),
@@ -221,7 +295,8 @@ impl Stopwatch {
             (Stage::Merge, "merge"),
         ];
         for (stage, name) in stages {
-            histogram!(names::STAGE_DURATION, "stage" => name).record(self.0[stage as usize].get());
+            histogram!(names::STAGE_DURATION, "stage" => name)
+                .record(self.spent[stage as usize].get());
         }
     }
 }

@@ -26,8 +26,12 @@ pub(super) enum CallError {
     TakesNoActions,
     /// A freshness token for what this server cannot reflect.
     NotReflected,
-    /// Too many calls are waiting: try again later.
+    /// Too many calls wait for the log: try again later.
     Busy,
+    /// More was asked than this server can do: try again after so long.
+    Shed(Shed, Duration),
+    /// Time was up before there was anything to answer with.
+    OutOfTime,
     /// It could not be made durable: try again later.
     NotRecorded,
     /// A change of pins, where nothing is kept.
@@ -42,6 +46,17 @@ pub(super) enum CallError {
     NotLoaded,
     /// A defect of ours. What it was is in the log.
     Internal,
+}
+
+/// Why a call was shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shed {
+    /// As many calls are here, or wait for a search, as may be.
+    QueueFull,
+    /// Its turn would come too late for its deadline.
+    Deadline,
+    /// Its caller asks too often.
+    RateLimit,
 }
 
 impl CallError {
@@ -73,6 +88,18 @@ impl From<CallError> for Status {
                 let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
                 let message = "too many calls wait for the action log";
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
+            }
+            CallError::Shed(why, after) => {
+                let message = match why {
+                    Shed::QueueFull => "too many calls are waiting",
+                    Shed::Deadline => "its turn would come after its deadline",
+                    Shed::RateLimit => "the caller asks too often",
+                };
+                let details = ErrorDetails::with_retry_info(Some(after));
+                Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
+            }
+            CallError::OutOfTime => {
+                Self::deadline_exceeded("time was up before there was anything to answer with")
             }
             CallError::KeepsNothing => Self::failed_precondition(
                 "this server keeps nothing, so it changes no pins: it was started without --data",

@@ -29,11 +29,17 @@ impl Workers {
         named.build().map(Self)
     }
 
-    /// Runs `work` on a worker. Work that panics is a defect of ours: it is logged
-    /// by the panic itself, and the call fails alone.
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Runs `work` on a worker, and tells it when asked whether the client has left.
+    /// Work that panics is a defect of ours: it is logged by the panic itself, and the
+    /// call fails alone.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
     ) -> Result<T, CallError> {
         let (give, taken) = oneshot::channel();
         self.0.spawn(move || {
@@ -42,7 +48,8 @@ impl Workers {
                 return;
             }
             // Without a taker the client has left.
-            let _ = give.send(guarded(work));
+            let outcome = guarded(|| work(&|| give.is_closed()));
+            let _ = give.send(outcome);
         });
         taken.await.unwrap_or(Err(CallError::Internal))
     }
@@ -60,12 +67,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_fails_its_call_alone_with_a_fixed_text() {
         let workers = Workers::new().expect("threads");
-        let failed = workers.run(|| panic!("a secret")).await;
+        let failed = workers.run(|_| panic!("a secret")).await;
         let status = tonic::Status::from(failed.map(|()| 0).expect_err("a failed call"));
         assert_eq!(
             (status.code(), status.message()),
             (tonic::Code::Internal, "internal error")
         );
-        assert_eq!(workers.run(|| 7).await, Ok(7));
+        assert_eq!(workers.run(|_| 7).await, Ok(7));
     }
 }

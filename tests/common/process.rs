@@ -6,8 +6,11 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 
+/// The program, which does not make a test wait until others have noticed its end.
 pub fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pinnersage"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinnersage"));
+    command.env("PINNERSAGE__SERVE__DRAIN_DELAY", "0s");
+    command
 }
 
 /// Runs a command that must succeed, and gives back what it printed.
@@ -103,14 +106,24 @@ impl Process {
 
     /// Sends SIGTERM and waits for a clean end.
     pub fn stop(mut self) {
+        self.signal("TERM");
+        self.wait_for("stopped");
+        assert_eq!(self.end(), Some(0));
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let kill = Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([&format!("-{name}"), &pid])
             .status()
             .expect("kill runs");
         assert!(kill.success());
-        self.wait_for("stopped");
-        assert!(self.child.wait().expect("an end").success());
+    }
+
+    /// Waits for the end, and gives back the exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        self.child.wait().expect("an end").code()
     }
 }
 

@@ -10,8 +10,8 @@ use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    DataParams, Listeners, LoadError, Loaded, Parts, RecentParams, ServeError, ServeParams, Source,
-    run,
+    ConnectionParams, DataParams, GateParams, Listeners, LoadError, Loaded, OverloadParams, Parts,
+    RecentParams, ServeError, ServeParams, Source, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -45,14 +45,6 @@ static METRICS: LazyLock<Option<PrometheusHandle>> =
 
 pub type Client = RecommendationServiceClient<Channel>;
 
-/// What a server may do beside answering.
-#[derive(Clone, Default)]
-struct Extras {
-    data: Option<PathBuf>,
-    watch: Option<Duration>,
-    feedback_prior: Option<f64>,
-}
-
 /// A running server. It stops when it is told to.
 pub struct Server {
     pub grpc: SocketAddr,
@@ -64,51 +56,46 @@ pub struct Server {
 impl Server {
     /// Serves the built world and waits until it is ready.
     pub async fn start(world: &World) -> Self {
-        Self::start_ready(source(world), Extras::default()).await
+        Self::start_ready(source(world), None, params()).await
     }
 
     /// The same, looking for new versions all the time.
     pub async fn start_watching(world: &World) -> Self {
-        let watching = Extras {
-            watch: Some(Duration::from_millis(1)),
-            ..Extras::default()
-        };
-        Self::start_ready(source(world), watching).await
+        let watch = Some(Duration::from_millis(1));
+        Self::start_with(world, ServeParams { watch, ..params() }).await
     }
 
     /// The same, from a source of its own.
     pub async fn start_from(source: Source) -> Self {
-        Self::start_ready(source, Extras::default()).await
+        Self::start_ready(source, None, params()).await
+    }
+
+    /// The same, with these parameters.
+    pub async fn start_with(world: &World, params: ServeParams) -> Self {
+        Self::start_ready(source(world), None, params).await
     }
 
     /// The same, with actions recorded in the directory `data` of the world.
     pub async fn start_recording(world: &World) -> Self {
-        let recording = Extras {
-            data: Some(world.path("data")),
-            ..Extras::default()
-        };
-        Self::start_ready(source(world), recording).await
+        Self::start_ready(source(world), Some(world.path("data")), params()).await
     }
 
     /// The same, with medoids drawn by engagement as well.
     pub async fn start_with_feedback(world: &World) -> Self {
-        let with_feedback = Extras {
-            data: Some(world.path("data")),
-            feedback_prior: Some(10.0),
-            ..Extras::default()
-        };
-        Self::start_ready(source(world), with_feedback).await
+        let mut params = params();
+        params.recent.feedback_prior = Some(10.0);
+        Self::start_ready(source(world), Some(world.path("data")), params).await
     }
 
-    async fn start_ready(source: Source, extras: Extras) -> Self {
+    async fn start_ready(source: Source, data: Option<PathBuf>, params: ServeParams) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let data = extras.data.clone().map(|directory| DataParams {
+        let data = data.map(|directory| DataParams {
             directory,
             actions: action_params(),
             max_changed_pins: 50,
         });
         let load = move |source: &Source| Parts::open(source, data, clock());
-        let server = Self::start_with(source, load, ready, extras).await;
+        let server = Self::start_unready(source, load, ready, params).await;
         is_ready.await.expect("a loaded server");
         server
     }
@@ -119,33 +106,19 @@ impl Server {
         load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        Self::start_with(source, load, ready, Extras::default()).await
+        Self::start_unready(source, load, ready, params()).await
     }
 
-    async fn start_with(
+    async fn start_unready(
         source: Source,
         load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
-        extras: Extras,
+        params: ServeParams,
     ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners::bind(any, any).await.expect("free ports");
         let grpc = listeners.grpc_address().expect("an address");
         let ops = listeners.ops_address().expect("an address");
-        let params = ServeParams {
-            max_request_size: 2 << 20,
-            drain_timeout: Duration::from_secs(10),
-            metrics: METRICS.clone(),
-            clock,
-            max_ahead_days: 0.5,
-            recent: RecentParams {
-                seen_days: 7.0,
-                clustered: 20,
-                silenced_by: 3,
-                feedback_prior: extras.feedback_prior,
-            },
-            watch: extras.watch,
-        };
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
         let on_ready = |_: &Loaded, _: Option<&Actions>| ready.send(()).expect("a waiting test");
@@ -203,6 +176,45 @@ impl Server {
             .unary(request, path, Raw)
             .await
             .map(tonic::Response::into_inner)
+    }
+}
+
+/// How servers of tests behave, unless a test says otherwise.
+pub fn params() -> ServeParams {
+    ServeParams {
+        max_request_size: 2 << 20,
+        connections: ConnectionParams {
+            max_connections: 100,
+            handshake_timeout: Duration::from_secs(10),
+            max_age: None,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(30),
+            max_concurrent_streams: 100,
+            max_header_size: 16 << 10,
+        },
+        max_deadline: Duration::from_secs(60),
+        gate: GateParams {
+            max_calls: 1_000,
+            rate: None,
+        },
+        overload: OverloadParams {
+            in_flight: (0, 64),
+            queue: 256,
+            target_wait: Duration::from_millis(2),
+            min_effort: 1.0,
+        },
+        drain_delay: Duration::ZERO,
+        drain_timeout: Duration::from_secs(10),
+        metrics: METRICS.clone(),
+        clock,
+        max_ahead_days: 0.5,
+        recent: RecentParams {
+            seen_days: 7.0,
+            clustered: 20,
+            silenced_by: 3,
+            feedback_prior: None,
+        },
+        watch: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Settings: the embedded defaults, then a file, then the environment.
 
+mod rules;
+
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -10,10 +11,8 @@ use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
-use crate::model::{IMPRESSION, MAX_ACTION_NAME};
-
 /// Every setting with its default, commented.
-const DEFAULTS: &str = include_str!("../deploy/config/pinnersage.toml");
+const DEFAULTS: &str = include_str!("../../deploy/config/pinnersage.toml");
 
 /// All settings. The defaults stand in `deploy/config/pinnersage.toml` only,
 /// where each is also explained.
@@ -32,6 +31,10 @@ pub struct Settings {
     pub feedback: FeedbackSettings,
     /// Serving.
     pub serve: ServeSettings,
+    /// Limits of connections.
+    pub connections: ConnectionSettings,
+    /// What keeps the server quick.
+    pub overload: OverloadSettings,
     /// Logging.
     pub log: LogSettings,
 }
@@ -132,9 +135,64 @@ pub struct ServeSettings {
     pub watch: Duration,
     /// Pins that may change beside a catalogue.
     pub max_changed_pins: usize,
-    /// How long calls in flight may take to end.
+    /// Most that a call for recommendations may take.
+    #[serde(with = "humantime_serde")]
+    pub max_deadline: Duration,
+    /// How long to go on after a signal to stop.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long calls in flight may take to end after that.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+}
+
+/// Limits of connections.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionSettings {
+    /// Most at a time.
+    pub max: usize,
+    /// How long a client may take until it speaks HTTP/2.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// Age at which a connection is told to go; 0 for never.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// How often a silent connection is asked whether it is there.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// How long it may take to answer that.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
+    /// Calls at a time on one connection.
+    pub max_concurrent_streams: usize,
+    /// Bytes in the headers of a call.
+    pub max_header_size: ByteSize,
+}
+
+/// What keeps the server quick.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverloadSettings {
+    /// Calls for recommendations at a time.
+    pub max_calls: usize,
+    /// Least searches at a time; 0 for one a core.
+    pub min_in_flight: usize,
+    /// Most searches at a time.
+    pub max_in_flight: usize,
+    /// How long a search that was let in may wait for a core.
+    #[serde(with = "humantime_serde")]
+    pub target_wait: Duration,
+    /// Calls that wait to search.
+    pub queue: usize,
+    /// Share of the usual effort that searches make at least.
+    pub min_effort: f32,
+    /// Calls a second of one caller; 0 for as many as it likes.
+    pub rate_limit: u32,
+    /// Calls of one caller at once after a silence.
+    pub rate_burst: u32,
+    /// The header that names the caller.
+    pub rate_key_header: String,
 }
 
 /// Logging.
@@ -215,138 +273,6 @@ impl Settings {
         settings.check()?;
         Ok(settings)
     }
-
-    /// Refuses values that break their rules. Also for settings that arguments of
-    /// the command line have changed since they were loaded.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        let Self {
-            index,
-            neighbors,
-            profiles,
-            actions,
-            feedback,
-            serve,
-            log: _,
-        } = self;
-        let size = serve.max_request_size;
-        between("index.ef_search", index.ef_search, 1, 100_000)?;
-        between("index.ef_construction", index.ef_construction, 1, 10_000)?;
-        between("neighbors.depth", neighbors.depth, 1, 10_000)?;
-        not_negative("profiles.alpha", profiles.alpha)?;
-        not_negative("profiles.lambda_per_day", profiles.lambda_per_day)?;
-        let days = profiles.window_days;
-        rule(
-            "profiles.window_days",
-            &days,
-            days.is_finite() && days > 0.0,
-            "above 0",
-        )?;
-        between("profiles.max_actions", profiles.max_actions, 1, 20_000)?;
-        let memory = profiles.memory;
-        rule(
-            "profiles.memory",
-            &memory,
-            memory >= ByteSize::mib(64),
-            "at least 64MiB",
-        )?;
-        for (name, &weight) in &profiles.action_weights {
-            let value = format!("{name} = {weight}");
-            let holds = weight != 0.0 && weight.abs() <= 1e6;
-            rule(
-                "profiles.action_weights",
-                &value,
-                holds,
-                "from -1000000 to 1000000, and not 0",
-            )?;
-            let holds = name != IMPRESSION && (1..=MAX_ACTION_NAME).contains(&name.len());
-            rule(
-                "profiles.action_weights",
-                &value,
-                holds,
-                "of 1 to 64 bytes and not `impression`, which has no weight",
-            )?;
-        }
-        actions.check()?;
-        rule(
-            "feedback.prior",
-            &feedback.prior,
-            (1e-3..=1e9).contains(&feedback.prior),
-            "from 0.001 to 1000000000",
-        )?;
-        between("serve.max_changed_pins", serve.max_changed_pins, 0, 100_000)?;
-        let sizes = ByteSize::kib(1)..=ByteSize::mib(16);
-        rule(
-            "serve.max_request_size",
-            &size,
-            sizes.contains(&size),
-            "from 1KiB to 16MiB",
-        )
-    }
-}
-
-impl ActionSettings {
-    fn check(&self) -> Result<(), SettingsError> {
-        between("actions.clustered", self.clustered, 0, 200)?;
-        between("actions.positive", self.positive, self.clustered, 1_000)?;
-        between("actions.negative", self.negative, 0, 1_000)?;
-        between("actions.silenced_by", self.silenced_by, 0, self.negative)?;
-        between("actions.seen", self.seen, 0, 10_000)?;
-        between("actions.engaged", self.engaged, 0, 1_000)?;
-        let days = |days: u64| Duration::from_secs(days * 86_400);
-        let shown = |duration| humantime_serde::re::humantime::format_duration(duration);
-        rule(
-            "actions.retention",
-            &shown(self.retention),
-            (days(1)..=days(366)).contains(&self.retention),
-            "from 1day to 366days",
-        )?;
-        rule(
-            "actions.seen_life",
-            &shown(self.seen_life),
-            self.seen_life <= self.retention,
-            "at most actions.retention",
-        )?;
-        rule(
-            "actions.max_ahead",
-            &shown(self.max_ahead),
-            self.max_ahead <= days(1),
-            "at most 1day",
-        )
-    }
-}
-
-fn between(
-    key: &'static str,
-    value: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), SettingsError> {
-    rule(
-        key,
-        &value,
-        (least..=most).contains(&value),
-        &format!("from {least} to {most}"),
-    )
-}
-
-fn not_negative(key: &'static str, value: f64) -> Result<(), SettingsError> {
-    rule(key, &value, value.is_finite() && value >= 0.0, "at least 0")
-}
-
-fn rule(
-    key: &'static str,
-    value: &impl Display,
-    holds: bool,
-    rule: &str,
-) -> Result<(), SettingsError> {
-    if holds {
-        return Ok(());
-    }
-    Err(SettingsError::Value {
-        key,
-        value: value.to_string(),
-        rule: rule.to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -405,6 +331,19 @@ mod tests {
             &["actions.seen_life is 9days", "retention"],
         );
         refused("[serve]\nlisten = \"here\"", &["socket address"]);
+        refused(
+            "[serve]\nmax_deadline = \"2h\"",
+            &["serve.max_deadline is 2h", "from 1ms to 1m"],
+        );
+        refused("[overload]\nmin_effort = 0", &["overload.min_effort is 0"]);
+        refused(
+            "[overload]\nmin_in_flight = 65",
+            &["overload.min_in_flight is 65", "from 0 to 64"],
+        );
+        refused(
+            "[connections]\nmax_header_size = \"1B\"",
+            &["connections.max_header_size is 1 B"],
+        );
         refused("[log]\nlevel = \"loud\"", &["loud"]);
         let missing = Settings::load(Some(Path::new("no-such-file"))).expect_err("no file");
         assert!(missing.to_string().contains("no-such-file"), "{missing}");
