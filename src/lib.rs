@@ -25,7 +25,7 @@
 //! | 0 | [`memory`] | huge pages, mapped files, fetching ahead |
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
-//! | 3 | [`cluster`], [`recommend`] | the pure cores, offline and online |
+//! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
 //! | 3 | [`snapshot`], [`durable`], [`progress`], [`config`], [`wire`], [`metrics`] | files, the log, bars, settings, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
@@ -35,10 +35,11 @@
 //!
 //! Held by `tests/tidy.rs` where a text can show them, by other tests where not.
 //!
-//! 1. `kernel`, `model`, `cluster` and `recommend` do no I/O, read no clock, own
+//! 1. `kernel`, `model`, `cluster`, `compare` and `recommend` do no I/O, read no clock, own
 //!    no randomness and log nothing.
 //! 2. Equal versions, neighbour lists, recorded actions, changed pins, settings,
-//!    request and seed give equal bytes, on any machine. Time only ends the days in
+//!    request and seed give equal bytes, on any machine, unless the answer says that it
+//!    is degraded for want of time. Time only ends the days in
 //!    which a pin that was shown stays away, and counts those of `state_age`.
 //! 3. A call sees one catalogue, one set of profiles and one set of changed pins from
 //!    begin to end.
@@ -56,6 +57,7 @@ pub mod pool;
 pub mod model;
 
 pub mod cluster;
+pub mod compare;
 pub mod recommend;
 
 pub mod config;

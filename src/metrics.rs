@@ -34,6 +34,10 @@ pub const CANDIDATES: &str = "pinnersage_recommend_candidates";
 pub const NEIGHBOR_HITS: &str = "pinnersage_neighbor_cache_hits_total";
 /// Neighbours that needed a walk, by reason.
 pub const NEIGHBOR_MISSES: &str = "pinnersage_neighbor_cache_misses_total";
+/// Share of the true neighbours that the index finds, over the latest probes.
+pub const RECALL: &str = "pinnersage_index_recall_ratio";
+/// Retrievals that were repeated exactly.
+pub const RECALL_PROBES: &str = "pinnersage_index_recall_probes_total";
 /// Pins with a list made ahead of time.
 pub const NEIGHBOR_LISTS: &str = "pinnersage_neighbor_lists";
 /// Bytes of lists, by where they come from.
@@ -132,6 +136,11 @@ fn describe() {
         "Neighbours that a list answered, by where it comes from"
     );
     describe_counter!(NEIGHBOR_MISSES, "Neighbours that needed a walk, by reason");
+    describe_gauge!(
+        RECALL,
+        "Share of the true neighbours that the index finds, over the latest probes"
+    );
+    describe_counter!(RECALL_PROBES, "Retrievals that were repeated exactly");
     describe_gauge!(NEIGHBOR_LISTS, "Pins with a list made ahead of time");
     describe_gauge!(
         NEIGHBOR_BYTES,

@@ -6,8 +6,8 @@ mod common;
 use std::sync::mpsc;
 
 use common::World;
-use common::server::{Server, ask, clock, source};
-use pinnersage::serve::{LoadError, Parts, ServeError, Source};
+use common::server::{Server, ask, clock, params, source};
+use pinnersage::serve::{LoadError, Parts, ProbeParams, ServeError, ServeParams, Source};
 use prost::Message;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -159,7 +159,11 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
 #[tokio::test]
 async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
     let world = World::built();
-    let server = Server::start(&world).await;
+    let probe = ProbeParams {
+        one_in: 1,
+        cpu: 1.0,
+    };
+    let server = Server::start_with(&world, ServeParams { probe, ..params() }).await;
     let mut client = server.client().await;
     client.recommend(ask(1)).await.expect("an answer");
     client.recommend(ask(u64::MAX)).await.expect("an answer");
@@ -189,6 +193,16 @@ async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
     }
     assert!(value(r#"pinnersage_recommend_fallback_total{reason="unknown_user"}"#) >= 1.0);
     assert_eq!(value("pinnersage_index_pins"), 600.0);
+    assert!(value("pinnersage_connections") >= 1.0);
+    let probed = r#"pinnersage_index_recall_ratio{k="100"}"#;
+    let recall = loop {
+        // It is measured in the background.
+        let page = http(&server, "/metrics").await;
+        if let Some(found) = page.lines().find_map(|line| line.strip_prefix(probed)) {
+            break found.trim().parse::<f64>().expect("a number");
+        }
+    };
+    assert!((0.9..=1.0).contains(&recall), "{recall}");
     assert_eq!(value("pinnersage_profiles"), 40.0);
     // Written a moment ago: as the clock of the file system tells, within an hour.
     assert!((0.0..3_600.0).contains(&value(r#"pinnersage_snapshot_age_seconds{kind="catalog"}"#)));

@@ -10,6 +10,7 @@ const FLOORS: [&[&str]; 7] = [
     &["model"],
     &[
         "cluster",
+        "compare",
         "recommend",
         "config",
         "durable",
@@ -23,7 +24,7 @@ const FLOORS: [&[&str]; 7] = [
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
-const PURE: [&str; 4] = ["kernel", "model", "cluster", "recommend"];
+const PURE: [&str; 5] = ["kernel", "model", "cluster", "compare", "recommend"];
 const IMPURE: [&str; 14] = [
     "std::fs",
     "std::net",

@@ -1,41 +1,110 @@
 //! The client side of the contract, for the commands that ask a server.
 
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
 use anyhow::Context;
-use tonic::transport::Channel;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+use tonic::{Request, Status};
 
 use crate::wire::v1::action_service_client::ActionServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
+/// Where a bearer token is looked for: never on the command line, which others see.
+const TOKEN: &str = "PINNERSAGE_TOKEN";
+
 /// Where a server is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServerArgs {
-    /// Server to ask.
+    /// Server to ask; a bearer token for it is taken from PINNERSAGE_TOKEN.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
     server: String,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// How a server at an https address and its client know each other.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct TlsArgs {
+    /// Root of the server's certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Certificate to show the server, in PEM.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+}
+
+/// A connection whose calls carry the token, if there is one.
+pub(super) type Connection = InterceptedService<Channel, Token>;
+
+/// What calls carry.
+#[derive(Clone, Debug)]
+pub(super) struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 impl ServerArgs {
     pub(super) fn new(server: String) -> Self {
-        Self { server }
+        let tls = TlsArgs::default();
+        Self { server, tls }
     }
 
-    pub(super) async fn connect(&self) -> anyhow::Result<RecommendationServiceClient<Channel>> {
-        Ok(RecommendationServiceClient::new(self.channel().await?))
+    pub(super) async fn connect(&self) -> anyhow::Result<RecommendationServiceClient<Connection>> {
+        Ok(RecommendationServiceClient::new(self.connection().await?))
     }
 
-    pub(super) async fn connect_for_actions(&self) -> anyhow::Result<ActionServiceClient<Channel>> {
-        Ok(ActionServiceClient::new(self.channel().await?))
+    pub(super) async fn connect_for_actions(
+        &self,
+    ) -> anyhow::Result<ActionServiceClient<Connection>> {
+        Ok(ActionServiceClient::new(self.connection().await?))
     }
 
-    pub(super) async fn connect_for_pins(&self) -> anyhow::Result<CatalogServiceClient<Channel>> {
-        Ok(CatalogServiceClient::new(self.channel().await?))
+    pub(super) async fn connect_for_pins(
+        &self,
+    ) -> anyhow::Result<CatalogServiceClient<Connection>> {
+        Ok(CatalogServiceClient::new(self.connection().await?))
     }
 
-    async fn channel(&self) -> anyhow::Result<Channel> {
-        let connected = Channel::from_shared(self.server.clone())?.connect().await;
-        connected.with_context(|| format!("no server at {}", self.server))
+    pub(super) async fn connection(&self) -> anyhow::Result<Connection> {
+        connection(&self.server, &self.tls).await
     }
+}
+
+/// Connects to the server at `url`.
+pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Connection> {
+    let mut endpoint = Channel::from_shared(url.to_owned())?;
+    if url.starts_with("https:") {
+        let pem = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+        let mut config = ClientTlsConfig::new();
+        if let Some(ca) = &tls.ca {
+            config = config.ca_certificate(Certificate::from_pem(pem(ca)?));
+        }
+        if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+            config = config.identity(Identity::from_pem(pem(certificate)?, pem(key)?));
+        }
+        endpoint = endpoint.tls_config(config)?;
+    }
+    let token = env::var(TOKEN).ok().map(|token| format!("Bearer {token}"));
+    let token = token.map(|token| token.parse()).transpose();
+    let token = token.with_context(|| format!("{TOKEN} is no token"))?;
+    let connected = endpoint.connect().await;
+    let channel = connected.with_context(|| format!("no server at {url}"))?;
+    Ok(InterceptedService::new(channel, Token(token)))
 }
 
 /// A failed call, in the words of the server.

@@ -151,6 +151,8 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         feedback: _,
         serve: _,
         connections: _,
+        tls: _,
+        auth: _,
         overload: _,
         log: _,
     } = settings;

@@ -4,13 +4,16 @@ mod bar;
 mod catalog;
 mod client;
 mod demo;
+mod diff;
 mod explain;
+mod health;
 mod neighbors;
 mod out;
 mod profiles;
 mod recommend;
 mod record;
 mod serve;
+mod users;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -55,6 +58,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Tell a running server what a user did.
     Record(record::RecordArgs),
+    /// Ask two servers the same, and show how their answers differ.
+    Diff(diff::DiffArgs),
+    /// Write requests for a load test.
+    Users(users::UsersArgs),
+    /// Ask a server whether it serves.
+    Health(health::HealthArgs),
     /// Build and serve the sample data, and show what a user gets.
     Demo(demo::DemoArgs),
 }
@@ -89,6 +98,9 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Record(args) => record::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Users(args) => users::run(&args),
+        Command::Health(args) => health::run(args),
         Command::Demo(args) => demo::run(args, &settings),
     }
 }

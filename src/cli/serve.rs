@@ -15,8 +15,8 @@ use crate::config::{OverloadSettings, Settings, SettingsError};
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
 use crate::serve::{
-    ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams, Parts, RateParams,
-    RecentParams, ServeParams, Source,
+    ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams, Parts,
+    ProbeParams, RateParams, RecentParams, SecurityParams, ServeParams, Source, TlsParams,
 };
 
 /// Exit code of a server that was told twice to stop.
@@ -100,6 +100,7 @@ pub(super) fn serve_params(
             max_concurrent_streams: connections.max_concurrent_streams as u32,
             max_header_size: connections.max_header_size.as_u64() as u32,
         },
+        security: security_params(settings),
         max_deadline: serve.max_deadline,
         gate: GateParams {
             max_calls: overload.max_calls,
@@ -110,6 +111,10 @@ pub(super) fn serve_params(
             queue: overload.queue,
             target_wait: overload.target_wait,
             min_effort: overload.min_effort,
+        },
+        probe: ProbeParams {
+            one_in: serve.probe_one_in,
+            cpu: serve.probe_cpu,
         },
         drain_delay: serve.drain_delay,
         drain_timeout: serve.drain_timeout,
@@ -124,6 +129,21 @@ pub(super) fn serve_params(
         },
         watch: Some(serve.watch).filter(|every| !every.is_zero()),
     })
+}
+
+fn security_params(settings: &Settings) -> SecurityParams {
+    let Settings { tls, auth, .. } = settings;
+    let given = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+    let certified = given(&tls.certificate).zip(given(&tls.key));
+    SecurityParams {
+        tls: certified.map(|(certificate, key)| TlsParams {
+            certificate,
+            key,
+            client_ca: given(&tls.client_ca),
+        }),
+        callers: given(&auth.callers),
+        reload: auth.reload,
+    }
 }
 
 fn rate_params(overload: &OverloadSettings) -> Result<Option<RateParams>, SettingsError> {

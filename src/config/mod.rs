@@ -4,7 +4,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -33,6 +33,10 @@ pub struct Settings {
     pub serve: ServeSettings,
     /// Limits of connections.
     pub connections: ConnectionSettings,
+    /// TLS.
+    pub tls: TlsSettings,
+    /// Who may call.
+    pub auth: AuthSettings,
     /// What keeps the server quick.
     pub overload: OverloadSettings,
     /// Logging.
@@ -138,6 +142,10 @@ pub struct ServeSettings {
     /// Most that a call for recommendations may take.
     #[serde(with = "humantime_serde")]
     pub max_deadline: Duration,
+    /// One in so many answers has its recall measured; 0 for none.
+    pub probe_one_in: u64,
+    /// Share of a core that this may take.
+    pub probe_cpu: f64,
     /// How long to go on after a signal to stop.
     #[serde(with = "humantime_serde")]
     pub drain_delay: Duration,
@@ -168,6 +176,29 @@ pub struct ConnectionSettings {
     pub max_concurrent_streams: usize,
     /// Bytes in the headers of a call.
     pub max_header_size: ByteSize,
+}
+
+/// TLS. Files that are not given are empty.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The roots of clients' certificates.
+    pub client_ca: PathBuf,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSettings {
+    /// The file of callers; empty for none.
+    pub callers: PathBuf,
+    /// How often to look whether files have changed.
+    #[serde(with = "humantime_serde")]
+    pub reload: Duration,
 }
 
 /// What keeps the server quick.

@@ -1,6 +1,7 @@
 //! What values settings may have.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -8,6 +9,7 @@ use humantime_serde::re::humantime::format_duration;
 
 use super::{
     ActionSettings, ConnectionSettings, OverloadSettings, ServeSettings, Settings, SettingsError,
+    TlsSettings,
 };
 use crate::model::{IMPRESSION, MAX_ACTION_NAME};
 
@@ -23,6 +25,8 @@ impl Settings {
             feedback,
             serve,
             connections,
+            tls,
+            auth,
             overload,
             log: _,
         } = self;
@@ -72,6 +76,9 @@ impl Settings {
         )?;
         serve.check()?;
         connections.check()?;
+        tls.check()?;
+        let looks = (Duration::from_secs(1), Duration::from_secs(86_400));
+        lasts("auth.reload", auth.reload, looks)?;
         overload.check()
     }
 }
@@ -84,6 +91,12 @@ impl ServeSettings {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let deadlines = (Duration::from_millis(1), minutes(1));
         lasts("serve.max_deadline", self.max_deadline, deadlines)?;
+        rule(
+            "serve.probe_cpu",
+            &self.probe_cpu,
+            self.probe_cpu > 0.0 && self.probe_cpu <= 1.0,
+            "above 0 and at most 1",
+        )?;
         let drains = (Duration::ZERO, minutes(10));
         lasts("serve.drain_delay", self.drain_delay, drains)?;
         lasts("serve.drain_timeout", self.drain_timeout, drains)
@@ -117,6 +130,17 @@ impl ConnectionSettings {
         )?;
         let sizes = (ByteSize::kib(1), ByteSize::mib(1));
         size_between("connections.max_header_size", self.max_header_size, sizes)
+    }
+}
+
+impl TlsSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        let given = |path: &Path| !path.as_os_str().is_empty();
+        let both = given(&self.certificate) == given(&self.key);
+        let reason = "given together with tls.certificate";
+        rule("tls.key", &self.key.display(), both, reason)?;
+        let alone = given(&self.client_ca) && !given(&self.certificate);
+        rule("tls.client_ca", &self.client_ca.display(), !alone, reason)
     }
 }
 

@@ -5,9 +5,9 @@
 //! and lets all connections of one second grow old in one second.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::{Request, Response};
@@ -17,19 +17,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics::{Gauge, counter, gauge};
 use rand::RngExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::body::Body;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use super::drain::{self, Phase};
+use super::preface::{Refusal, prefaced};
+use super::tls::{Certificate, Tls};
 use crate::metrics as names;
 
-/// What a client of HTTP/2 says first.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait when the system has no further descriptor for a connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
 /// How long calls may go on after their connection was told to go.
@@ -81,25 +81,29 @@ impl<S> Answers for S where
 {
 }
 
-/// Why a connection was not served.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("the client did not speak in time")]
-    TooSlow,
-    #[error("the client does not speak HTTP/2")]
-    NotHttp2,
-    #[error("{0}")]
-    Io(#[from] io::Error),
+/// Where connections come in, and what they must keep to.
+pub(super) struct Doors {
+    pub(super) listener: TcpListener,
+    /// None for plain text.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) params: ConnectionParams,
+}
+
+/// Who is at the other end of a connection; every call of it carries this.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) certificate: Arc<Certificate>,
 }
 
 /// Serves connections until the phase is to close, then lets those that are open end;
 /// does not wait for that longer than its caller does.
-pub(super) async fn serve(
-    listener: TcpListener,
-    service: impl Answers,
-    params: ConnectionParams,
-    phases: watch::Receiver<Phase>,
-) {
+pub(super) async fn serve(doors: Doors, service: impl Answers, phases: watch::Receiver<Phase>) {
+    let Doors {
+        listener,
+        tls,
+        params,
+    } = doors;
     let params = Arc::new(params);
     let free = Arc::new(Semaphore::new(params.max_connections));
     // Whoever drops this future closes them.
@@ -112,8 +116,8 @@ pub(super) async fn serve(
             Some(_) = open.join_next() => continue,
             () = &mut closing => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_of_client(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -126,11 +130,14 @@ pub(super) async fn serve(
             continue;
         };
         let (params, service) = (params.clone(), service.clone());
-        let phases = phases.clone();
+        let (phases, tls) = (phases.clone(), tls.clone());
         open.spawn(async move {
             let counted = Counted::new();
-            if let Err(refusal) = connection(stream, service, &params, phases).await {
-                tracing::debug!(%refusal, "a connection was closed");
+            let connection = connection((stream, address), tls, service, &params, phases);
+            if let Err(refusal) = connection.await {
+                counter!(names::CONNECTIONS_REFUSED, "reason" => refusal.label()).increment(1);
+                // Whoever scans the port must not fill the log.
+                tracing::debug!(%address, %refusal, "a connection was closed");
             }
             drop((counted, place));
         });
@@ -149,7 +156,8 @@ fn is_of_client(error: &io::Error) -> bool {
 
 /// Serves one connection from its first byte to its last.
 async fn connection(
-    stream: TcpStream,
+    (stream, address): (TcpStream, SocketAddr),
+    tls: Option<Arc<Tls>>,
     service: impl Answers,
     params: &ConnectionParams,
     phases: watch::Receiver<Phase>,
@@ -157,16 +165,39 @@ async fn connection(
     // Without this an answer in two segments waits 40 ms for the client's delayed
     // acknowledgement.
     stream.set_nodelay(true)?;
-    let opened = timeout(params.handshake_timeout, prefaced(stream));
-    let stream = opened.await.map_err(|_| Refusal::TooSlow);
-    let stream = stream.flatten().inspect_err(|refusal| {
-        let reason = match refusal {
-            Refusal::TooSlow => "too_slow",
-            Refusal::NotHttp2 => "not_http2",
-            Refusal::Io(_) => "io",
-        };
-        counter!(names::CONNECTIONS_REFUSED, "reason" => reason).increment(1);
-    })?;
+    let in_time = params.handshake_timeout;
+    let peer = |certificate| Peer {
+        address,
+        certificate: Arc::new(certificate),
+    };
+    let Some(tls) = tls else {
+        let opened = timeout(in_time, prefaced(stream)).await;
+        let stream = opened.unwrap_or(Err(Refusal::TooSlow))?;
+        speak(stream, peer(Certificate::None), service, params, phases).await;
+        return Ok(());
+    };
+    let opening = async {
+        let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Tls)?;
+        Ok((prefaced(stream).await?, certificate))
+    };
+    let opened = timeout(in_time, opening).await;
+    let (stream, certificate) = opened.unwrap_or(Err(Refusal::TooSlow))?;
+    speak(stream, peer(certificate), service, params, phases).await;
+    Ok(())
+}
+
+/// Answers the calls of a connection until it ends.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    service: impl Answers,
+    params: &ConnectionParams,
+    phases: watch::Receiver<Phase>,
+) {
+    let service = service.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -184,12 +215,11 @@ async fn connection(
     });
     tokio::select! {
         // A client that breaks the protocol or leaves is no failure of ours.
-        _ = &mut served => return Ok(()),
+        _ = &mut served => return,
         () = &mut told => served.as_mut().graceful_shutdown(),
     }
     // Calls in flight end first; a stream without an end does not keep it for ever.
     let _ = timeout(GRACE, served).await;
-    Ok(())
 }
 
 /// Done when a connection is old enough to be told to go. Connections of one moment
@@ -201,77 +231,6 @@ async fn aged(max_age: Option<Duration>) {
             sleep(age.mul_f64(factor)).await;
         }
         None => std::future::pending().await,
-    }
-}
-
-/// Reads the preface of HTTP/2, so that nobody who does not speak it costs more than
-/// a descriptor, and not even that for long.
-async fn prefaced<S: AsyncRead + Unpin>(mut stream: S) -> Result<Prefaced<S>, Refusal> {
-    let mut said = [0; PREFACE.len()];
-    let mut length = 0;
-    while length < said.len() {
-        match stream.read(&mut said[length..]).await? {
-            0 => return Err(Refusal::NotHttp2),
-            read => length += read,
-        }
-        if said[..length] != PREFACE[..length] {
-            return Err(Refusal::NotHttp2);
-        }
-    }
-    Ok(Prefaced { given: 0, stream })
-}
-
-/// A stream whose preface was read already, and is given again.
-struct Prefaced<S> {
-    /// Bytes of the preface that were given.
-    given: usize,
-    stream: S,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Prefaced<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let rest = &PREFACE[self.given..];
-        if rest.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let given = rest.len().min(buffer.remaining());
-        buffer.put_slice(&rest[..given]);
-        self.given += given;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefaced<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
@@ -294,38 +253,7 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_preface_in_pieces_is_given_again_before_what_follows() {
-        let (mut client, server) = tokio::io::duplex(64);
-        let said = async {
-            for piece in PREFACE.chunks(5).chain([&b"more"[..]]) {
-                client.write_all(piece).await.expect("a reader");
-            }
-            drop(client);
-        };
-        let (opened, ()) = tokio::join!(prefaced(server), said);
-        let mut heard = Vec::new();
-        let mut stream = opened.map_err(|_| "refused").expect("a preface");
-        stream.read_to_end(&mut heard).await.expect("all of it");
-        assert_eq!(heard, [&PREFACE[..], b"more"].concat());
-    }
-
-    #[tokio::test]
-    async fn what_is_no_preface_is_refused_at_its_first_wrong_byte() {
-        for said in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/3", b"PRI", b""] {
-            let (mut client, server) = tokio::io::duplex(64);
-            client.write_all(said).await.expect("a reader");
-            // Left open where a byte is wrong: it must not be waited for.
-            let open = (!PREFACE.starts_with(said)).then_some(client);
-            let opened = prefaced(server).await;
-            assert!(matches!(opened, Err(Refusal::NotHttp2)), "{said:?}");
-            drop(open);
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn connections_of_one_moment_grow_old_at_different_ones() {

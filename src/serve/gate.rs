@@ -16,6 +16,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::{Layer, Service};
 
+use super::callers::Caller;
 use super::overload::shed;
 use super::status::{CallError, Shed};
 
@@ -41,7 +42,8 @@ pub struct RateParams {
     pub rate: NonZeroU32,
     /// Calls at once after a silence.
     pub burst: NonZeroU32,
-    /// The header that names the caller. Callers without it share one rate.
+    /// The header that names a caller who is not known by a credential. Callers without
+    /// it share one rate.
     pub header: HeaderName,
 }
 
@@ -140,10 +142,13 @@ impl Shared {
         if of_callers.len() >= MAX_CALLERS {
             of_callers.retain_recent();
         }
+        // Who is known by a credential cannot call itself something else.
+        let known = request.extensions().get::<Arc<Caller>>();
         let named = request.headers().get(header);
-        let caller = match named {
-            Some(name) if of_callers.len() < MAX_CALLERS => name.as_bytes(),
-            Some(_) | None => &[],
+        let caller = match (known, named) {
+            (Some(caller), _) => caller.name.as_bytes(),
+            (None, Some(name)) if of_callers.len() < MAX_CALLERS => name.as_bytes(),
+            (None, Some(_) | None) => &[],
         };
         of_callers.check_key(&caller.to_vec()).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());

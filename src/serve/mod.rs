@@ -2,6 +2,8 @@
 
 mod actions;
 mod admin;
+mod auth;
+mod callers;
 mod catalog;
 mod connections;
 mod convert;
@@ -13,18 +15,26 @@ mod observe;
 mod ops;
 mod overload;
 mod pins;
+mod preface;
+mod probe;
 mod recommendation;
 mod routes;
+mod secrets;
 mod stamp;
 mod status;
+mod tls;
 mod user;
 mod versions;
 mod workers;
 
+pub use callers::CallersError;
 pub use connections::ConnectionParams;
 pub use gate::{GateParams, RateParams};
 pub use live::{DataParams, LoadError, Loaded, Parts, Source};
 pub use overload::OverloadParams;
+pub use probe::ProbeParams;
+pub use secrets::SecurityParams;
+pub use tls::{TlsError, TlsParams};
 pub use user::RecentParams;
 
 use std::future::Future;
@@ -45,6 +55,8 @@ use crate::snapshot::SnapshotError;
 use drain::Phase;
 use live::Live;
 use overload::Limiter;
+use probe::Probe;
+use secrets::Secrets;
 use versions::Versions;
 use workers::Workers;
 
@@ -69,12 +81,16 @@ pub struct ServeParams {
     pub max_request_size: usize,
     /// Limits of connections.
     pub connections: ConnectionParams,
+    /// Who may call, and how.
+    pub security: SecurityParams,
     /// Most that a call for recommendations may take.
     pub max_deadline: Duration,
     /// What is refused before it is read.
     pub gate: GateParams,
     /// How much is searched at a time.
     pub overload: OverloadParams,
+    /// How often recall is measured.
+    pub probe: ProbeParams,
     /// How long to go on after it was said that the server will stop.
     pub drain_delay: Duration,
     /// How long calls in flight may take to end after that.
@@ -103,6 +119,12 @@ pub enum ServeError<E> {
     /// The port for metrics and probes failed.
     #[error("serving metrics and probes failed")]
     Ops(#[from] io::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The list of callers cannot be used.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
     /// The workers could not be started.
     #[error("the threads of the workers could not be started")]
     Workers(#[from] rayon::ThreadPoolBuildError),
@@ -154,6 +176,7 @@ pub async fn run<E: Send + 'static>(
     ready: impl FnOnce(&Loaded, Option<&Actions>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>> {
+    let secrets = Secrets::open(params.security.clone())?;
     let live = Arc::new(Live::default());
     let (mut health, health_service) = tonic_health::server::health_reporter();
     announce(&health, ServingStatus::NotServing).await;
@@ -165,16 +188,21 @@ pub async fn run<E: Send + 'static>(
     let versions = Versions::new(live.clone(), source.clone(), params.clock)?;
     let versions = Arc::new(versions);
     let parts = routes::Parts {
+        probe: Probe::new(params.probe)?,
         live: live.clone(),
         workers,
         limiter: limiter.clone(),
         versions: versions.clone(),
+        guard: secrets.guard(),
         phases: phases.clone(),
     };
     let service = routes::service(parts, health_service, &params);
-    let connections = params.connections.clone();
-    let serving = connections::serve(listeners.grpc, service, connections, phases.clone());
-    let mut serving = tokio::spawn(serving);
+    let doors = connections::Doors {
+        listener: listeners.grpc,
+        tls: secrets.tls(),
+        params: params.connections.clone(),
+    };
+    let mut serving = tokio::spawn(connections::serve(doors, service, phases.clone()));
     let operators = ops::Parts {
         live: live.clone(),
         limiter,
@@ -202,6 +230,7 @@ pub async fn run<E: Send + 'static>(
             damaged = check(loaded) => damaged,
             () = forget(live.actions().cloned(), params.clock) => Ok(()),
             () = watch(versions, params.watch) => Ok(()),
+            () = secrets.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
     };

@@ -1,15 +1,24 @@
-//! Counts and times every call, whatever becomes of it.
+//! Counts and times every call, whatever becomes of it, and says why it failed.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::http::{Request, Response};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics::{Gauge, counter, gauge, histogram};
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::connections::Peer;
 use crate::metrics as names;
+
+/// Failed calls that are logged in a second: what sheds a flood must not log one.
+const MOST_SAID: NonZeroU32 = NonZeroU32::new(10).expect("above 0");
 
 /// Wraps the whole server, so that no call is missed.
 #[derive(Clone, Debug)]
@@ -41,20 +50,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let call = Call::begin(method(request.uri().path()));
+        let peer = request.extensions().get::<Peer>();
+        let call = Call::begin(method(request.uri().path()), peer.map(|peer| peer.address));
         let answer = self.0.call(request);
         Box::pin(async move {
             let answer = answer.await;
             // A failed call says so in its headers; a call that succeeds so far
             // has its status in trailers.
-            let status = answer
-                .as_ref()
-                .ok()
-                .map(|answer| answer.headers().get("grpc-status"));
-            call.end(match status {
-                Some(Some(status)) => Code::from_bytes(status.as_bytes()),
-                Some(None) => Code::Ok,
-                None => Code::Unknown,
+            call.end(match &answer {
+                Ok(answer) if answer.headers().contains_key("grpc-status") => {
+                    Status::from_header_map(answer.headers())
+                }
+                Ok(_) => None,
+                Err(_) => Some(Status::unknown("the service failed")),
             });
             answer
         })
@@ -64,25 +72,62 @@ where
 /// One call; counted when it is dropped, which it also is when the client leaves.
 struct Call {
     method: &'static str,
+    peer: Option<SocketAddr>,
     code: Code,
     begun: Instant,
     in_flight: Gauge,
 }
 
 impl Call {
-    fn begin(method: &'static str) -> Self {
+    fn begin(method: &'static str, peer: Option<SocketAddr>) -> Self {
         let in_flight = gauge!(names::IN_FLIGHT);
         in_flight.increment(1.0);
         Self {
             method,
+            peer,
             code: Code::Cancelled,
             begun: Instant::now(),
             in_flight,
         }
     }
 
-    fn end(mut self, code: Code) {
-        self.code = code;
+    /// The call was answered, with this status where it failed.
+    fn end(mut self, failed: Option<Status>) {
+        self.code = failed.as_ref().map_or(Code::Ok, Status::code);
+        if let Some(failed) = failed
+            && self.code != Code::Ok
+        {
+            self.log(&failed);
+        }
+    }
+
+    /// Says why the call failed, unless too much is said already.
+    fn log(&self, failed: &Status) {
+        static SAID: LazyLock<DefaultDirectRateLimiter> =
+            LazyLock::new(|| RateLimiter::direct(Quota::per_second(MOST_SAID)));
+        static UNSAID: AtomicU64 = AtomicU64::new(0);
+        if SAID.check().is_err() {
+            UNSAID.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let unsaid = UNSAID.swap(0, Ordering::Relaxed);
+        let (method, code) = (self.method, code(self.code));
+        let peer = self.peer.map(tracing::field::display);
+        let took_ms = self.begun.elapsed().as_secs_f64() * 1e3;
+        let reason = failed.message();
+        if matches!(self.code, Code::Internal | Code::Unknown | Code::DataLoss) {
+            tracing::error!(method, code, peer, took_ms, reason, unsaid, "a call failed");
+        } else {
+            tracing::warn!(
+                method,
+                code,
+                peer,
+                took_ms,
+                reason,
+                unsaid,
+                "a call was refused"
+            );
+        }
     }
 }
 
@@ -97,10 +142,19 @@ impl Drop for Call {
 
 /// The methods that are labels of their own. Anybody can call any path, so the
 /// others share one.
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 16] = [
     "pinnersage.v1.RecommendationService/Recommend",
     "pinnersage.v1.RecommendationService/BatchRecommend",
     "pinnersage.v1.RecommendationService/ExplainUser",
+    "pinnersage.v1.ActionService/RecordActions",
+    "pinnersage.v1.ActionService/FeedActions",
+    "pinnersage.v1.CatalogService/UpsertPins",
+    "pinnersage.v1.CatalogService/DeletePins",
+    "pinnersage.v1.CatalogService/ListChanges",
+    "pinnersage.v1.AdminService/GetStatus",
+    "pinnersage.v1.AdminService/ListVersions",
+    "pinnersage.v1.AdminService/LoadVersions",
+    "pinnersage.v1.AdminService/Rollback",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -27,6 +27,9 @@ const BACK_OFF: f64 = 0.9;
 const LATEST: f64 = 1.0 / 16.0;
 /// What a search is taken to last before one was seen.
 const UNSEEN: Duration = Duration::from_millis(1);
+/// How many times the expected wait and search must fit into what is left of a call's
+/// budget, for both are means.
+const CAUTION: u32 = 2;
 /// Steps of the effort of searches, from all of it down to the least.
 const STEPS: f64 = 4.0;
 /// Bounds of what a caller is told to wait before it tries again.
@@ -72,6 +75,11 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Mean duration of a search on its core.
     duration: Duration,
+    /// Mean time from one search that ended to the next while all cores had work:
+    /// other programs may have their share of the cores.
+    interval: Duration,
+    /// When the last search ended, if all cores had work then.
+    last_end: Option<Instant>,
     adapted: Instant,
     /// The shortest that a search waited for a core since then.
     least_wait: Option<Duration>,
@@ -110,6 +118,8 @@ impl Limiter {
             in_flight: 0,
             waiting: VecDeque::new(),
             duration: UNSEEN,
+            interval: Duration::ZERO,
+            last_end: None,
             adapted: now,
             least_wait: None,
             had_queue: false,
@@ -183,7 +193,7 @@ impl State {
         if self.waiting.len() >= limiter.params.queue {
             return Entry::Refused(self.refusal(limiter, Shed::QueueFull));
         }
-        if now + self.expected_wait(limiter) + self.duration > until {
+        if now + (self.expected_wait(limiter) + self.duration) * CAUTION > until {
             return Entry::Refused(self.refusal(limiter, Shed::Deadline));
         }
         let (give, given) = oneshot::channel();
@@ -200,7 +210,12 @@ impl State {
     ) -> Vec<(Give, Result<f32, CallError>)> {
         self.in_flight -= 1;
         if let Some((wait, took)) = times {
-            self.duration = self.duration.mul_f64(1.0 - LATEST) + took.mul_f64(LATEST);
+            self.duration = mean(self.duration, took);
+            if let Some(last) = self.last_end {
+                self.interval = mean(self.interval, now.saturating_duration_since(last));
+            }
+            let all_busy = self.in_flight + self.waiting.len() >= limiter.workers;
+            self.last_end = all_busy.then_some(now);
             self.least_wait = Some(self.least_wait.map_or(wait, |least| least.min(wait)));
         }
         if now.saturating_duration_since(self.adapted) >= ADAPTED_EVERY {
@@ -242,8 +257,9 @@ impl State {
     /// How long one that comes now would wait for a core.
     fn expected_wait(&self, limiter: &Limiter) -> Duration {
         let before = self.in_flight + self.waiting.len();
-        let turns = (before + 1).saturating_sub(limiter.workers) as f64 / limiter.workers as f64;
-        self.duration.mul_f64(turns)
+        let ends = (before + 1).saturating_sub(limiter.workers) as f64;
+        let interval = self.interval.max(self.duration / limiter.workers as u32);
+        interval.mul_f64(ends)
     }
 
     /// How full the queue is, from 0 to 1.
@@ -261,6 +277,11 @@ impl State {
     fn refusal(&self, limiter: &Limiter, why: Shed) -> CallError {
         shed(why, self.expected_wait(limiter))
     }
+}
+
+/// The mean of durations with `latest` among them.
+fn mean(so_far: Duration, latest: Duration) -> Duration {
+    so_far.mul_f64(1.0 - LATEST) + latest.mul_f64(LATEST)
 }
 
 /// The refusal of a call, which can be tried again after about so long.

@@ -12,6 +12,7 @@ use super::deadline::Budget;
 use super::live::Live;
 use super::overload::Limiter;
 use super::pins::Serving;
+use super::probe::Probe;
 use super::status::CallError;
 use super::user::{Known, RecentParams};
 use super::workers::{self, Workers};
@@ -26,6 +27,7 @@ pub(super) struct Service {
     pub(super) live: Arc<Live>,
     pub(super) workers: Workers,
     pub(super) limiter: Arc<Limiter>,
+    pub(super) probe: Arc<Probe>,
     /// Tells the time of an answer.
     pub(super) clock: fn() -> Timestamp,
     pub(super) recent: RecentParams,
@@ -35,6 +37,7 @@ impl Service {
     /// What an answer that is given now is made from.
     fn at_hand(&self) -> Result<AtHand, CallError> {
         Ok(AtHand {
+            probe: self.probe.clone(),
             serving: self.live.get().ok_or(CallError::NotLoaded)?,
             actions: self.live.actions().cloned(),
             recent: self.recent,
@@ -130,6 +133,7 @@ struct Means<'a> {
 /// What an answer is made from: one catalogue, one set of profiles, the actions
 /// recorded so far, one moment.
 struct AtHand {
+    probe: Arc<Probe>,
     serving: Arc<Serving>,
     actions: Option<Arc<Actions>>,
     recent: RecentParams,
@@ -235,6 +239,8 @@ impl Asked {
         stopwatch.record();
         count(answer);
         let AtHand { serving, now, .. } = at_hand;
+        let sampled = answer.sampled.iter().map(|sampled| sampled.medoid.pin);
+        at_hand.probe.answered(serving, sampled);
         convert::response(&self.ask, self.seed, user, answer, serving, *now)
     }
 }

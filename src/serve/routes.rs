@@ -1,5 +1,6 @@
 //! All services behind their layers, from the outside in: every call is counted, gets
-//! its budget of time, and finds its service; recommendations stand behind a gate.
+//! its budget of time, is let through if its caller may, and finds its service;
+//! recommendations stand behind a gate.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 
+use super::auth::{AuthLayer, Guard};
 use super::connections::Answers;
 use super::deadline::DeadlineLayer;
 use super::drain::{self, Phase};
@@ -14,6 +16,7 @@ use super::gate::GateLayer;
 use super::live::Live;
 use super::observe::ObserveLayer;
 use super::overload::Limiter;
+use super::probe::Probe;
 use super::versions::Versions;
 use super::workers::Workers;
 use super::{ServeParams, actions, admin, catalog, recommendation};
@@ -33,6 +36,8 @@ pub(super) struct Parts {
     pub(super) workers: Workers,
     pub(super) limiter: Arc<Limiter>,
     pub(super) versions: Arc<Versions>,
+    pub(super) probe: Probe,
+    pub(super) guard: Guard,
     pub(super) phases: watch::Receiver<Phase>,
 }
 
@@ -42,11 +47,17 @@ pub(super) fn service<H: tonic_health::pb::health_server::Health>(
     health: tonic_health::pb::health_server::HealthServer<H>,
     params: &ServeParams,
 ) -> impl Answers {
-    let Parts { live, phases, .. } = parts;
+    let Parts {
+        live,
+        guard,
+        phases,
+        ..
+    } = parts;
     let recommendations = recommendation::Service {
         live: live.clone(),
         workers: parts.workers,
         limiter: parts.limiter,
+        probe: Arc::new(parts.probe),
         clock: params.clock,
         recent: params.recent,
     };
@@ -81,6 +92,7 @@ pub(super) fn service<H: tonic_health::pb::health_server::Health>(
         .map_response(move |response| drain::say(&phases, response))
         .layer(ObserveLayer)
         .layer(deadline)
+        .layer(AuthLayer(guard))
         .service(routes)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::callers::Role;
 use crate::model::UserId;
 
 /// When to try again what is refused for load.
@@ -30,6 +31,10 @@ pub(super) enum CallError {
     Busy,
     /// More was asked than this server can do: try again after so long.
     Shed(Shed, Duration),
+    /// Nobody knows who calls, for this reason.
+    Unauthenticated(String),
+    /// The caller of this name does not have that role.
+    Forbidden(String, Role),
     /// Time was up before there was anything to answer with.
     OutOfTime,
     /// It could not be made durable: try again later.
@@ -97,6 +102,10 @@ impl From<CallError> for Status {
                 };
                 let details = ErrorDetails::with_retry_info(Some(after));
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
+            }
+            CallError::Unauthenticated(reason) => Self::unauthenticated(reason),
+            CallError::Forbidden(caller, role) => {
+                Self::permission_denied(format!("caller {caller} does not have the role {role}"))
             }
             CallError::OutOfTime => {
                 Self::deadline_exceeded("time was up before there was anything to answer with")

@@ -8,19 +8,15 @@ use std::sync::{self, Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError};
 use tokio::sync::{Mutex, oneshot};
 
 use super::live::{Live, LoadError, Loaded, Pair, Source};
-use super::workers::guarded;
+use super::workers::{self, guarded};
 use crate::index::NeighborLists;
 use crate::metrics as names;
 use crate::model::Timestamp;
 use crate::snapshot::{self, SnapshotError};
-
-/// Added to the niceness of the thread that opens versions: it must not take time
-/// from calls.
-const NICE: i32 = 10;
 
 /// Takes care of which versions are served.
 pub(super) struct Versions {
@@ -96,13 +92,8 @@ impl Versions {
         source: Source,
         clock: fn() -> Timestamp,
     ) -> Result<Self, ThreadPoolBuildError> {
-        let background = ThreadPoolBuilder::new()
-            .num_threads(1)
-            .thread_name(|_| "versions".to_owned())
-            // Where that is not allowed it is no worse than without.
-            .start_handler(|_| _ = rustix::process::nice(NICE));
         Ok(Self {
-            background: background.build()?,
+            background: workers::background("versions")?,
             first: look(&source),
             live,
             source,

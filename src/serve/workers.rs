@@ -19,6 +19,9 @@ use tokio::sync::oneshot;
 
 use super::status::CallError;
 
+/// Added to the niceness of threads that must not take time from calls.
+const NICE: i32 = 10;
+
 /// One thread a core for the work of calls, beside the async workers.
 #[derive(Debug)]
 pub(super) struct Workers(ThreadPool);
@@ -53,6 +56,16 @@ impl Workers {
         });
         taken.await.unwrap_or(Err(CallError::Internal))
     }
+}
+
+/// A thread for work that must not take time from calls.
+pub(super) fn background(name: &'static str) -> Result<ThreadPool, ThreadPoolBuildError> {
+    ThreadPoolBuilder::new()
+        .num_threads(1)
+        .thread_name(move |_| name.to_owned())
+        // Where that is not allowed it is no worse than without.
+        .start_handler(|_| _ = rustix::process::nice(NICE))
+        .build()
 }
 
 /// Runs `work` here. Work that panics fails its call alone.

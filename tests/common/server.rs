@@ -11,7 +11,7 @@ use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
     ConnectionParams, DataParams, GateParams, Listeners, LoadError, Loaded, OverloadParams, Parts,
-    RecentParams, ServeError, ServeParams, Source, run,
+    ProbeParams, RecentParams, SecurityParams, ServeError, ServeParams, Source, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -192,6 +192,11 @@ pub fn params() -> ServeParams {
             max_concurrent_streams: 100,
             max_header_size: 16 << 10,
         },
+        security: SecurityParams {
+            tls: None,
+            callers: None,
+            reload: Duration::from_secs(60),
+        },
         max_deadline: Duration::from_secs(60),
         gate: GateParams {
             max_calls: 1_000,
@@ -202,6 +207,10 @@ pub fn params() -> ServeParams {
             queue: 256,
             target_wait: Duration::from_millis(2),
             min_effort: 1.0,
+        },
+        probe: ProbeParams {
+            one_in: 0,
+            cpu: 1.0,
         },
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(10),

@@ -1,0 +1,32 @@
+//! `pinnersage health`: for whoever has nothing but this program to ask with, such as
+//! the health check of a container.
+
+use clap::Args;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::client::{self, ServerArgs};
+use super::out;
+
+#[derive(Debug, Args)]
+pub(super) struct HealthArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Service to ask about [default: the whole server].
+    #[arg(long, value_name = "NAME", default_value = "")]
+    service: String,
+}
+
+pub(super) fn run(args: HealthArgs) -> anyhow::Result<()> {
+    super::block_on(async {
+        let mut health = HealthClient::new(args.server.connection().await?);
+        let service = args.service;
+        let answer = health.check(HealthCheckRequest { service }).await;
+        let status = answer.map_err(|status| client::told(&status))?;
+        let status = status.into_inner().status();
+        out::print(&status.as_str_name())?;
+        anyhow::ensure!(status == ServingStatus::Serving, "it does not serve");
+        Ok(())
+    })
+}
