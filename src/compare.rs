@@ -16,8 +16,7 @@ pub fn overlap<T: Copy + Eq + Hash>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// Rank-biased overlap of two lists without repetition, extrapolated: from 0 to 1, and
-/// the more about the top of the lists the smaller `p`, which is in (0, 1). The first
-/// ranks up to `d` have the weight 1 - p^(d-1), nearly.
+/// the more about the top of the lists the smaller `p`, which is in (0, 1).
 ///
 /// Webber, Moffat, Zobel, "A similarity measure for indefinite rankings" (2010),
 /// equation 32 for lists that differ in length. Two empty lists are alike.
@@ -71,7 +70,13 @@ mod tests {
         // Agreements 0, 1, 1 at depths 1, 2, 3 and all ranks beyond.
         let p = 0.9;
         near(rank_biased_overlap(&[1, 2, 3], &[2, 1, 3], p), p);
-        near(rank_biased_overlap(&[1], &[1, 2], p), 1.0 - (1.0 - p) * 0.0);
+        near(rank_biased_overlap(&[1], &[1, 2], p), 1.0);
+        // Of uneven ones: agreements 0 at depth 1, 1/2 at 2 (the end of the shorter), and
+        // 2 shared of 3 plus 1/2 assumed for the missing third place of the other at 3.
+        let at_3 = 2.0 / 3.0 + 1.0 * (3.0 - 2.0) / (2.0 * 3.0);
+        let summed = (1.0 - p) / p * (0.5 * p * p + at_3 * p * p * p);
+        let rest = ((2.0 - 1.0) / 3.0 + 1.0 / 2.0) * p * p * p;
+        near(rank_biased_overlap(&[1, 2], &[3, 1, 2], p), summed + rest);
         near(rank_biased_overlap(&[1, 2], &[3, 4], p), 0.0);
         near(rank_biased_overlap(&[], &[3, 4], p), 0.0);
     }

@@ -39,13 +39,14 @@
 //!    no randomness and log nothing.
 //! 2. Equal versions, neighbour lists, recorded actions, changed pins, settings,
 //!    request and seed give equal bytes, on any machine, unless the answer says that it
-//!    is degraded for want of time. Time only ends the days in
+//!    is degraded by load or for want of time. Time only ends the days in
 //!    which a pin that was shown stays away, and counts those of `state_age`.
 //! 3. A call sees one catalogue, one set of profiles and one set of changed pins from
 //!    begin to end.
 //! 4. No bytes of a request can cause a panic.
 //! 5. A status INTERNAL never carries the text of its cause.
-//! 6. Types of tonic and prost stay in `wire`, `serve` and `cli`.
+//! 6. Types of tonic and prost stay in `wire`, `serve` and `cli`; the exporter of spans
+//!    has its own.
 //! 7. There is one Ward, one sampler, one merge; whoever needs one calls it.
 //! 8. `unsafe` code stands in `memory` only.
 

@@ -1,4 +1,4 @@
-//! Hostile bytes, a bounded number of them from a fixed seed: requests of every method,
+//! Hostile bytes, a bounded number of them from a fixed seed: requests of nine methods,
 //! files of a catalogue and of profiles whose checksums were made to fit, and the
 //! action log. Nothing panics, and nothing says INTERNAL.
 //!

@@ -17,12 +17,16 @@ use prost::Message;
 use prost::bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Calls Recommend over plain HTTP/2 with this header, so that no deadline of a client
 /// library is in the way, and gives back the headers of the answer.
@@ -153,20 +157,27 @@ async fn connections_and_headers_have_their_limits() {
     client.recommend(ask(1)).await.expect("an answer");
     let mut one_too_many = TcpStream::connect(server.grpc).await.expect("a port");
     let mut said = Vec::new();
-    let end = one_too_many.read_to_end(&mut said).await;
-    assert!(matches!(end, Ok(0) | Err(_)), "{said:?}");
+    // Long before the server would give up waiting for a first word.
+    let end = timeout(Duration::from_secs(5), one_too_many.read_to_end(&mut said)).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?} {said:?}");
     drop(client);
     // The place is free once the server has seen that the client is gone.
-    let mut client = loop {
-        match RecommendationServiceClient::connect(format!("http://{}", server.grpc)).await {
-            Ok(client) => break client,
-            Err(_) => tokio::task::yield_now().await,
+    let answered = async {
+        loop {
+            let connected = RecommendationServiceClient::connect(format!("http://{}", server.grpc));
+            if let Ok(mut client) = connected.await
+                && client.recommend(ask(1)).await.is_ok()
+            {
+                break client;
+            }
         }
     };
+    let mut client = timeout(PATIENCE, answered).await.expect("a free place");
     let mut long = tonic::Request::new(ask(1));
     let value = "x".repeat(20 << 10).parse().expect("a value");
     long.metadata_mut().insert("x-long", value);
-    client.recommend(long).await.expect_err("too long headers");
+    let refused = client.recommend(long).await.expect_err("too long headers");
+    assert!(refused.message().contains("431"), "{refused:?}");
     client
         .recommend(ask(1))
         .await
@@ -200,16 +211,41 @@ async fn a_server_that_stops_says_so_first_and_ends_at_once_when_told_again() {
     server.signal("TERM");
     server.wait_for("stopping: a second signal ends it at once");
     // It is said a moment before it is so.
-    loop {
-        let answer = client.recommend(ask(1)).await.expect("still an answer");
-        if answer.metadata().get(header).is_some() {
-            break;
+    let seen = async {
+        loop {
+            let answer = client.recommend(ask(1)).await.expect("still an answer");
+            if answer.metadata().get(header).is_some() {
+                break;
+            }
         }
-    }
+    };
+    timeout(PATIENCE, seen).await.expect("the header");
     let mut late = RecommendationServiceClient::connect(server.url.clone())
         .await
         .expect("it still accepts");
     late.recommend(ask(1)).await.expect("still an answer");
     server.signal("INT");
     assert_eq!(server.end(), Some(70));
+}
+
+#[tokio::test]
+async fn calls_outlive_the_connections_that_are_told_to_go() {
+    let world = World::built();
+    let mut params = params();
+    params.connections.max_age = Some(Duration::from_millis(2));
+    let server = Server::start_with(&world, params).await;
+    let mut client = server.client().await;
+    let begun = std::time::Instant::now();
+    let mut answered = 0;
+    // Some dozens of connections long.
+    while begun.elapsed() < Duration::from_millis(200) {
+        match client.recommend(ask(1)).await {
+            Ok(_) => answered += 1,
+            // The client saw that its connection is closed before it sent anything.
+            Err(unsent) => assert_eq!(unsent.code(), Code::Cancelled, "{unsent:?}"),
+        }
+    }
+    assert!(answered > 20, "{answered}");
+    drop(client);
+    server.stop().await.expect("a clean end");
 }

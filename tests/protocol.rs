@@ -4,16 +4,15 @@
 mod common;
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use common::World;
 use common::server::{Server, ask, clock, params, source};
 use pinnersage::serve::{LoadError, Parts, ProbeParams, ServeError, ServeParams, Source};
-use prost::Message;
-use rand::rngs::ChaCha8Rng;
-use rand::{Rng, RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -22,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 const SERVICE: &str = "pinnersage.v1.RecommendationService";
 
 #[tokio::test]
-async fn no_bytes_of_a_request_are_answered_by_an_internal_error() {
+async fn an_empty_and_an_oversized_request_are_refused_by_what_is_wrong() {
     let world = World::built();
     let server = Server::start(&world).await;
     let empty = server.call_raw(&[]).await.expect_err("no user");
@@ -31,29 +30,6 @@ async fn no_bytes_of_a_request_are_answered_by_an_internal_error() {
         (Code::InvalidArgument, "user_id: is required")
     );
 
-    let rng = &mut ChaCha8Rng::seed_from_u64(3);
-    let good = pinnersage::wire::v1::RecommendRequest {
-        limit: 10,
-        exclude_pin_ids: vec![1, 2, 3],
-        freshness_token: vec![1, 2, 3],
-        ..ask(1)
-    };
-    let good = good.encode_to_vec();
-    for round in 0..400 {
-        let mut bytes = good.clone();
-        match round % 3 {
-            0 => {
-                bytes.resize(rng.random_range(1..64), 0);
-                rng.fill_bytes(&mut bytes);
-            }
-            1 => bytes.truncate(rng.random_range(0..good.len())),
-            _ => bytes[rng.random_range(0..good.len())] ^= 1 << rng.random_range(0..8),
-        }
-        if let Err(status) = server.call_raw(&bytes).await {
-            let expected = [Code::InvalidArgument, Code::FailedPrecondition];
-            assert!(expected.contains(&status.code()), "{bytes:?}: {status:?}");
-        }
-    }
     let large = server
         .call_raw(&vec![0; 3 << 20])
         .await
@@ -195,13 +171,17 @@ async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
     assert_eq!(value("pinnersage_index_pins"), 600.0);
     assert!(value("pinnersage_connections") >= 1.0);
     let probed = r#"pinnersage_index_recall_ratio{k="100"}"#;
-    let recall = loop {
-        // It is measured in the background.
-        let page = http(&server, "/metrics").await;
-        if let Some(found) = page.lines().find_map(|line| line.strip_prefix(probed)) {
-            break found.trim().parse::<f64>().expect("a number");
+    let measured = async {
+        loop {
+            // In the background.
+            let page = http(&server, "/metrics").await;
+            if let Some(found) = page.lines().find_map(|line| line.strip_prefix(probed)) {
+                break found.trim().parse::<f64>().expect("a number");
+            }
         }
     };
+    let recall = timeout(Duration::from_secs(60), measured).await;
+    let recall = recall.expect("a measure");
     assert!((0.9..=1.0).contains(&recall), "{recall}");
     assert_eq!(value("pinnersage_profiles"), 40.0);
     // Written a moment ago: as the clock of the file system tells, within an hour.

@@ -14,6 +14,7 @@ use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -225,22 +226,33 @@ async fn new_certificates_and_callers_are_taken_over_and_broken_ones_are_not() {
     let sees_a_stranger = || async { files.channel(port, None).await.is_err() };
     assert!(!sees_a_stranger().await);
     fs::write(files.path("server.pem"), "nonsense").expect("a disk");
-    assert!(!sees_a_stranger().await, "the old one stays");
+    // Looked at many times meanwhile.
+    for _ in 0..50 {
+        assert!(!sees_a_stranger().await, "the old one stays");
+    }
     files.write_server(&Root::new().sign("localhost", |_| {}));
-    while !sees_a_stranger().await {}
+    let patience = Duration::from_secs(60);
+    let taken_over = async { while !sees_a_stranger().await {} };
+    timeout(patience, taken_over).await.expect("the new one");
     files.write_server(&files.root.sign("localhost", |_| {}));
-    while sees_a_stranger().await {}
+    let taken_over = async { while sees_a_stranger().await {} };
+    timeout(patience, taken_over).await.expect("the new one");
 
     let callers = "[[caller]]\nname = \"b\"\nroles = [\"read\"]\ntoken = \"another-long-token\"";
     fs::write(files.path("callers.toml"), callers).expect("a disk");
-    loop {
-        let channel = files.channel(port, None).await.expect("a handshake");
-        if recommend(channel.clone(), Some(TOKEN)).await.is_err() {
-            let outcome = recommend(channel, Some("another-long-token")).await;
-            assert_eq!(code(&outcome), Code::Ok);
-            break;
+    let old_is_refused = async {
+        loop {
+            let channel = files.channel(port, None).await.expect("a handshake");
+            if recommend(channel.clone(), Some(TOKEN)).await.is_err() {
+                break channel;
+            }
         }
-    }
+    };
+    let channel = timeout(patience, old_is_refused)
+        .await
+        .expect("the new list");
+    let outcome = recommend(channel, Some("another-long-token")).await;
+    assert_eq!(code(&outcome), Code::Ok);
     server.stop().await.expect("a clean end");
 }
 

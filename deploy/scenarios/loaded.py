@@ -135,7 +135,7 @@ def soak(kit, stack):
     report = (
         f"{counted(figures['statuses'])} at {rate}/s ({figures['dropped']} more "
         f"not made), p99 {figures['accepted_ms']['p(99)']:.1f} ms; "
-        f"{writer.total} writes of 10 actions, {taken:.0f} changes of versions; own memory "
+        f"{writer.total} writes of 50 actions, {taken:.0f} changes of versions; own memory "
         f"{early / 1e6:.1f} then {late / 1e6:.1f} MB, of files {statistics.median(files) / 1e6:.1f} MB"
     )
     check(set(figures["statuses"]) == {"OK"} and not writer.failed(), f"{counted(writer.codes)}: {report}")
@@ -157,7 +157,8 @@ def publish(directory, version):
 
 
 def recorder(channel):
-    """For `Load`: ten saves of ten users a call, all of which must be accepted."""
+    """For `Load`: fifty saves a call, all of which must be accepted. So many that the log fills
+    its memory, and writes it out, again and again."""
     recommendations = services.RecommendationServiceStub(channel)
     actions = actions_services.ActionServiceStub(channel)
     answer = recommendations.Recommend(api.RecommendRequest(user_id=2))
@@ -165,7 +166,7 @@ def recorder(channel):
 
     def call():
         request = actions_api.RecordActionsRequest()
-        for _ in range(10):
+        for _ in range(50):
             action = request.actions.add(
                 action_id=os.urandom(16), user_id=random.randrange(300), pin_id=random.choice(pins),
                 action="save",

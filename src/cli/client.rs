@@ -1,6 +1,7 @@
 //! The client side of the contract, for the commands that ask a server.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::Context;
@@ -16,6 +17,10 @@ use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
 /// Where a bearer token is looked for: never on the command line, which others see.
 const TOKEN: &str = "PINNERSAGE_TOKEN";
+
+/// How long to wait for a server, and for its answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a server is asked.
 #[derive(Debug, clap::Args)]
@@ -34,7 +39,7 @@ pub(super) struct TlsArgs {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Certificate to show the server, in PEM.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "key", requires = "ca")]
     certificate: Option<PathBuf>,
     /// Its key, in PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
@@ -87,8 +92,19 @@ impl ServerArgs {
 
 /// Connects to the server at `url`.
 pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Connection> {
-    let mut endpoint = Channel::from_shared(url.to_owned())?;
-    if url.starts_with("https:") {
+    let mut endpoint = Channel::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT);
+    let is_secure = url.starts_with("https:");
+    anyhow::ensure!(
+        is_secure || tls.ca.is_none(),
+        "--ca is for https, not {url}"
+    );
+    if is_secure {
+        anyhow::ensure!(
+            tls.ca.is_some(),
+            "{url} needs --ca, the root of its certificate"
+        );
         let pem = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
         let mut config = ClientTlsConfig::new();
         if let Some(ca) = &tls.ca {
@@ -100,8 +116,13 @@ pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Conne
         endpoint = endpoint.tls_config(config)?;
     }
     let token = env::var(TOKEN).ok().map(|token| format!("Bearer {token}"));
-    let token = token.map(|token| token.parse()).transpose();
-    let token = token.with_context(|| format!("{TOKEN} is no token"))?;
+    let token = token
+        .map(|token| token.parse::<MetadataValue<_>>())
+        .transpose();
+    let mut token = token.with_context(|| format!("{TOKEN} is no token"))?;
+    if let Some(token) = &mut token {
+        token.set_sensitive(true);
+    }
     let connected = endpoint.connect().await;
     let channel = connected.with_context(|| format!("no server at {url}"))?;
     Ok(InterceptedService::new(channel, Token(token)))

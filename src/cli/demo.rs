@@ -155,6 +155,7 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         auth: _,
         overload: _,
         log: _,
+        trace: _,
     } = settings;
     hash.write(
         format!(

@@ -74,7 +74,8 @@ pub fn main() -> ExitCode {
     let done = Settings::load(config.as_deref())
         .map_err(Into::into)
         .and_then(|settings| {
-            telemetry::init(&settings.log);
+            // Spans are exported until it is dropped.
+            let _exporting = telemetry::init(&settings)?;
             run(command, settings)
         });
     match done {

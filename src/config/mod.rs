@@ -41,6 +41,8 @@ pub struct Settings {
     pub overload: OverloadSettings,
     /// Logging.
     pub log: LogSettings,
+    /// Spans of calls.
+    pub trace: TraceSettings,
 }
 
 /// Building and searching the index.
@@ -234,6 +236,16 @@ pub struct LogSettings {
     pub level: LogLevel,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// Spans of calls, in a program that was built with the feature `otlp`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// The collector that takes them; empty for none.
+    pub endpoint: String,
+    /// Share of the calls without a parent that are traced.
+    pub ratio: f64,
 }
 
 /// What is worth a line of the log.

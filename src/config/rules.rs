@@ -29,6 +29,7 @@ impl Settings {
             auth,
             overload,
             log: _,
+            trace,
         } = self;
         between("index.ef_search", index.ef_search, 1, 100_000)?;
         between("index.ef_construction", index.ef_construction, 1, 10_000)?;
@@ -79,6 +80,11 @@ impl Settings {
         tls.check()?;
         let looks = (Duration::from_secs(1), Duration::from_secs(86_400));
         lasts("auth.reload", auth.reload, looks)?;
+        let can_export = trace.endpoint.is_empty() || cfg!(feature = "otlp");
+        let reason = "empty: this program was built without the feature `otlp`";
+        rule("trace.endpoint", &trace.endpoint, can_export, reason)?;
+        let is_share = (0.0..=1.0).contains(&trace.ratio);
+        rule("trace.ratio", &trace.ratio, is_share, "from 0 to 1")?;
         overload.check()
     }
 }
@@ -88,14 +94,16 @@ impl ServeSettings {
         between("serve.max_changed_pins", self.max_changed_pins, 0, 100_000)?;
         let sizes = (ByteSize::kib(1), ByteSize::mib(16));
         size_between("serve.max_request_size", self.max_request_size, sizes)?;
+        let day = Duration::from_secs(86_400);
+        lasts("serve.watch", self.watch, (Duration::ZERO, day))?;
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let deadlines = (Duration::from_millis(1), minutes(1));
         lasts("serve.max_deadline", self.max_deadline, deadlines)?;
         rule(
             "serve.probe_cpu",
             &self.probe_cpu,
-            self.probe_cpu > 0.0 && self.probe_cpu <= 1.0,
-            "above 0 and at most 1",
+            (0.0001..=1.0).contains(&self.probe_cpu),
+            "from 0.0001 to 1",
         )?;
         let drains = (Duration::ZERO, minutes(10));
         lasts("serve.drain_delay", self.drain_delay, drains)?;
@@ -112,6 +120,10 @@ impl ConnectionSettings {
             self.handshake_timeout,
             (millis(1), seconds(600)),
         )?;
+        let ages = (seconds(1), seconds(30 * 86_400));
+        if !self.max_age.is_zero() {
+            lasts("connections.max_age", self.max_age, ages)?;
+        }
         lasts(
             "connections.keepalive_interval",
             self.keepalive_interval,

@@ -31,6 +31,9 @@ const ACCEPTED: &str = "accepted";
 /// Bytes of journals that the store keeps at most before it writes its tables: what
 /// is copied at a start.
 const JOURNALS: u64 = 128 << 20;
+/// Bytes that a keyspace holds in memory before it writes a table: the log must not
+/// take more memory the longer it runs.
+const MEMTABLE: u64 = 8 << 20;
 /// Actions that are forgotten with one write.
 const FORGOTTEN_TOGETHER: usize = 10_000;
 
@@ -169,7 +172,8 @@ impl Log {
             path: path.clone(),
             source,
         };
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let keyspace = |name| database.keyspace(name, options);
         let (actions, meta) = (
             keyspace(ACTIONS).map_err(failed)?,
             keyspace(META).map_err(failed)?,

@@ -133,11 +133,12 @@ impl Approximate {
     ) -> Retrieved {
         let pins = &self.catalog.pins;
         let Wanted { k, eligible, .. } = *wanted;
-        let effort = (self.effort(k) as f32 * wanted.effort) as usize;
+        let usual = self.effort(k);
         // What is re-scored must have been found.
-        let effort = effort.max(rescored(k));
+        let effort = ((usual as f32 * wanted.effort) as usize).max(rescored(k));
         let bounds = Bounds {
-            most_kept: effort.saturating_mul(NODES_A_PIN),
+            // Less effort must not lead to a scan where the usual one would not.
+            most_kept: usual.saturating_mul(NODES_A_PIN),
             time_is_up: wanted.time_is_up,
             ..Bounds::of(effort)
         };

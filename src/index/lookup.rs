@@ -4,12 +4,18 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, GuardResult};
 
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, Wanted};
+
+/// How long to wait for a list that another computes before looking at the time.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// Of so many searches that must save effort one makes a list.
+const SAVERS: u64 = 8;
 
 /// How neighbours are looked up.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,8 @@ pub struct Index {
     lists: NeighborLists,
     computed: Cache<PinId, Arc<[Neighbor]>>,
     depth: usize,
+    /// Searches with less effort that had no list.
+    saved: AtomicU64,
     counts: Arc<Counts>,
 }
 
@@ -81,6 +89,7 @@ impl Index {
             lists,
             computed: Cache::new(kept),
             depth: params.depth,
+            saved: AtomicU64::new(0),
             counts: Arc::default(),
         }
     }
@@ -161,20 +170,39 @@ impl Index {
     }
 
     /// The list of a pin that has none, which is kept; none when time was up first.
-    /// Who finds that another computes it waits for that one, which is no longer than
-    /// a search of its own would take.
     fn compute(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Arc<[Neighbor]>> {
-        let made = self.computed.get_or_insert_with(&pin, || {
-            let pins = &self.catalog().pins;
-            let Some(place) = pins.place(pin) else {
-                return Ok([].into());
-            };
-            let depth = self.depth.min(pins.ids().len());
-            let effort = self.walks.effort(depth);
-            let list = self.walks.nearest_in_time(place, depth, effort, time_is_up);
-            list.map(Into::into).ok_or(Retrieved::OutOfTime)
-        });
-        made.ok()
+        loop {
+            match self.computed.get_value_or_guard(&pin, Some(PATIENCE)) {
+                GuardResult::Value(list) => return Some(list),
+                GuardResult::Guard(place) => {
+                    let list: Arc<[Neighbor]> = self.list(pin, time_is_up)?.into();
+                    // Fails only where nothing is kept.
+                    let _ = place.insert(list.clone());
+                    return Some(list);
+                }
+                // Another computes it.
+                GuardResult::Timeout if time_is_up() => return None,
+                GuardResult::Timeout => {}
+            }
+        }
+    }
+
+    fn list(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Vec<Neighbor>> {
+        let pins = &self.catalog().pins;
+        let Some(place) = pins.place(pin) else {
+            return Some(Vec::new());
+        };
+        let depth = self.depth.min(pins.ids().len());
+        let effort = self.walks.effort(depth);
+        self.walks.nearest_in_time(place, depth, effort, time_is_up)
+    }
+
+    /// Whether a search for this makes a list. A list costs several times the search
+    /// for what is wanted now, and serves the next who ask: who must save leaves it to
+    /// one in a few, for without any list being made there would be no end to saving.
+    fn makes_list(&self, wanted: &Wanted<'_>) -> bool {
+        let saves = || self.saved.fetch_add(1, Ordering::Relaxed);
+        wanted.k <= self.depth && (wanted.effort >= 1.0 || saves().is_multiple_of(SAVERS))
     }
 }
 
@@ -212,9 +240,7 @@ impl Retrieve for Index {
             Looked::List(false, _) => count(&self.counts.short, 1),
             Looked::NoList => {
                 count(&self.counts.missing, 1);
-                // A list costs several times the search for what is wanted now, and
-                // serves the next who ask: only who has no need to save makes one.
-                if wanted.k <= self.depth && wanted.effort >= 1.0 {
+                if self.makes_list(wanted) {
                     let Some(list) = self.compute(pin, wanted.time_is_up) else {
                         return Retrieved::OutOfTime;
                     };

@@ -39,7 +39,7 @@ pub struct Wanted<'a> {
     pub eligible: &'a dyn Fn(PinId) -> bool,
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
-    /// Whether time is up: asked before a search and every few microseconds of it.
+    /// Whether time is up: asked before a search, and many times in it.
     pub time_is_up: &'a dyn Fn() -> bool,
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use arc_swap::ArcSwap;
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
+use super::secrets::{Hash, hash};
 use super::status::CallError;
 use super::tls::Certificate;
 
@@ -35,7 +35,7 @@ pub(super) struct Caller {
     roles: Vec<Role>,
 }
 
-/// Why a file of callers cannot be used. Never says what is in it.
+/// Why a file of callers cannot be used. Never says a token.
 #[derive(Debug, thiserror::Error)]
 pub enum CallersError {
     /// It cannot be read.
@@ -63,10 +63,8 @@ pub(super) struct Callers {
     current: ArcSwap<Known>,
 }
 
-/// By hashes, so that how long a search takes tells nothing about a token.
-type Hash = [u8; 32];
-
 struct Known {
+    /// By hashes, so that how long a search takes tells nothing about a token.
     by_token: HashMap<Hash, Arc<Caller>>,
     by_certificate: HashMap<String, Arc<Caller>>,
     /// Hash of the file, to tell whether it changed.
@@ -116,7 +114,7 @@ impl Callers {
         let refused = |reason: &str| CallError::Unauthenticated(reason.to_owned());
         match (token, certificate) {
             (Some(token), _) => {
-                let caller = known.by_token.get(&hash(token));
+                let caller = known.by_token.get(&hash(&[token]));
                 caller
                     .cloned()
                     .ok_or_else(|| refused("the token is not known"))
@@ -184,7 +182,7 @@ impl Known {
         let mut known = Self {
             by_token: HashMap::new(),
             by_certificate: HashMap::new(),
-            file: hash(text.as_bytes()),
+            file: hash(&[text]),
         };
         for Entry {
             name,
@@ -207,7 +205,7 @@ impl Known {
                 name: name.clone(),
                 roles,
             });
-            let token = token.map(|token| hash(token.as_bytes()));
+            let token = token.map(|token| hash(&[token]));
             let doubled = token.and_then(|token| known.by_token.insert(token, caller.clone()));
             if let Some(other) = doubled {
                 return wrong(&format!("has the token of {}", other.name));
@@ -225,12 +223,6 @@ impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Known").finish_non_exhaustive()
     }
-}
-
-fn hash(bytes: &[u8]) -> Hash {
-    let mut hash = Hash::default();
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 #[cfg(test)]

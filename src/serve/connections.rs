@@ -166,13 +166,13 @@ async fn connection(
     // acknowledgement.
     stream.set_nodelay(true)?;
     let in_time = params.handshake_timeout;
+    let closing = drain::reached(phases.clone(), Phase::Closing);
     let peer = |certificate| Peer {
         address,
         certificate: Arc::new(certificate),
     };
     let Some(tls) = tls else {
-        let opened = timeout(in_time, prefaced(stream)).await;
-        let stream = opened.unwrap_or(Err(Refusal::TooSlow))?;
+        let stream = before(closing, in_time, prefaced(stream)).await?;
         speak(stream, peer(Certificate::None), service, params, phases).await;
         return Ok(());
     };
@@ -180,10 +180,21 @@ async fn connection(
         let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Tls)?;
         Ok((prefaced(stream).await?, certificate))
     };
-    let opened = timeout(in_time, opening).await;
-    let (stream, certificate) = opened.unwrap_or(Err(Refusal::TooSlow))?;
+    let (stream, certificate) = before(closing, in_time, opening).await?;
     speak(stream, peer(certificate), service, params, phases).await;
     Ok(())
+}
+
+/// What a handshake comes to, unless it takes too long or the server closes.
+async fn before<T>(
+    closing: impl Future<Output = ()>,
+    in_time: Duration,
+    opening: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        opened = timeout(in_time, opening) => opened.unwrap_or(Err(Refusal::TooSlow)),
+        () = closing => Err(Refusal::Closing),
+    }
 }
 
 /// Answers the calls of a connection until it ends.

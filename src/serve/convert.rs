@@ -158,7 +158,7 @@ pub(super) fn response(
     let degraded = if answer.answered_in_time.is_some() {
         v1::DegradedReason::OutOfTime
     } else if answer.with_less_effort {
-        v1::DegradedReason::Overload
+        v1::DegradedReason::LessEffort
     } else if answer.medoids_missing {
         v1::DegradedReason::MedoidsNotInCatalog
     } else {

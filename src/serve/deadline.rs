@@ -1,8 +1,8 @@
 //! How long a call may take: what its caller allows (`grpc-timeout`), and for
 //! recommendations no more than the server does.
 //!
-//! A call that is out of time is answered DEADLINE_EXCEEDED from here, within the
-//! layer that counts calls. Searches look at the time themselves and end a little
+//! A call that has no answer when its time is up is answered DEADLINE_EXCEEDED from
+//! here, within the layer that counts calls. Searches look at the time themselves and end a little
 //! before, so that what they found can still be sent.
 
 use std::pin::Pin;

@@ -1,6 +1,7 @@
 //! The door of `RecommendationService`: refuses a call before its request is read,
 //! when there are too many of them or its caller asks too often.
 
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::http::{HeaderName, Request, Response};
+use axum::http::{HeaderName, HeaderValue, Request, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use tonic::Status;
@@ -20,9 +21,9 @@ use super::callers::Caller;
 use super::overload::shed;
 use super::status::{CallError, Shed};
 
-/// Callers of whom it is known how often they ask. More than these share one rate:
-/// a header can say anything, and must not fill the memory.
-const MAX_CALLERS: usize = 10_000;
+/// Rates that are kept. Callers find theirs by a hash, so that a header, which can say
+/// anything, fills no memory; two who meet in one share it.
+const RATES: u64 = 1 << 14;
 /// When to try again after there were too many calls.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -68,7 +69,9 @@ struct Shared {
 #[derive(Debug)]
 struct Rates {
     header: HeaderName,
-    of_callers: DefaultKeyedRateLimiter<Vec<u8>>,
+    of_callers: DefaultKeyedRateLimiter<u64>,
+    /// Not to be foreseen, so that nobody takes the rate of another on purpose.
+    hashes: RandomState,
 }
 
 impl GateLayer {
@@ -78,6 +81,7 @@ impl GateLayer {
                 Quota::per_second(params.rate).allow_burst(params.burst),
             ),
             header: params.header,
+            hashes: RandomState::new(),
         });
         Self(Arc::new(Shared {
             calls: AtomicUsize::new(0),
@@ -136,21 +140,19 @@ where
 
 impl Shared {
     fn check_rate<B>(&self, request: &Request<B>) -> Result<(), CallError> {
-        let Some(Rates { header, of_callers }) = &self.rates else {
+        let Some(rates) = &self.rates else {
             return Ok(());
         };
-        if of_callers.len() >= MAX_CALLERS {
-            of_callers.retain_recent();
-        }
         // Who is known by a credential cannot call itself something else.
         let known = request.extensions().get::<Arc<Caller>>();
-        let named = request.headers().get(header);
-        let caller = match (known, named) {
-            (Some(caller), _) => caller.name.as_bytes(),
-            (None, Some(name)) if of_callers.len() < MAX_CALLERS => name.as_bytes(),
-            (None, Some(_) | None) => &[],
+        let known = known.map(|caller| caller.name.as_bytes());
+        let named = request.headers().get(&rates.header);
+        let caller = match known {
+            Some(name) => (true, name),
+            None => (false, named.map_or(&[][..], HeaderValue::as_bytes)),
         };
-        of_callers.check_key(&caller.to_vec()).map_err(|refused| {
+        let key = rates.hashes.hash_one(caller) % RATES;
+        rates.of_callers.check_key(&key).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
             shed(Shed::RateLimit, wait)
         })

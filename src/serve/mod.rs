@@ -23,6 +23,7 @@ mod secrets;
 mod stamp;
 mod status;
 mod tls;
+mod trace;
 mod user;
 mod versions;
 mod workers;

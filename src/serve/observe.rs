@@ -13,8 +13,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics::{Gauge, counter, gauge, histogram};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
+use tracing::{Instrument, Span};
 
 use super::connections::Peer;
+use super::trace;
 use crate::metrics as names;
 
 /// Failed calls that are logged in a second: what sheds a flood must not log one.
@@ -52,20 +54,25 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         let call = Call::begin(method(request.uri().path()), peer.map(|peer| peer.address));
-        let answer = self.0.call(request);
-        Box::pin(async move {
+        let span = trace::call(call.method, request.headers());
+        let answer = span.in_scope(|| self.0.call(request));
+        let answering = async move {
             let answer = answer.await;
             // A failed call says so in its headers; a call that succeeds so far
             // has its status in trailers.
-            call.end(match &answer {
+            let failed = match &answer {
                 Ok(answer) if answer.headers().contains_key("grpc-status") => {
                     Status::from_header_map(answer.headers())
                 }
                 Ok(_) => None,
                 Err(_) => Some(Status::unknown("the service failed")),
-            });
+            };
+            let code = failed.as_ref().map_or(Code::Ok, Status::code);
+            trace::end(&Span::current(), code);
+            call.end(code, failed);
             answer
-        })
+        };
+        Box::pin(answering.instrument(span))
     }
 }
 
@@ -91,12 +98,10 @@ impl Call {
         }
     }
 
-    /// The call was answered, with this status where it failed.
-    fn end(mut self, failed: Option<Status>) {
-        self.code = failed.as_ref().map_or(Code::Ok, Status::code);
-        if let Some(failed) = failed
-            && self.code != Code::Ok
-        {
+    /// The call was answered with `code`, and this status where it failed.
+    fn end(mut self, code: Code, failed: Option<Status>) {
+        self.code = code;
+        if let Some(failed) = failed.filter(|_| code != Code::Ok) {
             self.log(&failed);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Recommendations that lists answer cost less than to refuse them. What needs a
 //! search has to [`Limiter::enter`]: so many searches at a time, a queue before them,
-//! and no place in it for who would come out too late. The number adapts so that
+//! and no place in that queue for who would come out too late. The number adapts so that
 //! those who are let in hardly wait for a core: waiting is done in the queue, where
 //! it can be given up. Before anybody is refused, searches make less effort.
 //!
@@ -85,6 +85,8 @@ struct State {
     least_wait: Option<Duration>,
     /// Whether anybody had to wait to be let in since then.
     had_queue: bool,
+    /// The effort that the latest search was given.
+    effort: f32,
 }
 
 /// A call that waits to be let in, and where it is told.
@@ -123,6 +125,7 @@ impl Limiter {
             adapted: now,
             least_wait: None,
             had_queue: false,
+            effort: 1.0,
         };
         Self {
             params,
@@ -147,8 +150,7 @@ impl Limiter {
         self.with_state(|state| {
             gauge!(names::OVERLOAD_LIMIT).set(state.limit.floor());
             gauge!(names::OVERLOAD_WAITING).set(state.waiting.len() as f64);
-            let effort = self.effort(state.fullness(self));
-            gauge!(names::OVERLOAD_EFFORT).set(f64::from(effort));
+            gauge!(names::OVERLOAD_EFFORT).set(f64::from(state.effort));
         });
     }
 
@@ -184,16 +186,18 @@ impl Limiter {
 
 impl State {
     fn enter(&mut self, limiter: &Limiter, until: Instant, now: Instant) -> Entry {
-        let effort = limiter.effort(self.pressure(limiter, until, now));
         if self.in_flight < self.limit as usize {
-            self.in_flight += 1;
-            return Entry::In(effort);
+            return Entry::In(self.grant(limiter, until, now));
         }
         self.had_queue = true;
         if self.waiting.len() >= limiter.params.queue {
+            // Whose client has left takes no place.
+            self.waiting.retain(|waiting| !waiting.give.is_closed());
+        }
+        if self.waiting.len() >= limiter.params.queue {
             return Entry::Refused(self.refusal(limiter, Shed::QueueFull));
         }
-        if now + (self.expected_wait(limiter) + self.duration) * CAUTION > until {
+        if now + self.needed(limiter) > until {
             return Entry::Refused(self.refusal(limiter, Shed::Deadline));
         }
         let (give, given) = oneshot::channel();
@@ -216,6 +220,10 @@ impl State {
             }
             let all_busy = self.in_flight + self.waiting.len() >= limiter.workers;
             self.last_end = all_busy.then_some(now);
+            if !all_busy {
+                // What held under load says nothing of the next.
+                self.interval = Duration::ZERO;
+            }
             self.least_wait = Some(self.least_wait.map_or(wait, |least| least.min(wait)));
         }
         if now.saturating_duration_since(self.adapted) >= ADAPTED_EVERY {
@@ -233,21 +241,28 @@ impl State {
                 told.push((give, Err(self.refusal(limiter, Shed::Deadline))));
                 continue;
             }
-            self.in_flight += 1;
-            let effort = limiter.effort(self.pressure(limiter, until, now));
+            let effort = self.grant(limiter, until, now);
             told.push((give, Ok(effort)));
         }
         told
+    }
+
+    /// Lets a search in that has until then, with this effort.
+    fn grant(&mut self, limiter: &Limiter, until: Instant, now: Instant) -> f32 {
+        self.effort = limiter.effort(self.pressure(limiter, until, now));
+        self.in_flight += 1;
+        self.effort
     }
 
     /// Fewer searches at a time when even the luckiest had to wait for a core, more
     /// when others waited to be let in and the cores had room.
     fn adapt(&mut self, limiter: &Limiter, now: Instant) {
         let (least, most) = limiter.params.in_flight;
-        let waits = self.least_wait.take();
-        if waits.is_some_and(|wait| wait > limiter.params.target_wait) {
+        let waited = self.least_wait.take();
+        let had_queue = std::mem::take(&mut self.had_queue);
+        if waited.is_some_and(|wait| wait > limiter.params.target_wait) {
             self.limit *= BACK_OFF;
-        } else if std::mem::take(&mut self.had_queue) {
+        } else if had_queue {
             self.limit += 1.0;
         }
         self.limit = self.limit.clamp(least as f64, most as f64);
@@ -262,16 +277,18 @@ impl State {
         interval.mul_f64(ends)
     }
 
-    /// How full the queue is, from 0 to 1.
-    fn fullness(&self, limiter: &Limiter) -> f64 {
-        self.waiting.len() as f64 / limiter.params.queue.max(1) as f64
+    /// What must be left of the budget of one that comes now.
+    fn needed(&self, limiter: &Limiter) -> Duration {
+        (self.expected_wait(limiter) + self.duration) * CAUTION
     }
 
-    /// How near one that has until then is to being refused, from 0 to about 1.
+    /// How near one that has until then is to being refused: 1 is where it would be. A
+    /// short budget makes a search save as well, so that it comes to its end.
     fn pressure(&self, limiter: &Limiter, until: Instant, now: Instant) -> f64 {
         let left = until.saturating_duration_since(now).as_secs_f64();
-        let share = self.expected_wait(limiter).as_secs_f64() / left.max(f64::MIN_POSITIVE);
-        self.fullness(limiter).max(share)
+        let share = self.needed(limiter).as_secs_f64() / left.max(f64::MIN_POSITIVE);
+        let full = self.waiting.len() as f64 / limiter.params.queue.max(1) as f64;
+        full.max(share)
     }
 
     fn refusal(&self, limiter: &Limiter, why: Shed) -> CallError {

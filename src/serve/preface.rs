@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// What a client of HTTP/2 says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Why a connection was not served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -17,6 +18,8 @@ pub(super) enum Refusal {
     NotHttp2,
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("the server closes")]
+    Closing,
     #[error("TLS: {0}")]
     Tls(io::Error),
 }
@@ -28,6 +31,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::NotHttp2 => "not_http2",
             Self::Io(_) => "io",
+            Self::Closing => "closing",
             Self::Tls(_) => "tls",
         }
     }

@@ -80,7 +80,8 @@ impl Probe {
         let (serving, shared) = (serving.clone(), self.shared.clone());
         self.background.spawn(move || {
             let begun = Instant::now();
-            if let Some(ratio) = recall(&serving, pin) {
+            // A panic here must not end the server.
+            if let Ok(Some(ratio)) = workers::guarded(|| recall(&serving, pin)) {
                 shared.tell(ratio);
             }
             drop(serving);

@@ -14,6 +14,7 @@ use super::overload::Limiter;
 use super::pins::Serving;
 use super::probe::Probe;
 use super::status::CallError;
+use super::trace;
 use super::user::{Known, RecentParams};
 use super::workers::{self, Workers};
 use crate::actions::{Actions, FreshnessToken};
@@ -249,7 +250,7 @@ fn count(answer: &Recommendation) {
     histogram!(names::CANDIDATES).record(answer.candidates.len() as f64);
     let degraded = [
         (answer.medoids_missing, "medoids_not_in_catalog"),
-        (answer.with_less_effort, "overload"),
+        (answer.with_less_effort, "less_effort"),
         (answer.answered_in_time.is_some(), "out_of_time"),
     ];
     for (_, reason) in degraded.into_iter().filter(|(is_so, _)| *is_so) {
@@ -276,7 +277,9 @@ struct Stopwatch<'a> {
 impl Watch for Stopwatch<'_> {
     fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
+        let span = trace::stage(stage);
         let result = work();
+        drop(span);
         let spent = &self.spent[stage as usize];
         spent.set(spent.get() + begun.elapsed());
         result

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ring::digest::{Context, SHA256};
+
 use super::ServeError;
 use super::auth::Guard;
 use super::callers::{Callers, CallersError};
@@ -56,7 +58,8 @@ impl Secrets {
 
     /// Takes over what changes in the files. Never ends.
     pub(super) async fn watch(&self) {
-        let mut ticks = tokio::time::interval(self.reload);
+        let least = Duration::from_millis(1);
+        let mut ticks = tokio::time::interval(self.reload.max(least));
         // The first is at once, when they have just been read.
         ticks.tick().await;
         let mut last = [None, None];
@@ -100,4 +103,21 @@ impl Secrets {
             }
         }
     }
+}
+
+/// SHA-256.
+pub(super) type Hash = [u8; 32];
+
+/// The hash of pieces, in their order.
+pub(super) fn hash<T: AsRef<[u8]>>(pieces: &[T]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    for piece in pieces {
+        let piece = piece.as_ref();
+        // With lengths, so that where one ends counts too.
+        context.update(&(piece.len() as u64).to_le_bytes());
+        context.update(piece);
+    }
+    let mut hash = Hash::default();
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }

@@ -24,6 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::secrets::{Hash, hash};
+
 /// Where certificates and keys are, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsParams {
@@ -79,14 +81,14 @@ pub(super) struct Tls {
 struct Current {
     config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    /// What all files held, to tell whether they changed.
-    files: Vec<Vec<u8>>,
+    /// Hash of all files, to tell whether they changed.
+    hash: Hash,
 }
 
 impl Tls {
     pub(super) fn open(params: TlsParams) -> Result<Self, TlsError> {
         let files = read(&params)?;
-        let current = ArcSwap::from_pointee(Current::of(&params, files)?);
+        let current = ArcSwap::from_pointee(Current::of(&params, &files)?);
         Ok(Self { params, current })
     }
 
@@ -94,11 +96,11 @@ impl Tls {
     /// error what was there before is still in use.
     pub(super) fn reload(&self) -> Result<bool, TlsError> {
         let files = read(&self.params)?;
-        if files == self.current.load().files {
+        if hash(&files) == self.current.load().hash {
             return Ok(false);
         }
         self.current
-            .store(Arc::new(Current::of(&self.params, files)?));
+            .store(Arc::new(Current::of(&self.params, &files)?));
         Ok(true)
     }
 
@@ -154,7 +156,7 @@ fn read(params: &TlsParams) -> Result<Vec<Vec<u8>>, TlsError> {
 }
 
 impl Current {
-    fn of(params: &TlsParams, files: Vec<Vec<u8>>) -> Result<Self, TlsError> {
+    fn of(params: &TlsParams, files: &[Vec<u8>]) -> Result<Self, TlsError> {
         let wrong = |path: &Path, reason: &dyn ToString| TlsError::Contents {
             path: path.to_owned(),
             reason: reason.to_string(),
@@ -192,7 +194,7 @@ impl Current {
         Ok(Self {
             config: Arc::new(config),
             clients,
-            files,
+            hash: hash(files),
         })
     }
 }

@@ -16,6 +16,7 @@
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::status::CallError;
 
@@ -45,7 +46,9 @@ impl Workers {
         work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
     ) -> Result<T, CallError> {
         let (give, taken) = oneshot::channel();
+        let span = Span::current();
         self.0.spawn(move || {
+            let _entered = span.entered();
             if give.is_closed() {
                 // The client left while this waited for its turn.
                 return;

@@ -49,7 +49,7 @@ pub(super) struct DiffArgs {
     /// Fail when the candidate's p99 is so many times that of the baseline.
     #[arg(long, value_name = "RATIO")]
     max_p99_ratio: Option<f64>,
-    /// Fail when a greater share of the candidate's calls fails.
+    /// Fail when a greater share of the calls of either fails.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     max_failed: f64,
     /// Print JSON.

@@ -9,6 +9,8 @@ use super::{DiffArgs, Server};
 use crate::compare::{overlap, rank_biased_overlap};
 use crate::wire::v1;
 
+/// What sums of shares may be off by.
+const ROUNDING: f64 = 1e-9;
 /// Six sevenths of the weight of rank-biased overlap are on the first 20 places.
 const PERSISTENCE: f64 = 0.95;
 
@@ -95,12 +97,15 @@ impl Report {
     }
 
     fn judge(&self, args: &DiffArgs) -> Vec<String> {
+        // What is no number is no threshold that holds.
         let at_least = |what: &str, value: f64, least: Option<f64>| {
-            let least = least.filter(|&least| value < least)?;
+            let holds = |least: f64| value >= least - ROUNDING;
+            let least = least.filter(|&least| !holds(least))?;
             Some(format!("{what} is {value:.4}, less than {least}"))
         };
         let at_most = |what: &str, value: f64, most: Option<f64>| {
-            let most = most.filter(|&most| value > most)?;
+            let holds = |most: f64| value <= most + ROUNDING;
+            let most = most.filter(|&most| !holds(most))?;
             Some(format!("{what} is {value:.4}, more than {most}"))
         };
         let ratio = self.candidate.p99_ms / self.baseline.p99_ms;
@@ -119,6 +124,11 @@ impl Report {
             at_most(
                 "share of failed calls",
                 self.candidate.failed,
+                Some(args.max_failed),
+            ),
+            at_most(
+                "share of failed calls of the baseline",
+                self.baseline.failed,
                 Some(args.max_failed),
             ),
         ]
