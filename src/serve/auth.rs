@@ -94,7 +94,7 @@ impl Guard {
         match self {
             Self::Open => Ok(None),
             Self::Certified => match certificate() {
-                Certificate::Of(_) => Ok(None),
+                Certificate::Of(names) => Ok(names.first().map(|name| Caller::of_all_roles(name))),
                 lacking @ (Certificate::None | Certificate::Refused(_)) => {
                     Err(callers::unverified(lacking))
                 }

@@ -91,4 +91,25 @@ mod tests {
         );
         assert_eq!(workers.run(|_| 7).await, Ok(7));
     }
+
+    #[tokio::test]
+    async fn work_is_told_that_its_client_has_left() {
+        let workers = Workers::new().expect("threads");
+        let (begin, begun) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let work = move |is_gone: &dyn Fn() -> bool| {
+            begin.send(is_gone()).expect("a waiting test");
+            while !is_gone() {
+                std::thread::yield_now();
+            }
+            end.send(()).expect("a waiting test");
+        };
+        let mut call = Box::pin(workers.run(work));
+        tokio::select! {
+            _ = &mut call => panic!("it ends with its client only"),
+            gone = begun => assert_eq!(gone, Ok(false)),
+        }
+        drop(call);
+        ended.await.expect("the end of the work");
+    }
 }
