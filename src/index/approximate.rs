@@ -16,7 +16,7 @@ use crate::recommend::{Retrieve, Retrieved, Wanted};
 const MARGIN: usize = 2;
 /// Pins whose cosine is computed from the vectors, for each one that is asked
 /// for, as a fraction: codes err by less than a quarter of the ranks.
-const RESCORED: (usize, usize) = (5, 4);
+const RESCORED: (usize, usize) = (10, 9);
 /// A walk that keeps this many nodes for each pin it looks for meets a filter
 /// that bars nearly everything near; the exact scan is then the cheaper way.
 const NODES_A_PIN: usize = 16;
@@ -178,6 +178,7 @@ impl Approximate {
                 cosines,
             } = scratch;
             codes.query(target, query);
+            codes.query_walk(target, query);
             let memory = memory.begin(vectors.len());
             let found = walk(
                 graph,
@@ -201,6 +202,9 @@ impl Approximate {
                 }
             }
             let row = |node: u32| vectors.row(node as usize);
+            // Vectors lie in pages of 4 KiB. To find one costs as much as to fetch a row, so
+            // all are found first, several at a time.
+            nodes.iter().for_each(|&node| prefetch(&row(node)[..1]));
             nodes
                 .iter()
                 .take(AHEAD)

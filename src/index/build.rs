@@ -96,6 +96,7 @@ fn links_of(
             scratch.near_among(&first, node, params.ef_construction, codes);
         } else {
             scratch.near_among(&first, node, STARTS, codes);
+            codes.query_walk_of(node, &mut scratch.query);
             let Scratch {
                 walk: memory,
                 query,
@@ -193,6 +194,7 @@ fn finished(
 fn best_of(all: &[u32], node: u32, codes: &Codes, scratches: &Pool<Scratch>) -> Vec<u32> {
     scratches.lend(|scratch| {
         codes.query_of(node, &mut scratch.query);
+        codes.prefetch(all);
         scratch.near_among(all, node, all.len(), codes);
         scratch.choose(codes);
         scratch.chosen.clone()

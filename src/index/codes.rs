@@ -10,8 +10,9 @@
 use std::io;
 
 use super::CatalogFacts;
+use super::sketches::{SketchQuery, Sketches};
 use crate::kernel::{self, CODE_LANES};
-use crate::memory::Pages;
+use crate::memory::{Pages, prefetch};
 use crate::model::Embeddings;
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
@@ -29,6 +30,7 @@ pub struct Codes {
     /// Rows of `stride` codes; behind the last component zeros.
     rows: Pages<i8>,
     stride: usize,
+    sketches: Option<Sketches>,
 }
 
 /// A vector made ready for inner products with codes.
@@ -39,6 +41,8 @@ pub(super) struct Query {
     weights: Vec<i16>,
     /// A sum of the kernel times this is a cosine.
     pub(super) unit: f32,
+    /// Ready only where it is meant for a walk.
+    sketch: SketchQuery,
 }
 
 impl Codes {
@@ -69,6 +73,7 @@ impl Codes {
             steps,
             rows,
             stride,
+            sketches: Sketches::new(vectors)?,
         })
     }
 
@@ -79,24 +84,37 @@ impl Codes {
 
     /// Makes `query` ready for `vector`.
     pub(super) fn query(&self, vector: &[f32], query: &mut Query) {
-        let components = || vector.iter().zip(&self.steps).map(|(x, step)| x * step);
-        self.prepare(components, query);
+        self.prepare(|| vector.iter().copied(), query);
     }
 
     /// Makes `query` ready for the vector of `node`, as far as its code tells.
     pub(super) fn query_of(&self, node: u32, query: &mut Query) {
-        let codes = self.row(node).iter().zip(&self.steps);
-        self.prepare(
-            || {
-                codes
-                    .clone()
-                    .map(|(&code, step)| f32::from(code) * step * step)
-            },
-            query,
-        );
+        self.prepare(|| self.decoded(node), query);
     }
 
-    fn prepare<I: Iterator<Item = f32>>(&self, components: impl Fn() -> I, query: &mut Query) {
+    /// Makes `query`, which is ready for `vector`, ready for a walk as well.
+    pub(super) fn query_walk(&self, vector: &[f32], query: &mut Query) {
+        if let Some(sketches) = &self.sketches {
+            sketches.query(vector.iter().copied(), &mut query.sketch);
+        }
+    }
+
+    /// The same for the vector of `node`, as far as its code tells.
+    pub(super) fn query_walk_of(&self, node: u32, query: &mut Query) {
+        if let Some(sketches) = &self.sketches {
+            sketches.query(self.decoded(node), &mut query.sketch);
+        }
+    }
+
+    /// The vector of `node`, as far as its code tells.
+    fn decoded(&self, node: u32) -> impl Iterator<Item = f32> {
+        let codes = self.row(node).iter().zip(&self.steps);
+        codes.map(|(&code, step)| f32::from(code) * step)
+    }
+
+    fn prepare<I: Iterator<Item = f32>>(&self, vector: impl Fn() -> I, query: &mut Query) {
+        query.sketch.clear();
+        let components = || vector().zip(&self.steps).map(|(x, step)| x * step);
         let (mut most, mut sum) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE);
         for component in components() {
             most = most.max(component.abs());
@@ -131,6 +149,34 @@ impl Codes {
         kernel::dot_codes_each(&query.weights, &self.rows, nodes, out);
     }
 
+    /// Begins to fetch the sketches of `nodes`.
+    pub(super) fn prefetch_sketches(&self, nodes: &[u32]) {
+        if let Some(sketches) = &self.sketches {
+            sketches.prefetch(nodes);
+        }
+    }
+
+    /// Begins to fetch the codes of `nodes`.
+    pub(super) fn prefetch(&self, nodes: &[u32]) {
+        nodes.iter().for_each(|&node| prefetch(self.row(node)));
+    }
+
+    /// Drops those of `nodes` that are surely, as far as sketches tell, less similar to
+    /// the query than `similarity`, in units of the query. `sums` is scratch memory.
+    pub(super) fn sift(
+        &self,
+        query: &Query,
+        similarity: i32,
+        nodes: &mut Vec<u32>,
+        sums: &mut Vec<i32>,
+    ) {
+        if let Some(sketches) = &self.sketches
+            && query.sketch.is_ready()
+        {
+            sketches.sift(&query.sketch, similarity as f32 * query.unit, nodes, sums);
+        }
+    }
+
     /// Cosine of `query` and the code of `node`, as far as codes tell.
     pub(super) fn cosine(&self, query: &Query, node: u32) -> f32 {
         kernel::dot_codes(&query.weights, self.row(node)) as f32 * query.unit
@@ -142,7 +188,11 @@ impl Codes {
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
         writer.write(STEPS, bytemuck::cast_slice(&self.steps))?;
-        writer.write(CODES, bytemuck::cast_slice(&self.rows))
+        writer.write(CODES, bytemuck::cast_slice(&self.rows))?;
+        match &self.sketches {
+            Some(sketches) => sketches.write(writer),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
@@ -159,6 +209,7 @@ impl Codes {
             steps,
             rows,
             stride,
+            sketches: Sketches::read(reader)?,
         })
     }
 }

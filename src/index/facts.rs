@@ -44,5 +44,5 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Facts for CatalogFacts {
-    const FORMAT: &'static str = "pinnersage-catalog/2";
+    const FORMAT: &'static str = "pinnersage-catalog/3";
 }

@@ -13,6 +13,8 @@ mod graph;
 mod lists;
 mod lookup;
 mod pins;
+mod rotation;
+mod sketches;
 mod walk;
 
 pub use approximate::Approximate;

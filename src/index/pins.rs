@@ -27,8 +27,9 @@ pub struct PinTable {
     /// Where the title of each pin ends in `titles`.
     title_ends: Stored<u64>,
     titles: Stored<u8>,
-    /// The pins of node n are `sharers[sharer_ends[n - 1]..sharer_ends[n]]`.
-    sharers: Vec<u32>,
+    /// The pins of node n are `sharers[sharer_ends[n - 1]..sharer_ends[n]]`, or
+    /// `sharers[n]` alone, and no ends are kept, when each node has one.
+    sharers: Vec<PinId>,
     sharer_ends: Vec<u32>,
     /// Number of sharers of each node, as far as 8 bits can tell: a walk asks for
     /// it often, so it has to be small. Empty when each node has one.
@@ -75,7 +76,7 @@ impl PinTable {
         nodes
             .iter()
             .for_each(|&node| sharer_ends[node as usize] += 1);
-        let counts = match nodes.len() == vectors.len() {
+        let counts: Vec<u8> = match sharer_ends.iter().all(|&count| count == 1) {
             true => Vec::new(),
             false => sharer_ends.iter().map(|&n| n.min(255) as u8).collect(),
         };
@@ -86,10 +87,13 @@ impl PinTable {
         }
         // Filled from the back, so that the pins of a node ascend.
         let mut next = sharer_ends.clone();
-        let mut sharers = vec![0u32; nodes.len()];
-        for (pin, &node) in nodes.iter().enumerate().rev() {
+        let mut sharers = vec![PinId(0); nodes.len()];
+        for (&pin, &node) in ids.iter().zip(&nodes).rev() {
             next[node as usize] -= 1;
-            sharers[next[node as usize] as usize] = pin as u32;
+            sharers[next[node as usize] as usize] = pin;
+        }
+        if counts.is_empty() {
+            sharer_ends = Vec::new();
         }
         Self {
             ids,
@@ -128,9 +132,12 @@ impl PinTable {
     pub fn sharers(&self, node: usize) -> impl Iterator<Item = PinId> {
         let begin = node
             .checked_sub(1)
-            .map_or(0, |before| self.sharer_ends[before]);
-        let places = &self.sharers[begin as usize..self.sharer_ends[node] as usize];
-        places.iter().map(|&place| self.ids[place as usize])
+            .and_then(|before| self.sharer_ends.get(before));
+        let place = match self.sharer_ends.get(node) {
+            Some(&end) => begin.map_or(0, |&begin| begin as usize)..end as usize,
+            None => node..node + 1,
+        };
+        self.sharers[place].iter().copied()
     }
 
     /// The pins that share `node`, each as a neighbour at `cosine`, which rounding

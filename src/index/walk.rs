@@ -6,8 +6,12 @@
 //! that count for nothing lead on like any other: a filter makes the walk longer,
 //! not its answer shorter.
 //!
-//! What a walk waits for is memory, so it fetches ahead: codes some rows before
-//! they are compared, and the links of the node that is likely to be next.
+//! Most nodes that a walk comes upon are too far away to enter the pool. Once the pool is
+//! full, sketches tell which are, and only the others are compared by their codes.
+//!
+//! What a walk waits for is memory, so it fetches ahead, and has two nodes in hand: while
+//! the sketches around the one that is expanded are on their way, the nodes that were
+//! found near the one before, whose codes have come, are put into the pool.
 
 use super::codes::{Codes, Query};
 use super::graph::Graph;
@@ -29,13 +33,16 @@ pub(super) struct Found {
 pub(super) struct Scratch {
     /// Best first.
     pool: Vec<Found>,
-    /// Links of the node that is being expanded which no node led to before, and
-    /// how similar they are to the query.
+    /// Links of the node that is being expanded which no node led to before.
     fresh: Vec<u32>,
+    /// Those of the node before which may enter the pool, and how similar they are to the
+    /// query.
+    near: Vec<u32>,
     similarities: Vec<i32>,
-    /// For each node the last walk that came upon it.
-    seen_in: Vec<u8>,
-    walk: u8,
+    /// A bit for each node that the walk came upon, few enough to stay in the nearest
+    /// cache; and those nodes, so that the bits of the next walk are cleared one by one.
+    seen: Vec<u64>,
+    come_upon: Vec<u32>,
 }
 
 /// Nodes that are expanded between two looks at the time: 20 to 50 us of work.
@@ -82,6 +89,10 @@ impl Found {
     pub(super) fn node(self) -> u32 {
         self.marked & !EXPANDED
     }
+
+    fn is_expanded(self) -> bool {
+        self.marked & EXPANDED != 0
+    }
 }
 
 /// The nodes most similar to `query`, by falling similarity, reached from
@@ -99,23 +110,44 @@ pub(super) fn walk<'a>(
     let Scratch {
         pool,
         fresh,
+        near,
         similarities,
-        seen_in,
-        walk,
+        seen,
+        come_upon,
     } = scratch;
-    let mut is_new = |node: u32| std::mem::replace(&mut seen_in[node as usize], *walk) != *walk;
-    fresh.clear();
-    fresh.extend(starts.into_iter().filter(|&start| is_new(start)));
+    let mut is_new = |node: u32| {
+        let (word, bit) = (&mut seen[node as usize / 64], 1 << (node % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    };
+    near.clear();
+    near.extend(starts.into_iter().filter(|&start| is_new(start)));
+    come_upon.extend_from_slice(near);
     let mut held = 0;
-    let mut at = 0;
+    // Everything before it in the pool is expanded.
+    let mut next = 0;
     for hop in 0_usize.. {
         if hop.is_multiple_of(HOPS) && (bounds.time_is_up)() {
             return Err(Halt::OutOfTime);
         }
-        codes.dot_each(query, fresh, similarities);
-        // The best of the pool that is not expanded, once the fresh ones are in.
-        let mut next = at;
-        for (&node, &similarity) in fresh.iter().zip(&*similarities) {
+        fresh.clear();
+        while pool.get(next).is_some_and(|found| found.is_expanded()) {
+            next += 1;
+        }
+        if let Some(found) = pool.get_mut(next)
+            && next < bounds.most_expanded
+        {
+            found.marked |= EXPANDED;
+            fresh.extend(graph.links(found.node()).filter(|&link| is_new(link)));
+            come_upon.extend_from_slice(fresh);
+            codes.prefetch_sketches(fresh);
+            next += 1;
+        } else if near.is_empty() {
+            break;
+        }
+        codes.dot_each(query, near, similarities);
+        for (&node, &similarity) in near.iter().zip(&*similarities) {
             let worst = pool.last().map_or(i32::MIN, |worst| worst.similarity);
             if held >= bounds.effort && similarity <= worst {
                 continue;
@@ -132,34 +164,21 @@ pub(super) fn walk<'a>(
                 held = left;
                 pool.pop();
             }
-            if place <= next {
-                graph.prefetch(node);
-                next = place;
-            }
+            next = next.min(place);
         }
         if pool.len() > bounds.most_kept {
             return Err(Halt::GaveUp);
         }
-        while pool
-            .get(next)
-            .is_some_and(|found| found.marked & EXPANDED != 0)
+        if let Some(found) = pool.get(next) {
+            graph.prefetch(found.node());
+        }
+        std::mem::swap(near, fresh);
+        if let Some(worst) = pool.last()
+            && held >= bounds.effort
         {
-            next += 1;
+            codes.sift(query, worst.similarity, near, similarities);
         }
-        if next >= bounds.most_expanded {
-            break;
-        }
-        let Some(found) = pool.get_mut(next) else {
-            break;
-        };
-        let node = found.node();
-        found.marked |= EXPANDED;
-        at = next + 1;
-        if let Some(after) = pool.get(at) {
-            graph.prefetch(after.node());
-        }
-        fresh.clear();
-        fresh.extend(graph.links(node).filter(|&link| is_new(link)));
+        codes.prefetch(near);
     }
     Ok(pool)
 }
@@ -168,12 +187,10 @@ impl Scratch {
     /// Makes ready for a walk over `nodes`.
     pub(super) fn begin(&mut self, nodes: usize) -> &mut Self {
         self.pool.clear();
-        if self.seen_in.len() != nodes || self.walk == u8::MAX {
-            self.seen_in.clear();
-            self.seen_in.resize(nodes, 0);
-            self.walk = 0;
+        for node in self.come_upon.drain(..) {
+            self.seen[node as usize / 64] = 0;
         }
-        self.walk += 1;
+        self.seen.resize(nodes.div_ceil(64), 0);
         self
     }
 }

@@ -6,22 +6,13 @@
 //! instruction that multiplies and adds pairs; processors with AVX-512 use it too.
 
 #[cfg(target_arch = "x86_64")]
-use std::sync::LazyLock;
-
-#[cfg(target_arch = "x86_64")]
 use pulp::x86::V3;
 
-use crate::memory::prefetch;
+use super::each;
 
 /// Rows of codes are filled up with zeros to a multiple of this, and so must the
 /// query be.
 pub const CODE_LANES: usize = 32;
-/// How many rows ahead to fetch: enough to hide main memory behind the rows in
-/// between, few enough that all of them are still on their way together.
-const AHEAD: usize = 4;
-
-#[cfg(target_arch = "x86_64")]
-static AVX2: LazyLock<Option<V3>> = LazyLock::new(V3::try_new);
 
 /// Inner products of `query` with the rows of `codes` that `places` names, each
 /// `query.len()` long, in their order; `out` is overwritten.
@@ -30,46 +21,25 @@ static AVX2: LazyLock<Option<V3>> = LazyLock::new(V3::try_new);
 /// absolute values times 127 below 2^31, or sums wrap around.
 pub fn dot_codes_each(query: &[i16], codes: &[i8], places: &[u32], out: &mut Vec<i32>) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = *AVX2 {
+    if let Some(v3) = *super::AVX2 {
         return pulp::Arch::V3(v3).dispatch(
             #[inline(always)]
-            || each(query, codes, places, out, |row| avx2(v3, query, row)),
+            || each(codes, query.len(), places, out, |row| avx2(v3, query, row)),
         );
     }
-    each(query, codes, places, out, |row| portable(query, row));
+    each(codes, query.len(), places, out, |row| portable(query, row));
 }
 
 /// Inner product of `query` with one row of codes, as in [`dot_codes_each`].
 pub fn dot_codes(query: &[i16], row: &[i8]) -> i32 {
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = *AVX2 {
+    if let Some(v3) = *super::AVX2 {
         return pulp::Arch::V3(v3).dispatch(
             #[inline(always)]
             || avx2(v3, query, row),
         );
     }
     portable(query, row)
-}
-
-#[inline(always)]
-fn each(
-    query: &[i16],
-    codes: &[i8],
-    places: &[u32],
-    out: &mut Vec<i32>,
-    dot: impl Fn(&[i8]) -> i32,
-) {
-    let row = |place: u32| &codes[place as usize * query.len()..][..query.len()];
-    for &place in places.iter().take(AHEAD) {
-        prefetch(row(place));
-    }
-    out.clear();
-    for (at, &place) in places.iter().enumerate() {
-        if let Some(&ahead) = places.get(at + AHEAD) {
-            prefetch(row(ahead));
-        }
-        out.push(dot(row(place)));
-    }
 }
 
 /// 32 products at a time: codes widened to 16 bits, multiplied, added in pairs.

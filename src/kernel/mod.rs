@@ -9,12 +9,16 @@
 
 mod codes;
 pub mod gram;
+mod sketches;
 
 use std::sync::LazyLock;
 
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V3;
 use pulp::{Arch, Simd, WithSimd};
 
 pub use codes::{CODE_LANES, dot_codes, dot_codes_each};
+pub use sketches::{SKETCH_LANES, pack_sketch, sketch_each};
 
 /// Partial sums of a loop: two registers of AVX-512, four of AVX2.
 const LANES: usize = 32;
@@ -22,6 +26,9 @@ const LANES: usize = 32;
 const WIDE_LANES: usize = 16;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+/// AVX2, for the loops that are spelt out for it.
+#[cfg(target_arch = "x86_64")]
+static AVX2: LazyLock<Option<V3>> = LazyLock::new(V3::try_new);
 
 /// Inner product of two vectors of one length.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -134,6 +141,22 @@ fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
         *sum += term(a, b);
     }
     folded(&sums)
+}
+
+/// Makes `out` what `sum` says of those rows of `width` in `rows` that `places` names,
+/// in their order.
+#[inline(always)]
+fn each<T>(
+    rows: &[T],
+    width: usize,
+    places: &[u32],
+    out: &mut Vec<i32>,
+    sum: impl Fn(&[T]) -> i32,
+) {
+    out.clear();
+    for &place in places {
+        out.push(sum(&rows[place as usize * width..][..width]));
+    }
 }
 
 #[cfg(test)]
