@@ -15,6 +15,9 @@
 //! [`cluster::fold_in`]; pins that change lie beside the catalogue as an
 //! [`index::Delta`]; new versions take the place of old ones in [`serve`].
 //!
+//! Whether that is worth anything is measured by [`evaluate::evaluate`], which replays
+//! what users did through the same code.
+//!
 //! # Layers
 //!
 //! Modules stand in reading order. One uses only modules of lower floors, and
@@ -29,7 +32,8 @@
 //! | 3 | [`snapshot`], [`durable`], [`progress`], [`config`], [`wire`], [`metrics`] | files, the log, bars, settings, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
-//! | 6 | [`cli`] | arguments in, what a person sees out |
+//! | 6 | [`evaluate`] | replay of what users did, against what would have been recommended |
+//! | 7 | [`cli`] | arguments in, what a person sees out |
 //!
 //! # Invariants
 //!
@@ -75,5 +79,7 @@ pub mod store;
 
 pub mod batch;
 pub mod serve;
+
+pub mod evaluate;
 
 pub mod cli;

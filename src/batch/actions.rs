@@ -26,13 +26,15 @@ const DEFAULT_ACTION: &str = "save";
 /// because places in the table of pins ascend with ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct ActionRecord {
-    pub(super) user: UserId,
-    pub(super) time: Timestamp,
+pub struct ActionRecord {
+    /// Who acted.
+    pub user: UserId,
+    /// When.
+    pub time: Timestamp,
     /// Place of the pin in the table of pins.
-    pub(super) pin: u32,
+    pub pin: u32,
     /// Place of the action's name among the weights.
-    pub(super) action: u32,
+    pub action: u32,
 }
 
 /// Which actions are taken.

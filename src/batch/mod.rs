@@ -3,7 +3,7 @@
 //! [`build_catalog`] turns files of pins into a catalogue, [`build_profiles`]
 //! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
 //! lists of neighbours, [`export_profiles`] profiles into a file that a warehouse
-//! reads. [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
+//! reads. [`UserActions`] are the actions by user, for who replays them. [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
 //! changed on a server for the next one.
 
 mod actions;
@@ -18,7 +18,9 @@ mod partition;
 mod pins;
 mod profiles;
 mod runs;
+mod users;
 
+pub use actions::ActionRecord;
 pub use catalog::{CatalogParams, build_catalog};
 pub use changes::{ChangeFiles, UpsertedPin, write_changes};
 pub use check::{CheckParams, CurvePoint, check_catalog};
@@ -26,3 +28,4 @@ pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
 pub use neighbors::{NeighborCounts, NeighborParams, build_neighbors};
 pub use profiles::{ProfileParams, build_profiles};
+pub use users::{ActionsWanted, UserActions};

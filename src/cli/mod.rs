@@ -5,6 +5,7 @@ mod catalog;
 mod client;
 mod demo;
 mod diff;
+mod evaluate;
 mod explain;
 mod health;
 mod neighbors;
@@ -50,6 +51,12 @@ enum Command {
     ///
     /// `profiles build` does so at its end; this goes on when it was stopped.
     Neighbors(neighbors::NeighborsArgs),
+    /// Replay what users did, and measure what would have been recommended.
+    ///
+    /// For each day, candidates from what was known before it are compared with what
+    /// the user did from then on: how much of it is near a candidate (relevance) or is
+    /// one (recall), and how diverse the candidates are.
+    Evaluate(evaluate::EvaluateArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
     /// Ask a running server for candidates for a user.
@@ -95,6 +102,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
         Command::Neighbors(args) => neighbors::run(&args, &settings),
+        Command::Evaluate(args) => evaluate::run(args, &settings),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),

@@ -75,6 +75,19 @@ pub fn profile_of(
     medoids
 }
 
+/// Ward's clusters of `points`: the positions of the members, ascending; clusters
+/// by their first member.
+pub fn partition_of(
+    points: &[Point],
+    embeddings: &Embeddings,
+    alpha: f64,
+    scratch: &mut Scratch,
+) -> Vec<Vec<usize>> {
+    let Scratch { rows, sizes, ward } = scratch;
+    gather(points, embeddings, rows, sizes);
+    ward::partition(rows, sizes, embeddings.dimension(), alpha, ward)
+}
+
 /// The clusters behind [`profile_of`], by their first member.
 pub fn clusters_of(
     points: &[Point],
@@ -83,25 +96,49 @@ pub fn clusters_of(
     as_of: Timestamp,
     scratch: &mut Scratch,
 ) -> Vec<Cluster> {
-    let Scratch { rows, sizes, ward } = scratch;
-    let dimension = embeddings.dimension();
-    rows.clear();
-    points
-        .iter()
-        .for_each(|p| rows.extend_from_slice(embeddings.row(p.row)));
-    sizes.clear();
-    sizes.resize(points.len(), 1);
-    ward::partition(rows, sizes, dimension, params.alpha, ward)
-        .into_iter()
-        .map(|members| Cluster {
-            medoid: medoid::medoid(rows, sizes, dimension, &members),
-            importance: importance::importance(points, &members, params.lambda_per_day, as_of),
-            members,
-        })
-        .collect()
+    let partition = partition_of(points, embeddings, params.alpha, scratch);
+    clusters_from(
+        partition,
+        points,
+        embeddings,
+        params.lambda_per_day,
+        as_of,
+        scratch,
+    )
 }
 
-fn medoid_of(cluster: &Cluster, points: &[Point]) -> Medoid {
+/// The medoid and the importance of each part of `partition`, whoever made it: each
+/// part holds positions among `points`, ascending, and at least one.
+pub fn clusters_from(
+    partition: Vec<Vec<usize>>,
+    points: &[Point],
+    embeddings: &Embeddings,
+    lambda_per_day: f64,
+    as_of: Timestamp,
+    scratch: &mut Scratch,
+) -> Vec<Cluster> {
+    let Scratch { rows, sizes, .. } = scratch;
+    gather(points, embeddings, rows, sizes);
+    let describe = |members: Vec<usize>| Cluster {
+        medoid: medoid::medoid(rows, sizes, embeddings.dimension(), &members),
+        importance: importance::importance(points, &members, lambda_per_day, as_of),
+        members,
+    };
+    partition.into_iter().map(describe).collect()
+}
+
+/// Makes `rows` the vectors of `points`, each of which stands for itself.
+fn gather(points: &[Point], embeddings: &Embeddings, rows: &mut Vec<f32>, sizes: &mut Vec<u32>) {
+    rows.clear();
+    for point in points {
+        rows.extend_from_slice(embeddings.row(point.row));
+    }
+    sizes.clear();
+    sizes.resize(points.len(), 1);
+}
+
+/// What a profile keeps of `cluster`.
+pub fn medoid_of(cluster: &Cluster, points: &[Point]) -> Medoid {
     let last = cluster.members.iter().map(|&m| points[m].time).max();
     Medoid {
         pin: points[cluster.medoid].pin,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::codes::Query;
 use super::walk::{self, Bounds, Halt, walk};
-use super::{Catalog, Exact};
+use super::{Catalog, Exact, RetrieveNear};
 use crate::kernel;
 use crate::memory::prefetch;
 use crate::model::{Neighbor, PinId};
@@ -92,22 +92,6 @@ impl Approximate {
     /// How many pins a walk looks for when `k` are asked for.
     pub(super) fn effort(&self, k: usize) -> usize {
         self.ef_search.max(k.saturating_mul(MARGIN))
-    }
-
-    /// Makes `out` what is wanted of the pins nearest to the unit vector `target`, which
-    /// may be that of no pin of the catalogue.
-    pub(super) fn near(
-        &self,
-        target: &[f32],
-        wanted: &Wanted<'_>,
-        out: &mut Vec<Neighbor>,
-    ) -> Retrieved {
-        let starts = self.scratches.lend(|scratch| {
-            let Scratch { query, .. } = scratch;
-            self.catalog.codes.query(target, query);
-            self.entries(query)
-        });
-        self.neighbors_from(target, &starts, wanted, out)
     }
 
     /// Nodes to start at for `query`: the nearest of those that were put into the
@@ -242,6 +226,17 @@ impl Retrieve for Approximate {
         let node = pins.node(place);
         let target = pins.vectors().row(node);
         self.neighbors_from(target, &[node as u32], wanted, out)
+    }
+}
+
+impl RetrieveNear for Approximate {
+    fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+        let starts = self.scratches.lend(|scratch| {
+            let Scratch { query, .. } = scratch;
+            self.catalog.codes.query(target, query);
+            self.entries(query)
+        });
+        self.neighbors_from(target, &starts, wanted, out)
     }
 }
 

@@ -178,12 +178,6 @@ mod tests {
     use super::*;
     use crate::index::{Exact, Pin};
 
-    impl RetrieveNear for Exact<'_> {
-        fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
-            Exact::near(self, target, wanted, out)
-        }
-    }
-
     /// A table of these pins, each with a node of its own.
     fn table(pins: &[(u64, [f32; 3])]) -> PinTable {
         let mut vectors = Embeddings::new(3).expect("a dimension");

@@ -1,7 +1,7 @@
 //! The exact scan: every pin is looked at. The yardstick of recall, and what the
 //! walk falls back to when it would have to look at most pins anyway.
 
-use super::PinTable;
+use super::{PinTable, RetrieveNear};
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, Wanted};
@@ -29,15 +29,9 @@ impl Retrieve for Exact<'_> {
     }
 }
 
-impl Exact<'_> {
-    /// The same for the pins nearest to the unit vector `query`. A scan has no effort
-    /// that could be less.
-    pub(super) fn near(
-        &self,
-        query: &[f32],
-        wanted: &Wanted<'_>,
-        out: &mut Vec<Neighbor>,
-    ) -> Retrieved {
+impl RetrieveNear for Exact<'_> {
+    /// A scan has no effort that could be less.
+    fn near(&self, query: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
         let Wanted { k, eligible, .. } = *wanted;
         out.clear();
         let vectors = self.0.vectors();

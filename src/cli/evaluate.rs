@@ -1,0 +1,195 @@
+//! `pinnersage evaluate`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::out;
+use super::profiles::{Switch, profile_params};
+use crate::config::Settings;
+use crate::evaluate::{DEFAULT_MODELS, EvaluateParams, Interval, Model, ModelReport, evaluate};
+use crate::model::Timestamp;
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    /// Parquet files of actions, in any order.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    actions: Vec<PathBuf>,
+    /// Catalogue whose pins are recommended.
+    #[arg(long, value_name = "DIR")]
+    catalog: PathBuf,
+    /// First day that is judged: 2017-10-01.
+    #[arg(long, value_name = "DATE")]
+    from: Timestamp,
+    /// The day after the last one.
+    #[arg(long, value_name = "DATE")]
+    to: Timestamp,
+    /// Models to compare: `name` or `name:key=value:key=value`, as in
+    /// `pinnersage:alpha=8:medoids=5`.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = DEFAULT_MODELS)]
+    models: Vec<Model>,
+    /// Candidates in a list.
+    #[arg(long, value_name = "N", default_value_t = 400,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    /// Days for which what a user does counts.
+    #[arg(long, value_name = "DAYS", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    horizon: u32,
+    /// Days from one that is judged to the next.
+    #[arg(long, value_name = "DAYS", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    every: u32,
+    /// Least cosine of a relevant candidate to what the user acted on.
+    #[arg(long, value_name = "COSINE", default_value_t = 0.8)]
+    relevant: f32,
+    /// Recommend and count pins of a user's own window
+    /// [default: off where profiles.history_filter is on].
+    #[arg(long, value_name = "SWITCH")]
+    repeats: Option<Switch>,
+    /// Look at every pin instead of walking the graph.
+    #[arg(long)]
+    exact: bool,
+    /// Only so many users, chosen by hash.
+    #[arg(long, value_name = "N")]
+    users: Option<usize>,
+    /// Seed of all draws.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Write every answer as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    details: Option<PathBuf>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
+    let (json, actions, catalog) = (args.json, args.actions.clone(), args.catalog.clone());
+    let mut details = match &args.details {
+        Some(path) => {
+            let file = File::create(path).with_context(|| path.display().to_string())?;
+            Some(BufWriter::new(file))
+        }
+        None => None,
+    };
+    let params = params(args, settings);
+    let lines = details.as_mut().map(|file| file as &mut dyn Write);
+    let reports = evaluate(&actions, &catalog, &params, lines, Progress::for_stderr())?;
+    if let Some(mut details) = details {
+        details.flush().context("details cannot be written")?;
+    }
+    if !json {
+        return out::print(&table(&reports));
+    }
+    for report in &reports {
+        out::print(&serde_json::to_string(report)?)?;
+    }
+    Ok(())
+}
+
+fn params(args: EvaluateArgs, settings: &Settings) -> EvaluateParams {
+    let profiles = profile_params(&settings.profiles, args.from);
+    EvaluateParams {
+        from: args.from,
+        to: args.to,
+        every_days: args.every,
+        horizon_days: args.horizon,
+        window_days: profiles.window_days,
+        cluster: profiles.cluster,
+        max_actions: profiles.max_actions,
+        folded: (settings.actions.positive, settings.actions.clustered),
+        action_weights: profiles.action_weights,
+        repeats: match args.repeats {
+            Some(switch) => switch == Switch::On,
+            None => !profiles.history_filter,
+        },
+        models: args.models,
+        limit: usize::from(args.limit),
+        relevant: args.relevant,
+        ef_search: (!args.exact).then_some(settings.index.ef_search),
+        users: args.users,
+        seed: args.seed,
+        memory: profiles.memory,
+    }
+}
+
+/// The reports for a person: first all users, then thirds of them.
+fn table(reports: &[ModelReport]) -> String {
+    let widest = reports
+        .iter()
+        .map(|report| report.model.chars().count())
+        .max();
+    let width = widest.unwrap_or(0).max("model".len());
+    let mut lines = Vec::new();
+    if let Some(first) = reports.first() {
+        lines.push(format!(
+            "{} users, {} lists, {} actions; [95 % intervals over users]\n",
+            first.users, first.lists, first.actions
+        ));
+    }
+    lines.push(format!(
+        "{:<width$}  {:<20}  {:<20}  {:<19}  {:>10}  {:>8}  {:<20}  {:<19}",
+        "model",
+        "relevance %",
+        "recall %",
+        "diversity",
+        "categories",
+        "coverage",
+        "R-precision %",
+        "reciprocal rank",
+    ));
+    for report in reports {
+        let categories = report
+            .categories
+            .map_or("-".to_owned(), |mean| format!("{mean:.1}"));
+        lines.push(format!(
+            "{:<width$}  {:<20}  {:<20}  {:<19}  {categories:>10}  {:>6.1} %  {:<20}  {:<19}",
+            report.model,
+            percent(report.relevance, report.relevance_interval),
+            percent(report.recall, report.recall_interval),
+            number(report.diversity, report.diversity_interval),
+            100.0 * report.coverage,
+            percent(report.r_precision, report.r_precision_interval),
+            number(report.reciprocal_rank, report.reciprocal_rank_interval),
+        ));
+    }
+    lines.push(String::new());
+    let thirds =
+        |measure: &str| ["light", "medium", "heavy"].map(|name| format!("{measure}, {name}"));
+    let [a, b, c] = thirds("relevance %");
+    let [d, e, f] = thirds("recall %");
+    lines.push(format!(
+        "{:<width$}  {a:<20}  {b:<20}  {c:<20}  {d:<20}  {e:<20}  {f:<20}",
+        "model"
+    ));
+    for report in reports {
+        let segments = &report.segments;
+        let segments = [&segments.light, &segments.medium, &segments.heavy];
+        let [a, b, c] = segments.map(|of| percent(of.relevance, of.relevance_interval));
+        let [d, e, f] = segments.map(|of| percent(of.recall, of.recall_interval));
+        lines.push(format!(
+            "{:<width$}  {a:<20}  {b:<20}  {c:<20}  {d:<20}  {e:<20}  {f:<20}",
+            report.model
+        ));
+    }
+    let lines = lines.iter().map(|line| line.trim_end());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn percent(share: f64, [low, high]: Interval) -> String {
+    format!(
+        "{:.2} [{:.2}, {:.2}]",
+        100.0 * share,
+        100.0 * low,
+        100.0 * high
+    )
+}
+
+fn number(mean: f64, [low, high]: Interval) -> String {
+    format!("{mean:.3} [{low:.3}, {high:.3}]")
+}
