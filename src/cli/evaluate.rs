@@ -45,7 +45,7 @@ pub(super) struct EvaluateArgs {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     every: u32,
     /// Least cosine of a relevant candidate to what the user acted on.
-    #[arg(long, value_name = "COSINE", default_value_t = 0.8)]
+    #[arg(long, value_name = "COSINE", default_value_t = 0.8, value_parser = cosine)]
     relevant: f32,
     /// Recommend and count pins of a user's own window
     /// [default: off where profiles.history_filter is on].
@@ -115,6 +115,14 @@ fn params(args: EvaluateArgs, settings: &Settings) -> EvaluateParams {
         users: args.users,
         seed: args.seed,
         memory: profiles.memory,
+    }
+}
+
+fn cosine(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(cosine) if (-1.0..=1.0).contains(&cosine) => Ok(cosine),
+        Ok(_) => Err("must be from -1 to 1".to_owned()),
+        Err(error) => Err(format!("{error}")),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Input {
 /// First moments of the days that are judged.
 pub(super) fn days(params: &EvaluateParams) -> Result<Vec<Timestamp>, EvaluateError> {
     let (from, to) = (params.from, params.to);
-    let day = |number: u32| from.minus_days(-f64::from(number * params.every_days));
+    let day = |number: u32| from.minus_days(-f64::from(number) * f64::from(params.every_days));
     let days: Vec<Timestamp> = (0..).map(day).take_while(|&day| day < to).collect();
     match days.is_empty() {
         true => Err(EvaluateError::Period { from, to }),
@@ -51,22 +51,25 @@ pub(super) fn read(
     };
     let mut users: HashMap<UserId, u64> = HashMap::new();
     let mut by_day = DayCounts::from(params.from);
-    let popularity = || {
-        params
-            .models
-            .iter()
-            .filter(|model| model.source == Source::Popularity)
-    };
-    let counts_by_day = popularity().next().is_some();
+    let mut latest = wanted.from;
+    let popularity = params
+        .models
+        .iter()
+        .filter(|model| model.source == Source::Popularity);
+    let counts_by_day = popularity.clone().next().is_some();
     let actions = UserActions::read(files, pins, &wanted, progress, |action| {
         *users.entry(action.user).or_default() += 1;
+        latest = latest.max(action.time);
         if counts_by_day {
             by_day.add(action);
         }
     })?;
-    let moments = popularity().flat_map(|model| {
+    // A period may end long after the actions do.
+    let judged = days.partition_point(|&day| day <= latest);
+    let moments = popularity.flat_map(|model| {
         let before = f64::from(model.stale_days);
-        days.iter().map(move |day| day.minus_days(before))
+        let days = days[..judged].iter();
+        days.map(move |day| day.minus_days(before))
     });
     Ok(Input {
         actions,
