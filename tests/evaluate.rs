@@ -290,7 +290,7 @@ fn what_is_recommended_before_a_day_does_not_depend_on_what_comes_after() {
         .collect();
     common::files::actions(&world.path("changed.parquet"), &changed);
     let models = "pinnersage,ward_centroid,kmeans,complete_linkage,last_pin,decay_average,\
-                  popularity,random,pinnersage:stale=3:fold_in=on";
+                  popularity,random,knn_embed,pinnersage:stale=3:fold_in=on";
     let run = |actions: &str| {
         let details = world.path(&format!("{actions}.details"));
         let more = [

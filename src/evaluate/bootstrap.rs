@@ -88,7 +88,7 @@ mod tests {
         let column: Column = (0..50).map(|user| (f64::from(user * user), 1.0)).collect();
         let both = intervals(&[column.clone(), column.clone()], 200, 3);
         assert_eq!(both[0], both[1]);
-        assert_eq!(both[0], intervals(&[column.clone()], 200, 3)[0]);
+        assert_eq!(both[0], intervals(std::slice::from_ref(&column), 200, 3)[0]);
         assert_ne!(both[0], intervals(&[column], 200, 4)[0]);
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rand::seq::SliceRandom;
 
+use super::cells::Cells;
 use super::history::History;
 use super::kmeans;
 use super::linkage::{self, Cut};
@@ -26,6 +27,7 @@ pub(super) struct World<'a> {
     /// Most recent actions that are folded in, and how many of them are clustered.
     pub(super) folded: (usize, usize),
     pub(super) popular: &'a BTreeMap<Timestamp, Ranking>,
+    pub(super) cells: &'a Cells,
     /// Ids for stand-ins.
     pub(super) free_ids: &'a [PinId],
     /// Number of pins in the catalogue.
@@ -53,15 +55,19 @@ pub(super) struct Asker<'a, 's> {
     pub(super) history: &'s History,
     pub(super) day: Timestamp,
     pub(super) seeds: Seeds,
-    partitions: Vec<((Clustering, Timestamp), Vec<Vec<usize>>)>,
+    partitions: Vec<(Clustering, Timestamp, Partition)>,
     scratch: &'s mut Scratch,
 }
+
+/// Positions of the members of each cluster.
+type Partition = Vec<Vec<usize>>;
 
 /// A way to make clusters, with all that decides on them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Clustering {
     Ward { alpha: f64 },
     KMeans { k: usize },
+    Cells { k: usize },
     CompleteLinkage(Cut),
 }
 
@@ -168,6 +174,7 @@ impl<'a, 's> Asker<'a, 's> {
                 alpha: self.alpha(model),
             },
             Method::KMeans(k) => Clustering::KMeans { k },
+            Method::Cells(k) => Clustering::Cells { k },
             Method::CompleteLinkage => Clustering::CompleteLinkage(match model.alpha {
                 Some(alpha) => Cut::At(alpha),
                 None => {
@@ -189,8 +196,10 @@ impl<'a, 's> Asker<'a, 's> {
 
     /// The clusters of the actions before `as_of`, made once.
     fn partition(&mut self, clustering: Clustering, as_of: Timestamp) -> &[Vec<usize>] {
-        let key = (clustering, as_of);
-        let made = self.partitions.iter().position(|(made, _)| *made == key);
+        let made = self
+            .partitions
+            .iter()
+            .position(|(made, at, _)| (*made, *at) == (clustering, as_of));
         let at = made.unwrap_or_else(|| {
             let (points, vectors) = (self.history.window(as_of), self.world.vectors);
             let partition = match clustering {
@@ -201,12 +210,16 @@ impl<'a, 's> Asker<'a, 's> {
                 Clustering::KMeans { k } => {
                     kmeans::partition(points, vectors, k, &mut self.seeds.rng(Purpose::KMeans))
                 }
+                Clustering::Cells { k } => {
+                    let cells = &self.world.cells[&k];
+                    kmeans::grouped(points.iter().map(|point| cells[point.row] as usize))
+                }
                 Clustering::CompleteLinkage(cut) => linkage::partition(points, vectors, cut),
             };
-            self.partitions.push((key, partition));
+            self.partitions.push((clustering, as_of, partition));
             self.partitions.len() - 1
         });
-        &self.partitions[at].1
+        &self.partitions[at].2
     }
 
     /// The centroids of `clusters` in place of their medoids, in the same order, so

@@ -3,6 +3,8 @@
 //! A baseline of a hundred lines; the crate that has it (linfa-clustering) brings
 //! 65 others.
 
+use std::collections::BTreeMap;
+
 use rand::{Rng, RngExt};
 
 use crate::cluster::Point;
@@ -24,40 +26,53 @@ pub(super) fn partition(
         .iter()
         .map(|point| embeddings.row(point.row))
         .collect();
-    let mut centres = first_centres(&rows, k, rng);
+    let centres = centres(&rows, k, MOST_ROUNDS, rng);
+    grouped(rows.iter().map(|row| nearest_centre(row, &centres)))
+}
+
+/// Positions by what each belongs to: ascending, groups by their first member.
+pub(super) fn grouped(homes: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (position, home) in homes.enumerate() {
+        groups.entry(home).or_default().push(position);
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    groups.sort_unstable();
+    groups
+}
+
+/// At most `k` centres of `rows`, of which there must be one, after at most so many
+/// `rounds`.
+pub(super) fn centres(
+    rows: &[&[f32]],
+    k: usize,
+    rounds: usize,
+    rng: &mut impl Rng,
+) -> Vec<Vec<f64>> {
+    let mut centres = first_centres(rows, k, rng);
     let mut nearest = vec![usize::MAX; rows.len()];
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..rounds {
         let mut moved = false;
+        let mut sums = vec![(vec![0.0; rows[0].len()], 0.0); centres.len()];
         for (row, nearest) in rows.iter().zip(&mut nearest) {
             let now = nearest_centre(row, &centres);
             moved |= now != *nearest;
             *nearest = now;
+            let (sum, count) = &mut sums[now];
+            kernel::add_weighted(sum, row, 1.0);
+            *count += 1.0;
         }
         if !moved {
             break;
         }
-        for (at, centre) in centres.iter_mut().enumerate() {
-            let members = || {
-                rows.iter()
-                    .zip(&nearest)
-                    .filter(|(_, nearest)| **nearest == at)
-            };
-            let count = members().count();
+        for (centre, (sum, count)) in centres.iter_mut().zip(sums) {
             // A centre that lost all its members stays where it is.
-            if count > 0 {
-                centre.fill(0.0);
-                members().for_each(|(row, _)| kernel::add_weighted(centre, row, 1.0));
-                centre.iter_mut().for_each(|sum| *sum /= count as f64);
+            if count > 0.0 {
+                *centre = sum.into_iter().map(|x| x / count).collect();
             }
         }
     }
-    let mut clusters = vec![Vec::new(); centres.len()];
-    for (point, at) in nearest.into_iter().enumerate() {
-        clusters[at].push(point);
-    }
-    clusters.retain(|members| !members.is_empty());
-    clusters.sort_unstable();
-    clusters
+    centres
 }
 
 /// The first one drawn evenly, each next one in proportion to the squared distance
@@ -85,7 +100,7 @@ fn first_centres(rows: &[&[f32]], k: usize, rng: &mut impl Rng) -> Vec<Vec<f64>>
 }
 
 /// Of equally near ones the first.
-fn nearest_centre(row: &[f32], centres: &[Vec<f64>]) -> usize {
+pub(super) fn nearest_centre(row: &[f32], centres: &[Vec<f64>]) -> usize {
     let mut best = (f64::INFINITY, 0);
     for (at, centre) in centres.iter().enumerate() {
         let distance = kernel::squared_l2_f64(row, centre);

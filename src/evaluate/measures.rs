@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn near_is_at_least_the_limit_and_categories_are_counted_once() {
         let candidates = [[0.6f32, 0.8], [1.0, 0.0]];
-        let mut near = |target: &[f32], least| {
+        let near = |target: &[f32], least| {
             let rows = candidates.iter().map(|row| &row[..]);
             is_near(target, rows, least, &mut vec![1.0])
         };

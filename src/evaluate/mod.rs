@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod categories;
+mod cells;
 mod details;
 mod history;
 mod input;
@@ -144,6 +145,7 @@ pub fn evaluate(
         .iter()
         .map(|_| Covered::none_of(pins.ids().len()))
         .collect();
+    let cells = cells::for_models(&params.models, pins.vectors(), params.seed);
     let free_ids = stand_ins::free_ids(pins, params.max_actions.max(1));
     let replay = Replay {
         world: World {
@@ -151,6 +153,7 @@ pub fn evaluate(
             cluster: params.cluster,
             folded: params.folded,
             popular: &popular,
+            cells: &cells,
             free_ids: &free_ids,
             pins: pins.ids().len(),
         },

@@ -22,7 +22,7 @@ pub const DEFAULT_MODELS: [&str; 8] = [
 ];
 
 /// Names that stand for a base with keys.
-const SHORTHANDS: [(&str, &str); 8] = [
+const SHORTHANDS: [(&str, &str); 9] = [
     ("pinnersage_1", "pinnersage:medoids=1"),
     ("pinnersage_2", "pinnersage:medoids=2"),
     ("pinnersage_5", "pinnersage:medoids=5"),
@@ -31,18 +31,21 @@ const SHORTHANDS: [(&str, &str); 8] = [
     ("ward_centroid", "pinnersage:of=centroid"),
     ("global_top", "pinnersage:merge=global_top"),
     ("equal_quota", "pinnersage:quota=equal"),
+    ("knn_embed", "global_clusters:of=centroid"),
 ];
 
-/// Medoids that are sampled, and centres of k-means, where a name does not say.
+/// Medoids that are sampled, centres of k-means, and global clusters, where a name does
+/// not say.
 const MEDOIDS: usize = 3;
 const CENTRES: usize = 5;
-/// Most of either.
+const CELLS: usize = 100;
+/// Most of each.
 const MOST: usize = 1_000;
 
 const OF_CLUSTERS: [&str; 6] = ["medoids", "lambda", "merge", "quota", "of", "draw"];
 
 /// The bases, and the keys that each has beside `stale`, which all have.
-const BASES: [(&str, Source, &[&str]); 7] = [
+const BASES: [(&str, Source, &[&str]); 8] = [
     (
         "pinnersage",
         Source::Clusters(Method::Ward),
@@ -53,6 +56,11 @@ const BASES: [(&str, Source, &[&str]); 7] = [
         "complete_linkage",
         Source::Clusters(Method::CompleteLinkage),
         &["alpha"],
+    ),
+    (
+        "global_clusters",
+        Source::Clusters(Method::Cells(CELLS)),
+        &["k"],
     ),
     ("last_pin", Source::LastPin, &[]),
     ("decay_average", Source::DecayAverage, &["lambda"]),
@@ -82,6 +90,8 @@ pub(super) enum Method {
     Ward,
     /// With so many centres.
     KMeans(usize),
+    /// By the cells of the catalogue that their pins lie in, so many for all users.
+    Cells(usize),
     /// Cut at `alpha`, or into as many clusters as Ward makes where that is not given:
     /// then the linkage is compared, not the number of clusters.
     CompleteLinkage,
@@ -242,7 +252,14 @@ impl Model {
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         match key {
             "medoids" => self.medoids = count(value)?,
-            "k" => self.source = Source::Clusters(Method::KMeans(count(value)?)),
+            "k" => {
+                let k = count(value)?;
+                let of_cells = matches!(self.source, Source::Clusters(Method::Cells(_)));
+                self.source = Source::Clusters(match of_cells {
+                    true => Method::Cells(k),
+                    false => Method::KMeans(k),
+                });
+            }
             "alpha" => self.alpha = Some(number(value)?),
             "lambda" => self.lambda_per_day = Some(number(value)?),
             "merge" => {
@@ -332,6 +349,10 @@ mod tests {
         assert_eq!(
             model("kmeans:k=9").source,
             Source::Clusters(Method::KMeans(9))
+        );
+        assert_eq!(
+            model("knn_embed:k=9").source,
+            Source::Clusters(Method::Cells(9))
         );
         let stale = model("pinnersage:stale=7:fold_in=on:draw=top:quota=equal");
         assert_eq!((stale.stale_days, stale.fold_in), (7, true));
