@@ -47,7 +47,8 @@ impl UserActions {
     ) -> Result<Self, BatchError> {
         let rows = actions::count(files)?;
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
-        let mut partitions = Partitions::create(directory.path(), rows, wanted.memory)?;
+        // Partitions may turn out larger than the average, and grow while they are read.
+        let mut partitions = Partitions::create(directory.path(), rows, wanted.memory / 4)?;
         let filter = Filter {
             pins,
             from: wanted.from,

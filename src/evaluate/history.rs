@@ -59,3 +59,43 @@ pub(super) fn pins_of(points: &[Point]) -> Vec<PinId> {
     pins.dedup();
     pins
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Pin;
+    use crate::model::{Embeddings, UserId};
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_seconds(day * 86_400).expect("a day")
+    }
+
+    #[test]
+    fn a_window_is_half_open_and_keeps_its_most_recent_actions() {
+        let mut vectors = Embeddings::new(2).expect("a dimension");
+        vectors.push(&[1.0, 0.0]).expect("a vector");
+        let pin = |id| Pin {
+            id: PinId(id),
+            node: 0,
+            title: String::new(),
+        };
+        let pins = PinTable::new(&[pin(7), pin(8)], vectors);
+        let record = |time: i64| ActionRecord {
+            user: UserId(1),
+            time: day(time),
+            pin: (time % 2) as u32,
+            action: 0,
+        };
+        let records = [0, 1, 2, 3, 4, 9].map(record);
+        let history = History::of(&records, &pins, &[0.5], 3.0, 2);
+        let times =
+            |points: &[Point]| -> Vec<i64> { points.iter().map(|p| p.time.day()).collect() };
+        assert_eq!(times(history.window(day(4))), [2, 3]);
+        assert_eq!(times(history.window(day(1))), [0]);
+        assert!(history.window(day(0)).is_empty() && history.window(day(8)).is_empty());
+        assert_eq!(times(history.between(day(1), day(4))), [1, 2, 3]);
+        assert!(history.between(day(4), day(1)).is_empty());
+        assert_eq!(history.window(day(1))[0].weight, 0.5);
+        assert_eq!(pins_of(history.between(day(0), day(9))), [7, 8].map(PinId));
+    }
+}

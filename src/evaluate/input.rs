@@ -49,7 +49,7 @@ pub(super) fn read(
         names: params.action_weights.keys().map(String::as_str).collect(),
         memory: params.memory,
     };
-    let mut users: HashMap<UserId, u64> = HashMap::new();
+    let mut users: HashMap<UserId, Seen> = HashMap::new();
     let mut by_day = DayCounts::from(params.from);
     let mut latest = wanted.from;
     let popularity = params
@@ -58,7 +58,9 @@ pub(super) fn read(
         .filter(|model| model.source == Source::Popularity);
     let counts_by_day = popularity.clone().next().is_some();
     let actions = UserActions::read(files, pins, &wanted, progress, |action| {
-        *users.entry(action.user).or_default() += 1;
+        let seen = users.entry(action.user).or_default();
+        seen.actions += 1;
+        seen.in_period |= action.time >= params.from;
         latest = latest.max(action.time);
         if counts_by_day {
             by_day.add(action);
@@ -73,22 +75,29 @@ pub(super) fn read(
     });
     Ok(Input {
         actions,
-        users: chosen(users, params.users),
+        users: chosen(&users, params.users),
         popular: by_day.rankings(moments, params.window_days as i64, pins.ids().len()),
     })
 }
 
-/// At most so many of `users`, by hash: the same ones whatever else is in the files.
-fn chosen(mut users: HashMap<UserId, u64>, most: Option<usize>) -> HashMap<UserId, u64> {
+/// What was seen of a user.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    actions: u64,
+    /// Whether there is anything to judge by.
+    in_period: bool,
+}
+
+/// At most so many of `users`, by hash: the same ones whatever else is in the files, and
+/// whatever is compared.
+fn chosen(users: &HashMap<UserId, Seen>, most: Option<usize>) -> HashMap<UserId, u64> {
     let hash = |user: &UserId| xxhash_rust::xxh3::xxh3_64(&user.0.to_be_bytes());
-    if let Some(most) = most {
-        let mut order: Vec<UserId> = users.keys().copied().collect();
-        order.sort_unstable_by_key(|user| (hash(user), *user));
-        order[most.min(order.len())..].iter().for_each(|user| {
-            users.remove(user);
-        });
-    }
-    users
+    let judged = users.iter().filter(|(_, seen)| seen.in_period);
+    let mut order: Vec<UserId> = judged.map(|(&user, _)| user).collect();
+    order.sort_unstable_by_key(|user| (hash(user), *user));
+    order.truncate(most.unwrap_or(usize::MAX));
+    let actions = |user: UserId| (user, users[&user].actions);
+    order.into_iter().map(actions).collect()
 }
 
 #[cfg(test)]
@@ -96,13 +105,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fewer_users_are_among_more() {
-        let users: HashMap<UserId, u64> = (0..100).map(|user| (UserId(user), 1)).collect();
-        let few = chosen(users.clone(), Some(10));
-        let more = chosen(users.clone(), Some(20));
+    fn fewer_users_are_among_more_and_all_acted_in_the_period() {
+        let seen = |user: u64| Seen {
+            actions: user,
+            in_period: user < 100,
+        };
+        let users: HashMap<UserId, Seen> =
+            (0..120).map(|user| (UserId(user), seen(user))).collect();
+        let few = chosen(&users, Some(10));
+        let more = chosen(&users, Some(20));
         assert_eq!((few.len(), more.len()), (10, 20));
         assert!(few.keys().all(|user| more.contains_key(user)));
-        assert_eq!(chosen(users.clone(), Some(200)), users);
-        assert_eq!(chosen(users.clone(), None), users);
+        let all = chosen(&users, None);
+        assert!(all.len() == 100 && all.iter().all(|(user, &actions)| user.0 == actions));
+        assert_eq!(chosen(&users, Some(200)), all);
     }
 }

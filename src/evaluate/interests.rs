@@ -15,13 +15,14 @@ use super::popularity::Ranking;
 use super::seeds::{Purpose, Seeds};
 use super::stand_ins::StandIn;
 use crate::cluster::{self, Cluster, FoldParams, Params, Point, Scratch, clusters_from, fold_in};
+use crate::index::PinTable;
 use crate::kernel;
 use crate::model::{Embeddings, Held, Medoid, PinId, Timestamp};
 
 /// What does not change from user to user.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct World<'a> {
-    pub(super) vectors: &'a Embeddings,
+    pub(super) pins: &'a PinTable,
     /// Those of the settings.
     pub(super) cluster: Params,
     /// Most recent actions that are folded in, and how many of them are clustered.
@@ -30,8 +31,6 @@ pub(super) struct World<'a> {
     pub(super) cells: &'a Cells,
     /// Ids for stand-ins.
     pub(super) free_ids: &'a [PinId],
-    /// Number of pins in the catalogue.
-    pub(super) pins: usize,
 }
 
 /// What a model knows of a user on one day.
@@ -121,7 +120,7 @@ impl<'a, 's> Asker<'a, 's> {
                 let weight =
                     |p: &Point| cluster::decayed(p.weight, lambda, as_of.days_since(p.time));
                 let weighted = points.iter().map(|p| (p.row, weight(p)));
-                let mean = mean_direction(self.world.vectors, weighted);
+                let mean = mean_direction(self.world.pins.vectors(), weighted);
                 self.one(mean.map(StandIn::Vector), as_of, model)
             }
             Source::Popularity => {
@@ -134,7 +133,7 @@ impl<'a, 's> Asker<'a, 's> {
             }
             Source::Random => {
                 let rng = &mut self.seeds.rng(Purpose::Random);
-                let mut order: Vec<u32> = (1..=self.world.pins as u32).collect();
+                let mut order: Vec<u32> = (1..=self.world.pins.ids().len() as u32).collect();
                 order.shuffle(rng);
                 let greatest = order.len() as f32;
                 let scores = order
@@ -187,7 +186,7 @@ impl<'a, 's> Asker<'a, 's> {
         clusters_from(
             partition,
             self.history.window(as_of),
-            self.world.vectors,
+            self.world.pins.vectors(),
             self.lambda(model),
             as_of,
             self.scratch,
@@ -201,7 +200,7 @@ impl<'a, 's> Asker<'a, 's> {
             .iter()
             .position(|(made, at, _)| (*made, *at) == (clustering, as_of));
         let at = made.unwrap_or_else(|| {
-            let (points, vectors) = (self.history.window(as_of), self.world.vectors);
+            let (points, vectors) = (self.history.window(as_of), self.world.pins.vectors());
             let partition = match clustering {
                 _ if points.is_empty() => Vec::new(),
                 Clustering::Ward { alpha } => {
@@ -230,7 +229,7 @@ impl<'a, 's> Asker<'a, 's> {
             .map(|cluster| (cluster::medoid_of(cluster, points), cluster))
             .collect();
         pairs.sort_unstable_by(|a, b| Medoid::by_falling_importance(&a.0, &b.0));
-        let vectors = self.world.vectors;
+        let vectors = self.world.pins.vectors();
         let mut interests = Interests::default();
         for ((medoid, cluster), &id) in pairs.into_iter().zip(self.world.free_ids) {
             let members = cluster
@@ -275,7 +274,7 @@ impl<'a, 's> Asker<'a, 's> {
                 .copied()
                 .flatten()
                 .find(|point| point.pin == pin)?;
-            Some(self.world.vectors.row(point.row))
+            Some(self.world.pins.vectors().row(point.row))
         };
         let folded = fold_in(
             (stored, as_of),

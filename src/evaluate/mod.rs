@@ -123,87 +123,41 @@ pub fn evaluate(
     files: &[PathBuf],
     catalog: &Path,
     params: &EvaluateParams,
-    mut details: Option<&mut dyn Write>,
+    details: Option<&mut dyn Write>,
     progress: Progress,
 ) -> Result<Vec<ModelReport>, EvaluateError> {
     let days = input::days(params)?;
     let catalog = Arc::new(Catalog::open(catalog)?);
     catalog.check_mapped()?;
     let pins = &catalog.pins;
-    let Input {
-        actions,
-        users: chosen,
-        popular,
-    } = input::read(files, pins, params, &days, progress)?;
+    let input = input::read(files, pins, params, &days, progress)?;
     let index: Box<dyn RetrieveNear + Sync> = match params.ef_search {
         Some(ef_search) => Box::new(Approximate::new(catalog.clone(), ef_search)),
         None => Box::new(Exact(pins)),
     };
     let categories = categories::of_pins(pins);
-    let covered: Vec<Covered> = params
+    let covered = params
         .models
         .iter()
-        .map(|_| Covered::none_of(pins.ids().len()))
-        .collect();
-    let cells = cells::for_models(&params.models, pins.vectors(), params.seed);
-    let free_ids = stand_ins::free_ids(pins, params.max_actions.max(1));
+        .map(|_| Covered::none_of(pins.ids().len()));
+    let covered: Vec<Covered> = covered.collect();
     let replay = Replay {
+        params,
         world: World {
-            vectors: pins.vectors(),
+            pins,
             cluster: params.cluster,
             folded: params.folded,
-            popular: &popular,
-            cells: &cells,
-            free_ids: &free_ids,
-            pins: pins.ids().len(),
+            popular: &input.popular,
+            cells: &cells::for_models(&params.models, pins.vectors(), params.seed),
+            free_ids: &stand_ins::free_ids(pins, params.max_actions.max(1)),
         },
-        models: &params.models,
-        pins,
         index: &*index,
         categories: &categories,
         days: &days,
-        horizon_days: params.horizon_days,
-        limit: params.limit,
-        relevant: params.relevant,
-        repeats: params.repeats,
-        seed: params.seed,
         details: details.is_some(),
         covered: &covered,
     };
-    let scratches = Pool::default();
-    let stage = progress.stage("replaying actions", chosen.values().sum());
-    let weights: Vec<f64> = params.action_weights.values().copied().collect();
-    let history = |records: &[ActionRecord]| {
-        History::of(
-            records,
-            pins,
-            &weights,
-            params.window_days,
-            params.max_actions,
-        )
-    };
-    let mut users = Vec::new();
-    for part in actions.parts() {
-        let part = part?;
-        let of_users = part.chunk_by(|a, b| a.user == b.user);
-        let mut of_users = of_users.filter(|records| chosen.contains_key(&records[0].user));
-        loop {
-            let some: Vec<&[ActionRecord]> = of_users.by_ref().take(USERS_AT_A_TIME).collect();
-            if some.is_empty() {
-                break;
-            }
-            for mut replayed in replay_some(&some, &replay, &scratches, &history, &stage) {
-                if let Some(details) = &mut details {
-                    let lines = std::mem::take(&mut replayed.lines);
-                    details
-                        .write_all(lines.as_bytes())
-                        .map_err(EvaluateError::Details)?;
-                }
-                users.push(replayed);
-            }
-        }
-    }
-    drop(stage);
+    let users = replay_all(&input, &replay, details, progress)?;
     if users.is_empty() {
         return Err(EvaluateError::NoTargets);
     }
@@ -212,18 +166,55 @@ pub fn evaluate(
     Ok(report::report(&params.models, users, &covered, of_catalog))
 }
 
-/// Those of `users` for whom there is a day to judge by, in their order.
+/// All users for whom there is a day to judge by. Their lines go to `details`.
+fn replay_all(
+    input: &Input,
+    replay: &Replay<'_>,
+    mut details: Option<&mut dyn Write>,
+    progress: Progress,
+) -> Result<Vec<Replayed>, EvaluateError> {
+    let weights: Vec<f64> = replay.params.action_weights.values().copied().collect();
+    let scratches = Pool::default();
+    let stage = progress.stage("replaying actions", input.users.values().sum());
+    let mut all = Vec::new();
+    for part in input.actions.parts() {
+        let part = part?;
+        let users = part.chunk_by(|a, b| a.user == b.user);
+        let mut users = users.filter(|actions| input.users.contains_key(&actions[0].user));
+        loop {
+            let some: Vec<&[ActionRecord]> = users.by_ref().take(USERS_AT_A_TIME).collect();
+            if some.is_empty() {
+                break;
+            }
+            for mut replayed in replay_some(&some, &weights, replay, &scratches, &stage) {
+                if let Some(details) = &mut details {
+                    let lines = std::mem::take(&mut replayed.lines);
+                    let written = details.write_all(lines.as_bytes());
+                    written.map_err(EvaluateError::Details)?;
+                }
+                all.push(replayed);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Those of some users for whom there is a day to judge by, in their order.
 fn replay_some(
     users: &[&[ActionRecord]],
+    weights: &[f64],
     replay: &Replay<'_>,
     scratches: &Pool<Scratch>,
-    history: &(impl Fn(&[ActionRecord]) -> History + Sync),
     stage: &Stage,
 ) -> Vec<Replayed> {
-    let replayed = users.par_iter().with_max_len(1).map(|records| {
-        let user = records[0].user;
-        let replayed = scratches.lend(|scratch| replay.user(user, &history(records), scratch));
-        stage.advance(records.len() as u64);
+    // A heavy user costs many times a light one, so each may go to any thread.
+    let replayed = users.par_iter().with_max_len(1).map(|actions| {
+        let params = replay.params;
+        let (window_days, most) = (params.window_days, params.max_actions);
+        let history = History::of(actions, replay.world.pins, weights, window_days, most);
+        let user = actions[0].user;
+        let replayed = scratches.lend(|scratch| replay.user(user, &history, scratch));
+        stage.advance(actions.len() as u64);
         replayed
     });
     let replayed: Vec<Option<Replayed>> = replayed.collect();

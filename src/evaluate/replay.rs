@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
 
+use super::EvaluateParams;
 use super::details::{self, Line};
 use super::history::{History, pins_of};
 use super::interests::{Asker, Interests, World};
@@ -13,7 +14,7 @@ use super::models::Model;
 use super::seeds::{Purpose, Seeds};
 use super::stand_ins::WithStandIns;
 use crate::cluster::{self, Point};
-use crate::index::{PinTable, RetrieveNear};
+use crate::index::RetrieveNear;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::recommend::{self, Origin, Recommendation, Request, Unwatched, recommend};
 
@@ -25,21 +26,13 @@ const DRAWS: usize = 10;
 /// How a user is replayed.
 #[derive(Clone, Copy)]
 pub(super) struct Replay<'a> {
+    pub(super) params: &'a EvaluateParams,
     pub(super) world: World<'a>,
-    pub(super) models: &'a [Model],
-    pub(super) pins: &'a PinTable,
     pub(super) index: &'a (dyn RetrieveNear + Sync),
     /// By the place of the pin.
     pub(super) categories: &'a [u32],
     /// The days, as their first moments.
     pub(super) days: &'a [Timestamp],
-    pub(super) horizon_days: u32,
-    pub(super) limit: usize,
-    /// Least cosine of a relevant candidate.
-    pub(super) relevant: f32,
-    /// Whether what the user acted on before is recommended, and counts.
-    pub(super) repeats: bool,
-    pub(super) seed: u64,
     /// Whether lines are wanted.
     pub(super) details: bool,
     /// By model: what was recommended to anybody.
@@ -110,7 +103,7 @@ impl Replay<'_> {
         let mut replayed = Replayed {
             user,
             activity: 0.0,
-            tallies: vec![Tally::default(); self.models.len()],
+            tallies: vec![Tally::default(); self.params.models.len()],
             lines: String::new(),
         };
         let mut days = 0.0;
@@ -124,6 +117,7 @@ impl Replay<'_> {
             let Scratch { cluster, .. } = &mut *scratch;
             let mut asker = Asker::new(self.world, history, day, question.seeds, cluster);
             let asked: Vec<Interests<'_>> = self
+                .params
                 .models
                 .iter()
                 .map(|model| asker.interests(model))
@@ -141,19 +135,19 @@ impl Replay<'_> {
         if window.is_empty() {
             return None;
         }
-        let barred = match self.repeats {
+        let barred = match self.params.repeats {
             true => Vec::new(),
             false => pins_of(window),
         };
-        let end = day.minus_days(-f64::from(self.horizon_days));
+        let end = day.minus_days(-f64::from(self.params.horizon_days));
         let is_target = |point: &&Point| barred.binary_search(&point.pin).is_err();
         let targets = history.between(day, end).iter().filter(is_target);
-        let targets = targets.filter_map(|point| self.pins.place(point.pin));
+        let targets = targets.filter_map(|point| self.world.pins.place(point.pin));
         let mut places: Vec<u32> = targets.map(|place| place as u32).collect();
         if places.is_empty() {
             return None;
         }
-        let (targets, seeds) = (places.len(), Seeds::of(self.seed, user, day));
+        let (targets, seeds) = (places.len(), Seeds::of(self.params.seed, user, day));
         self.draw_negatives(&barred, &mut places, seeds);
         Some(Question {
             day,
@@ -169,12 +163,12 @@ impl Replay<'_> {
     fn draw_negatives(&self, barred: &[PinId], places: &mut Vec<u32>, seeds: Seeds) {
         let rng = &mut seeds.rng(Purpose::Negatives);
         let targets = places.len();
-        let all = self.pins.ids().len() as u32;
+        let all = self.world.pins.ids().len() as u32;
         for _ in 0..targets {
             let mut drawn = 0;
             for _ in 0..NEGATIVES * DRAWS {
                 let place = rng.random_range(0..all);
-                let pin = self.pins.ids()[place as usize];
+                let pin = self.world.pins.ids()[place as usize];
                 if !places[..targets].contains(&place) && barred.binary_search(&pin).is_err() {
                     places.push(place);
                     drawn += 1;
@@ -195,15 +189,15 @@ impl Replay<'_> {
         replayed: &mut Replayed,
         scratch: &mut Scratch,
     ) {
-        let model = &self.models[at];
+        let model = &self.params.models[at];
         let index = WithStandIns {
             index: self.index,
-            pins: self.pins,
+            pins: self.world.pins,
             ids: self.world.free_ids,
             stand_ins: &interests.stand_ins,
         };
         let request = Request {
-            limit: self.limit,
+            limit: self.params.limit,
             medoids: model.medoids,
             strategy: model.merge,
             excluded: &interests.excluded,
@@ -226,7 +220,7 @@ impl Replay<'_> {
         let places = answer
             .candidates
             .iter()
-            .filter_map(|c| self.pins.place(c.pin));
+            .filter_map(|c| self.world.pins.place(c.pin));
         let places: Vec<u32> = places.map(|place| place as u32).collect();
         places.iter().for_each(|&place| self.covered[at].add(place));
         let mut tally = self.judge(question, &places, scratch);
@@ -240,7 +234,12 @@ impl Replay<'_> {
 
     /// What the candidates at `places` are worth.
     fn judge(&self, question: &Question, places: &[u32], scratch: &mut Scratch) -> Tally {
-        let row = |place: u32| self.pins.vectors().row(self.pins.node(place as usize));
+        let row = |place: u32| {
+            self.world
+                .pins
+                .vectors()
+                .row(self.world.pins.node(place as usize))
+        };
         let rows = || places.iter().map(|&place| row(place));
         let mut tally = Tally {
             lists: 1.0,
@@ -255,7 +254,7 @@ impl Replay<'_> {
             let cosines = &mut scratch.cosines;
             // A vector is near to itself, whatever rounding makes of it.
             let relevant =
-                recalled || measures::is_near(row(target), rows(), self.relevant, cosines);
+                recalled || measures::is_near(row(target), rows(), self.params.relevant, cosines);
             tally.recalled += f64::from(u8::from(recalled));
             tally.relevant += f64::from(u8::from(relevant));
         }
@@ -298,7 +297,7 @@ impl Replay<'_> {
         tally: &Tally,
         user: UserId,
     ) -> String {
-        let pin_at = |&place: &u32| self.pins.ids()[place as usize];
+        let pin_at = |&place: &u32| self.world.pins.ids()[place as usize];
         let (targets, negatives) = question.places.split_at(question.targets);
         let line = Line {
             user: user.0,
