@@ -22,7 +22,7 @@ const STEPS: &str = "code_steps.bin";
 /// -128 not being one.
 const MOST: f32 = 127.0;
 
-/// The codes of all nodes, one row a node.
+/// The codes of all nodes, one row a node, and their [`Sketches`].
 #[derive(Debug)]
 pub struct Codes {
     /// The step of each component.
@@ -46,7 +46,7 @@ pub(super) struct Query {
 }
 
 impl Codes {
-    /// The codes of `vectors`.
+    /// The codes and sketches of `vectors`.
     pub fn new(vectors: &Embeddings) -> io::Result<Self> {
         let mut greatest = vec![0.0f32; vectors.dimension()];
         for row in vectors.as_slice().chunks_exact(vectors.dimension()) {
@@ -161,8 +161,9 @@ impl Codes {
         nodes.iter().for_each(|&node| prefetch(self.row(node)));
     }
 
-    /// Drops those of `nodes` that are surely, as far as sketches tell, less similar to
-    /// the query than `similarity`, in units of the query. `sums` is scratch memory.
+    /// Drops those of `nodes` that are less similar to the query than `similarity`, in
+    /// units of the query, as far as sketches tell: none where there are no sketches, or
+    /// the query is not ready for a walk. `sums` is scratch memory.
     pub(super) fn sift(
         &self,
         query: &Query,
