@@ -442,3 +442,42 @@ fn what_cannot_be_done_is_named() {
         &["no user acted"],
     );
 }
+
+#[test]
+fn a_page_holds_everything_and_fetches_nothing() {
+    let world = world();
+    let page = world.path("report.html");
+    let models = "pinnersage,pinnersage_1,popularity,pinnersage:alpha=2";
+    let more = ["--models", models, "--html", path(&page)];
+    evaluate(&world, "actions.parquet", &more, "2");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let parts = [
+        "<!doctype html>",
+        "actions.parquet, 2026-02-01 to 2026-03-01",
+        "from 2026-02-01, before 2026-03-01",
+        "<code>pinnersage evaluate --actions",
+        "prefers-color-scheme: dark",
+        "relevance %, heavy",
+        "class=\"path\"",
+        "</html>",
+    ];
+    for part in parts {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(
+        page.matches("<svg ").count(),
+        page.matches("</svg>").count()
+    );
+    assert_eq!(page.matches("<svg ").count(), 5);
+    for fetched in ["http", "<script", "src=", "url(", "@import", "href="] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+
+    let hidden = world.path("<b>&.parquet");
+    std::fs::copy(world.path("actions.parquet"), hidden).expect("a copy");
+    let page = world.path("escaped.html");
+    let more = ["--models", "last_pin", "--html", path(&page)];
+    evaluate(&world, "<b>&.parquet", &more, "2");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("&lt;b&gt;&amp;.parquet") && !page.contains("<b>"));
+}

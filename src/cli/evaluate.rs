@@ -10,9 +10,12 @@ use clap::Args;
 use super::out;
 use super::profiles::{Switch, profile_params};
 use crate::config::Settings;
-use crate::evaluate::{DEFAULT_MODELS, EvaluateParams, Interval, Model, ModelReport, evaluate};
+use crate::evaluate::{
+    DEFAULT_MODELS, EvaluateParams, Model, ModelReport, Page, Table, evaluate, html,
+};
 use crate::model::Timestamp;
 use crate::progress::Progress;
+use crate::snapshot::replace_file;
 
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
@@ -63,13 +66,20 @@ pub(super) struct EvaluateArgs {
     /// Write every answer as a line of JSON.
     #[arg(long, value_name = "FILE")]
     details: Option<PathBuf>,
+    /// Write a page with tables and plots.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
-    let (json, actions, catalog) = (args.json, args.actions.clone(), args.catalog.clone());
+    let (actions, catalog) = (args.actions.clone(), args.catalog.clone());
+    let (json, page) = (args.json, args.html.clone());
+    if let Some(page) = &page {
+        out::check_directory(page)?;
+    }
     let mut details = match &args.details {
         Some(path) => {
             let file = File::create(path).with_context(|| path.display().to_string())?;
@@ -83,13 +93,35 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
     if let Some(mut details) = details {
         details.flush().context("details cannot be written")?;
     }
+    if let Some(path) = page {
+        let html = html(&Page {
+            actions: &actions,
+            catalog: &catalog,
+            command: &out::command_line(),
+            params: &params,
+            reports: &reports,
+        });
+        replace_file(&path, html.as_bytes())?;
+    }
     if !json {
-        return out::print(&table(&reports));
+        return out::print(&text(&reports));
     }
     for report in &reports {
         out::print(&serde_json::to_string(report)?)?;
     }
     Ok(())
+}
+
+/// The reports for a person: first all users, then thirds of them.
+fn text(reports: &[ModelReport]) -> String {
+    let of_all = reports.first().map_or_else(String::new, |first| {
+        format!(
+            "{} users, {} lists, {} actions; [95 % intervals over users]\n\n",
+            first.users, first.lists, first.actions
+        )
+    });
+    let (models, thirds) = (Table::of_models(reports), Table::of_thirds(reports));
+    format!("{of_all}{models}\n{thirds}").trim_end().to_owned()
 }
 
 fn params(args: EvaluateArgs, settings: &Settings) -> EvaluateParams {
@@ -124,80 +156,4 @@ fn cosine(text: &str) -> Result<f32, String> {
         Ok(_) => Err("must be from -1 to 1".to_owned()),
         Err(error) => Err(format!("{error}")),
     }
-}
-
-/// The reports for a person: first all users, then thirds of them.
-fn table(reports: &[ModelReport]) -> String {
-    let widest = reports
-        .iter()
-        .map(|report| report.model.chars().count())
-        .max();
-    let width = widest.unwrap_or(0).max("model".len());
-    let mut lines = Vec::new();
-    if let Some(first) = reports.first() {
-        lines.push(format!(
-            "{} users, {} lists, {} actions; [95 % intervals over users]\n",
-            first.users, first.lists, first.actions
-        ));
-    }
-    lines.push(format!(
-        "{:<width$}  {:<20}  {:<20}  {:<19}  {:>10}  {:>8}  {:<20}  {:<19}",
-        "model",
-        "relevance %",
-        "recall %",
-        "diversity",
-        "categories",
-        "coverage",
-        "R-precision %",
-        "reciprocal rank",
-    ));
-    for report in reports {
-        let categories = report
-            .categories
-            .map_or("-".to_owned(), |mean| format!("{mean:.1}"));
-        lines.push(format!(
-            "{:<width$}  {:<20}  {:<20}  {:<19}  {categories:>10}  {:>6.1} %  {:<20}  {:<19}",
-            report.model,
-            percent(report.relevance, report.relevance_interval),
-            percent(report.recall, report.recall_interval),
-            number(report.diversity, report.diversity_interval),
-            100.0 * report.coverage,
-            percent(report.r_precision, report.r_precision_interval),
-            number(report.reciprocal_rank, report.reciprocal_rank_interval),
-        ));
-    }
-    lines.push(String::new());
-    let thirds =
-        |measure: &str| ["light", "medium", "heavy"].map(|name| format!("{measure}, {name}"));
-    let [a, b, c] = thirds("relevance %");
-    let [d, e, f] = thirds("recall %");
-    lines.push(format!(
-        "{:<width$}  {a:<20}  {b:<20}  {c:<20}  {d:<20}  {e:<20}  {f:<20}",
-        "model"
-    ));
-    for report in reports {
-        let segments = &report.segments;
-        let segments = [&segments.light, &segments.medium, &segments.heavy];
-        let [a, b, c] = segments.map(|of| percent(of.relevance, of.relevance_interval));
-        let [d, e, f] = segments.map(|of| percent(of.recall, of.recall_interval));
-        lines.push(format!(
-            "{:<width$}  {a:<20}  {b:<20}  {c:<20}  {d:<20}  {e:<20}  {f:<20}",
-            report.model
-        ));
-    }
-    let lines = lines.iter().map(|line| line.trim_end());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn percent(share: f64, [low, high]: Interval) -> String {
-    format!(
-        "{:.2} [{:.2}, {:.2}]",
-        100.0 * share,
-        100.0 * low,
-        100.0 * high
-    )
-}
-
-fn number(mean: f64, [low, high]: Interval) -> String {
-    format!("{mean:.3} [{low:.3}, {high:.3}]")
 }

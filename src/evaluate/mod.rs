@@ -12,6 +12,7 @@ mod categories;
 mod cells;
 mod details;
 mod history;
+mod html;
 mod input;
 mod interests;
 mod kmeans;
@@ -23,10 +24,14 @@ mod replay;
 mod report;
 mod seeds;
 mod stand_ins;
+mod svg;
+mod table;
 
 pub use bootstrap::Interval;
+pub use html::{Page, html};
 pub use models::{DEFAULT_MODELS, Model, ModelError};
 pub use report::{ModelReport, Segment, Segments};
+pub use table::Table;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -65,6 +65,13 @@ pub struct Segments {
     pub heavy: Segment,
 }
 
+impl Segments {
+    /// From light to heavy.
+    pub(super) fn thirds(&self) -> [&Segment; 3] {
+        [&self.light, &self.medium, &self.heavy]
+    }
+}
+
 /// One model, measured on a third of the users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Segment {

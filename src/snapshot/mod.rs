@@ -20,7 +20,7 @@ mod write;
 
 pub use error::SnapshotError;
 pub use read::{Reader, current_version, is_version, versions};
-pub use write::{FileWriter, Writer};
+pub use write::{FileWriter, Writer, replace_file};
 
 use serde::{Deserialize, Serialize};
 

@@ -98,11 +98,8 @@ impl Writer {
     pub fn finish<F: Facts>(self, facts: F) -> Result<Manifest<F>, SnapshotError> {
         let root = self.root.clone();
         let manifest = self.seal(facts)?;
-        let pointer = root.join(format!(".{CURRENT}-{}", std::process::id()));
-        write_synced(&pointer, format!("{}\n", manifest.version).as_bytes())?;
-        let current = root.join(CURRENT);
-        fs::rename(&pointer, &current).map_err(SnapshotError::io(&current))?;
-        sync_directory(&root)?;
+        let current = format!("{}\n", manifest.version);
+        replace_file(&root.join(CURRENT), current.as_bytes())?;
         Ok(manifest)
     }
 
@@ -190,6 +187,20 @@ impl std::fmt::Debug for FileWriter {
             .field("bytes", &self.bytes)
             .finish()
     }
+}
+
+/// Gives the file at `path` these contents: whoever reads it sees the old ones or all of
+/// the new ones, also after a crash.
+pub fn replace_file(path: &Path, contents: &[u8]) -> Result<(), SnapshotError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let side = directory.join(format!(".{name}-{}", std::process::id()));
+    write_synced(&side, contents)?;
+    fs::rename(&side, path).map_err(SnapshotError::io(path))?;
+    sync_directory(directory)
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> Result<(), SnapshotError> {
