@@ -66,6 +66,10 @@ pub(super) struct EvaluateArgs {
     /// Write every answer as a line of JSON.
     #[arg(long, value_name = "FILE")]
     details: Option<PathBuf>,
+    /// Keep what is done in this directory, and go on with what is kept there when the
+    /// same command was stopped.
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
     /// Write a page with tables and plots.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -76,7 +80,7 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     let (actions, catalog) = (args.actions.clone(), args.catalog.clone());
-    let (json, page) = (args.json, args.html.clone());
+    let (json, page, resume) = (args.json, args.html.clone(), args.resume.clone());
     if let Some(page) = &page {
         out::check_directory(page)?;
     }
@@ -89,7 +93,8 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
     };
     let params = params(args, settings);
     let lines = details.as_mut().map(|file| file as &mut dyn Write);
-    let reports = evaluate(&actions, &catalog, &params, lines, Progress::for_stderr())?;
+    let (resume, progress) = (resume.as_deref(), Progress::for_stderr());
+    let reports = evaluate(&actions, &catalog, &params, lines, resume, progress)?;
     if let Some(mut details) = details {
         details.flush().context("details cannot be written")?;
     }

@@ -1,9 +1,11 @@
 //! What a list of candidates is worth. Pure.
 
+use serde::{Deserialize, Serialize};
+
 use crate::kernel;
 
 /// What one user adds to the measures of one model: sums over lists and over actions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tally {
     /// Days on which candidates were asked for.
     pub(super) lists: f64,

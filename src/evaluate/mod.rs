@@ -15,6 +15,7 @@ mod history;
 mod html;
 mod input;
 mod interests;
+mod kept;
 mod kmeans;
 mod linkage;
 mod measures;
@@ -50,9 +51,11 @@ use crate::snapshot::SnapshotError;
 use history::History;
 use input::Input;
 use interests::World;
+use kept::{Block, Kept};
 use replay::{Covered, Replay, Replayed, Scratch};
 
-/// Users whose lines of details are in memory at a time.
+/// Users of a block: their lines of details are in memory at a time, and what became of
+/// them is kept as a whole.
 const USERS_AT_A_TIME: usize = 64;
 
 /// What is replayed, and how.
@@ -114,38 +117,89 @@ pub enum EvaluateError {
     /// Actions cannot be read.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// The catalogue cannot be read.
+    /// The catalogue cannot be read, or a block cannot be read or kept.
     #[error(transparent)]
-    Catalog(#[from] SnapshotError),
+    Snapshot(#[from] SnapshotError),
+    /// What is kept is not what is asked for.
+    #[error(
+        "{}: holds a replay with {key} {kept}, but {key} is {asked} now: go on with the \
+         former, or take another directory", directory.display()
+    )]
+    OtherReplay {
+        /// Where it is kept.
+        directory: PathBuf,
+        /// The first parameter that differs.
+        key: String,
+        /// Its value when the replay began.
+        kept: String,
+        /// Its value now.
+        asked: String,
+    },
+    /// Something else lies where blocks would be kept.
+    #[error("{}: is not empty and holds no replay", .0.display())]
+    NoReplay(PathBuf),
     /// Details cannot be written.
     #[error("details cannot be written")]
     Details(#[source] std::io::Error),
 }
 
 /// Replays the actions in `files` over the catalogue in `catalog`: one report for each
-/// model. Every answer becomes a line of `details`.
+/// model. Every answer becomes a line of `details`. Where `resume` names a directory,
+/// blocks of users are kept in it as they are done, and those that are there already are
+/// not replayed; the result is the same to the byte.
 pub fn evaluate(
     files: &[PathBuf],
     catalog: &Path,
     params: &EvaluateParams,
     details: Option<&mut dyn Write>,
+    resume: Option<&Path>,
     progress: Progress,
 ) -> Result<Vec<ModelReport>, EvaluateError> {
+    let measured = measure(files, catalog, params, details, resume, progress)?;
+    Ok(report::report(&params.models, &measured))
+}
+
+/// What became of all users for whom there was a day to judge by.
+#[derive(Debug)]
+struct Measured {
+    /// By rising activity, then by user.
+    users: Vec<Replayed>,
+    /// By model: what was recommended to anybody.
+    covered: Vec<Covered>,
+    /// Pins of the catalogue.
+    pins: usize,
+    /// Whether any of them has a category.
+    has_categories: bool,
+}
+
+/// Replays for [`evaluate`].
+fn measure(
+    files: &[PathBuf],
+    catalog: &Path,
+    params: &EvaluateParams,
+    details: Option<&mut dyn Write>,
+    resume: Option<&Path>,
+    progress: Progress,
+) -> Result<Measured, EvaluateError> {
     let days = input::days(params)?;
     let catalog = Arc::new(Catalog::open(catalog)?);
     catalog.check_mapped()?;
     let pins = &catalog.pins;
+    let kept = match resume {
+        Some(directory) => {
+            let version = &catalog.manifest().version;
+            let parameters = kept::parameters(files, version, params, details.is_some())?;
+            Some(Kept::open(directory, &parameters)?)
+        }
+        None => None,
+    };
     let input = input::read(files, pins, params, &days, progress)?;
     let index: Box<dyn RetrieveNear + Sync> = match params.ef_search {
         Some(ef_search) => Box::new(Approximate::new(catalog.clone(), ef_search)),
         None => Box::new(Exact(pins)),
     };
     let categories = categories::of_pins(pins);
-    let covered = params
-        .models
-        .iter()
-        .map(|_| Covered::none_of(pins.ids().len()));
-    let covered: Vec<Covered> = covered.collect();
+    let covered = covered_nothing(params, pins.ids().len());
     let replay = Replay {
         params,
         world: World {
@@ -162,19 +216,30 @@ pub fn evaluate(
         details: details.is_some(),
         covered: &covered,
     };
-    let users = replay_all(&input, &replay, details, progress)?;
+    let mut users = replay_all(&input, &replay, kept.as_ref(), details, progress)?;
     if users.is_empty() {
         return Err(EvaluateError::NoTargets);
     }
-    let has_categories = categories.iter().any(|&category| category != 0);
-    let of_catalog = (pins.ids().len(), has_categories);
-    Ok(report::report(&params.models, users, &covered, of_catalog))
+    users.sort_unstable_by(|a, b| a.activity.total_cmp(&b.activity).then(a.user.cmp(&b.user)));
+    Ok(Measured {
+        users,
+        covered,
+        pins: pins.ids().len(),
+        has_categories: categories.iter().any(|&category| category != 0),
+    })
 }
 
-/// All users for whom there is a day to judge by. Their lines go to `details`.
+fn covered_nothing(params: &EvaluateParams, pins: usize) -> Vec<Covered> {
+    let models = params.models.iter();
+    models.map(|_| Covered::none_of(pins)).collect()
+}
+
+/// All users for whom there is a day to judge by, block by block: from what was kept, or
+/// by a replay. Their lines go to `details`.
 fn replay_all(
     input: &Input,
     replay: &Replay<'_>,
+    kept: Option<&Kept>,
     mut details: Option<&mut dyn Write>,
     progress: Progress,
 ) -> Result<Vec<Replayed>, EvaluateError> {
@@ -182,6 +247,7 @@ fn replay_all(
     let scratches = Pool::default();
     let stage = progress.stage("replaying actions", input.users.values().sum());
     let mut all = Vec::new();
+    let mut numbers = 0..;
     for part in input.actions.parts() {
         let part = part?;
         let users = part.chunk_by(|a, b| a.user == b.user);
@@ -191,9 +257,25 @@ fn replay_all(
             if some.is_empty() {
                 break;
             }
-            for mut replayed in replay_some(&some, &weights, replay, &scratches, &stage) {
+            let number = numbers.next().unwrap_or(usize::MAX);
+            let before = kept.map(|kept| kept.read(number)).transpose()?.flatten();
+            let block = match before {
+                Some(block) => {
+                    stage.advance(some.iter().map(|actions| actions.len() as u64).sum());
+                    block
+                }
+                None => {
+                    let block = replay_block(&some, &weights, replay, &scratches, &stage);
+                    kept.map(|kept| kept.write(number, &block)).transpose()?;
+                    block
+                }
+            };
+            for (covered, words) in replay.covered.iter().zip(&block.covered) {
+                covered.add_words(words);
+            }
+            for mut replayed in block.users {
+                let lines = std::mem::take(&mut replayed.lines);
                 if let Some(details) = &mut details {
-                    let lines = std::mem::take(&mut replayed.lines);
                     let written = details.write_all(lines.as_bytes());
                     written.map_err(EvaluateError::Details)?;
                 }
@@ -204,17 +286,23 @@ fn replay_all(
     Ok(all)
 }
 
-/// Those of some users for whom there is a day to judge by, in their order.
-fn replay_some(
+/// What becomes of some users: of those for whom there is a day to judge by, in their
+/// order.
+fn replay_block(
     users: &[&[ActionRecord]],
     weights: &[f64],
     replay: &Replay<'_>,
     scratches: &Pool<Scratch>,
     stage: &Stage,
-) -> Vec<Replayed> {
+) -> Block {
+    let params = replay.params;
+    let covered = covered_nothing(params, replay.world.pins.ids().len());
+    let replay = Replay {
+        covered: &covered,
+        ..*replay
+    };
     // A heavy user costs many times a light one, so each may go to any thread.
     let replayed = users.par_iter().with_max_len(1).map(|actions| {
-        let params = replay.params;
         let (window_days, most) = (params.window_days, params.max_actions);
         let history = History::of(actions, replay.world.pins, weights, window_days, most);
         let user = actions[0].user;
@@ -223,5 +311,8 @@ fn replay_some(
         replayed
     });
     let replayed: Vec<Option<Replayed>> = replayed.collect();
-    replayed.into_iter().flatten().collect()
+    Block {
+        users: replayed.into_iter().flatten().collect(),
+        covered: covered.iter().map(Covered::words).collect(),
+    }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use super::EvaluateParams;
 use super::details::{self, Line};
@@ -35,7 +36,7 @@ pub(super) struct Replay<'a> {
     pub(super) days: &'a [Timestamp],
     /// Whether lines are wanted.
     pub(super) details: bool,
-    /// By model: what was recommended to anybody.
+    /// By model: what is recommended to anybody is added.
     pub(super) covered: &'a [Covered],
 }
 
@@ -53,6 +54,22 @@ impl Covered {
         self.0[place as usize / 64].fetch_or(bit, Ordering::Relaxed);
     }
 
+    /// The words of the set that are not empty, each behind its place.
+    pub(super) fn words(&self) -> Vec<(u32, u64)> {
+        let words = self.0.iter().map(|word| word.load(Ordering::Relaxed));
+        let numbered = (0..).zip(words);
+        numbered.filter(|&(_, word)| word != 0).collect()
+    }
+
+    /// Adds [`Covered::words`] of a set over as many pins.
+    pub(super) fn add_words(&self, words: &[(u32, u64)]) {
+        for &(place, word) in words {
+            if let Some(own) = self.0.get(place as usize) {
+                own.fetch_or(word, Ordering::Relaxed);
+            }
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         let ones = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;
         self.0.iter().map(ones).sum()
@@ -60,7 +77,7 @@ impl Covered {
 }
 
 /// What became of one user.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Replayed {
     pub(super) user: UserId,
     /// Mean number of actions in the window, over the days that counted.

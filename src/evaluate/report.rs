@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::Measured;
 use super::bootstrap::{Column, Interval, intervals, ratio};
 use super::measures::Tally;
 use super::models::Model;
-use super::replay::{Covered, Replayed};
 
 /// Times that users are drawn anew.
 const ROUNDS: usize = 1_000;
@@ -99,15 +99,14 @@ const CATEGORIES: Part = |tally| (tally.categories, tally.lists);
 const R_PRECISION: Part = |tally| (tally.precise, tally.actions);
 const RECIPROCAL_RANK: Part = |tally| (tally.reciprocal, tally.actions);
 
-/// One row for each of `models`, in their order. `users` are in any order.
-pub(super) fn report(
-    models: &[Model],
-    mut users: Vec<Replayed>,
-    covered: &[Covered],
-    (pins, has_categories): (usize, bool),
-) -> Vec<ModelReport> {
-    // Draws of the bootstrap are by place.
-    users.sort_unstable_by(|a, b| a.activity.total_cmp(&b.activity).then(a.user.cmp(&b.user)));
+/// One row for each of `models`, in their order.
+pub(super) fn report(models: &[Model], measured: &Measured) -> Vec<ModelReport> {
+    let Measured {
+        users,
+        covered,
+        pins,
+        has_categories,
+    } = measured;
     let row = |(at, model): (usize, &Model)| {
         let tallies: Vec<&Tally> = users.iter().map(|user| &user.tallies[at]).collect();
         let parts = [
@@ -118,8 +117,7 @@ pub(super) fn report(
             R_PRECISION,
             RECIPROCAL_RANK,
         ];
-        let measured = measured(&tallies, parts);
-        let [relevance, recall, diversity, categories, precision, rank] = measured;
+        let [relevance, recall, diversity, categories, precision, rank] = ratios(&tallies, parts);
         let categories = has_categories.then_some(categories);
         let third = |third: usize| {
             let bound = |third: usize| tallies.len() * third / 3;
@@ -135,7 +133,7 @@ pub(super) fn report(
             diversity_interval: diversity.1,
             categories: categories.map(|(mean, _)| mean),
             categories_interval: categories.map(|(_, interval)| interval),
-            coverage: covered[at].count() as f64 / pins.max(1) as f64,
+            coverage: covered[at].count() as f64 / (*pins).max(1) as f64,
             r_precision: precision.0,
             r_precision_interval: precision.1,
             reciprocal_rank: rank.0,
@@ -154,7 +152,7 @@ pub(super) fn report(
 }
 
 fn segment(tallies: &[&Tally]) -> Segment {
-    let [relevance, recall] = measured(tallies, [RELEVANCE, RECALL]);
+    let [relevance, recall] = ratios(tallies, [RELEVANCE, RECALL]);
     Segment {
         relevance: relevance.0,
         relevance_interval: relevance.1,
@@ -170,7 +168,7 @@ fn actions(tallies: &[&Tally]) -> u64 {
 }
 
 /// Each measure and its interval.
-fn measured<const N: usize>(tallies: &[&Tally], parts: [Part; N]) -> [(f64, Interval); N] {
+fn ratios<const N: usize>(tallies: &[&Tally], parts: [Part; N]) -> [(f64, Interval); N] {
     let columns = parts.map(|part| -> Column { tallies.iter().map(|tally| part(tally)).collect() });
     let intervals = intervals(&columns, ROUNDS, SEED);
     std::array::from_fn(|at| (ratio(&columns[at]), intervals[at]))
