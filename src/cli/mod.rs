@@ -13,7 +13,9 @@ mod out;
 mod profiles;
 mod recommend;
 mod record;
+mod replay;
 mod serve;
+mod tune;
 mod users;
 
 use std::future::Future;
@@ -57,6 +59,11 @@ enum Command {
     /// the user did from then on: how much of it is near a candidate (relevance) or is
     /// one (recall), and how diverse the candidates are.
     Evaluate(evaluate::EvaluateArgs),
+    /// Propose alpha, lambda and the merge strategy for a data set.
+    ///
+    /// Compares their values by replays of a validation period, as `evaluate` does, and
+    /// writes settings. A present value that is not evidently behind the best one stays.
+    Tune(tune::TuneArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
     /// Ask a running server for candidates for a user.
@@ -103,6 +110,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Profiles(command) => profiles::run(command, settings),
         Command::Neighbors(args) => neighbors::run(&args, &settings),
         Command::Evaluate(args) => evaluate::run(args, &settings),
+        Command::Tune(args) => tune::run(args, &settings),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),

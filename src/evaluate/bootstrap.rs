@@ -33,31 +33,44 @@ fn divided((upper, lower): (f64, f64)) -> f64 {
 /// The 95 % interval of each of `columns`, all of which are over the same users.
 pub(super) fn intervals(columns: &[Column], rounds: usize, seed: u64) -> Vec<Interval> {
     let users = columns.first().map_or(0, Vec::len);
-    if users == 0 || rounds == 0 {
+    if users == 0 {
         return vec![[0.0; 2]; columns.len()];
     }
+    intervals_of(users, rounds, seed, |times| {
+        let sums = |column: &Column| {
+            let drawn = column.iter().zip(times);
+            drawn.fold((0.0, 0.0), |sum, (user, times)| {
+                (sum.0 + times * user.0, sum.1 + times * user.1)
+            })
+        };
+        columns.iter().map(|column| divided(sums(column))).collect()
+    })
+}
+
+/// The 95 % interval of each of `statistics`, which are told how often each of the
+/// `users` was drawn. There is a user and a round.
+pub(super) fn intervals_of(
+    users: usize,
+    rounds: usize,
+    seed: u64,
+    statistics: impl Fn(&[f64]) -> Vec<f64> + Sync,
+) -> Vec<Interval> {
     // A generator a round, so that the rounds can be shared among threads.
     let round = |round: u64| -> Vec<f64> {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(round);
         let mut times = vec![0.0; users];
         (0..users).for_each(|_| times[rng.random_range(0..users)] += 1.0);
-        let sums = |column: &Column| {
-            let drawn = column.iter().zip(&times);
-            drawn.fold((0.0, 0.0), |sum, (user, times)| {
-                (sum.0 + times * user.0, sum.1 + times * user.1)
-            })
-        };
-        columns.iter().map(|column| divided(sums(column))).collect()
+        statistics(&times)
     };
     let rounds: Vec<Vec<f64>> = (0..rounds as u64).into_par_iter().map(round).collect();
-    let interval = |column: usize| {
-        let mut ratios: Vec<f64> = rounds.iter().map(|ratios| ratios[column]).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        let below = (TAIL * ratios.len() as f64) as usize;
-        [ratios[below], ratios[ratios.len() - 1 - below]]
+    let interval = |at: usize| {
+        let mut drawn: Vec<f64> = rounds.iter().map(|round| round[at]).collect();
+        drawn.sort_unstable_by(f64::total_cmp);
+        let below = (TAIL * drawn.len() as f64) as usize;
+        [drawn[below], drawn[drawn.len() - 1 - below]]
     };
-    (0..columns.len()).map(interval).collect()
+    (0..rounds[0].len()).map(interval).collect()
 }
 
 #[cfg(test)]

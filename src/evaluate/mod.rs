@@ -27,12 +27,14 @@ mod seeds;
 mod stand_ins;
 mod svg;
 mod table;
+mod tune;
 
 pub use bootstrap::Interval;
 pub use html::{Page, html};
 pub use models::{DEFAULT_MODELS, Model, ModelError};
 pub use report::{ModelReport, Segment, Segments};
 pub use table::Table;
+pub use tune::{Grid, Step, Trial, Tuned, tune};
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -8,9 +8,9 @@ use super::measures::Tally;
 use super::models::Model;
 
 /// Times that users are drawn anew.
-const ROUNDS: usize = 1_000;
+pub(super) const ROUNDS: usize = 1_000;
 /// Seed of these draws: fixed, so that two replays differ by what they replayed.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// One model, measured. Intervals are of 95 %, by the bootstrap over users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
