@@ -16,7 +16,8 @@
 //! [`index::Delta`]; new versions take the place of old ones in [`serve`].
 //!
 //! Whether that is worth anything is measured by [`evaluate::evaluate`], which replays
-//! what users did through the same code.
+//! what users did through the same code; [`simulate`] makes users up of whom everything
+//! is known.
 //!
 //! # Layers
 //!
@@ -29,6 +30,7 @@
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
+//! | 3 | [`simulate`] | a world whose truth is known, to measure in |
 //! | 3 | [`snapshot`], [`durable`], [`progress`], [`config`], [`wire`], [`metrics`] | files, the log, bars, settings, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
@@ -39,8 +41,8 @@
 //!
 //! Held by `tests/tidy.rs` where a text can show them, by other tests where not.
 //!
-//! 1. `kernel`, `model`, `cluster`, `compare` and `recommend` do no I/O, read no clock, own
-//!    no randomness and log nothing.
+//! 1. `kernel`, `model`, `cluster`, `compare`, `recommend` and `simulate` do no I/O, read
+//!    no clock, own no randomness and log nothing.
 //! 2. Equal versions, neighbour lists, recorded actions, changed pins, settings,
 //!    request and seed give equal bytes, on any machine, unless the answer says that it
 //!    is degraded by load or for want of time. Time only ends the days in
@@ -64,6 +66,7 @@ pub mod model;
 pub mod cluster;
 pub mod compare;
 pub mod recommend;
+pub mod simulate;
 
 pub mod config;
 pub mod durable;

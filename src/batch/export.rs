@@ -1,18 +1,15 @@
 //! Writing profiles as Parquet, so that a warehouse can read them.
 
-use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{Float64Builder, ListBuilder, StructBuilder};
 use arrow_array::builder::{TimestampMicrosecondBuilder, UInt32Builder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, TimeUnit};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 
 use super::BatchError;
+use super::whole::{time_type, write_whole};
 use crate::model::{Medoid, Timestamp, UserId};
 use crate::progress::Progress;
 use crate::store::ProfilesReader;
@@ -26,17 +23,8 @@ pub fn export_profiles(profiles: &Path, out: &Path, progress: Progress) -> Resul
     let profiles = ProfilesReader::open(profiles)?;
     let facts = &profiles.manifest().facts;
     let stage = progress.stage("exporting profiles", facts.users);
-    let failed = |e: &dyn std::fmt::Display| BatchError::file(out, e);
-
-    // The name is taken only by a whole file.
-    let side = out.with_extension(format!("partial-{}", std::process::id()));
-    let write = || -> Result<(), ArrowError> {
-        let schema = schema();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .build();
-        let file = File::create(&side)?;
-        let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
+    let schema = schema();
+    write_whole(out, schema.clone(), |writer| {
         let mut users = profiles.iter().peekable();
         while users.peek().is_some() {
             let mut batch = Batch::new();
@@ -46,20 +34,9 @@ pub fn export_profiles(profiles: &Path, out: &Path, progress: Progress) -> Resul
             }
             writer.write(&batch.finish(&schema)?)?;
         }
-        writer.into_inner()?.sync_all()?;
         Ok(())
-    };
-    let written = write().map_err(|e| failed(&e));
-    let renamed = written.and_then(|()| fs::rename(&side, out).map_err(|e| failed(&e)));
-    if renamed.is_err() {
-        // The error that is told is the first one.
-        let _ = fs::remove_file(&side);
-    }
-    renamed.map(|()| facts.users)
-}
-
-fn time_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    })?;
+    Ok(facts.users)
 }
 
 fn medoid_fields() -> Fields {

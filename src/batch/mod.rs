@@ -3,8 +3,10 @@
 //! [`build_catalog`] turns files of pins into a catalogue, [`build_profiles`]
 //! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
 //! lists of neighbours, [`export_profiles`] profiles into a file that a warehouse
-//! reads. [`UserActions`] are the actions by user, for who replays them. [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
-//! changed on a server for the next one.
+//! reads. [`UserActions`] are the actions by user, for who replays them.
+//! [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
+//! changed on a server for the next one. [`write_world`] makes files of pins and
+//! actions out of nothing.
 
 mod actions;
 mod catalog;
@@ -18,7 +20,9 @@ mod partition;
 mod pins;
 mod profiles;
 mod runs;
+mod simulated;
 mod users;
+mod whole;
 
 pub use actions::ActionRecord;
 pub use catalog::{CatalogParams, build_catalog};
@@ -28,4 +32,5 @@ pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
 pub use neighbors::{NeighborCounts, NeighborParams, build_neighbors};
 pub use profiles::{ProfileParams, build_profiles};
+pub use simulated::{SimulateParams, Simulated, write_world};
 pub use users::{ActionsWanted, UserActions};

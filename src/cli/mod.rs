@@ -15,6 +15,7 @@ mod recommend;
 mod record;
 mod replay;
 mod serve;
+mod simulate;
 mod tune;
 mod users;
 
@@ -64,6 +65,11 @@ enum Command {
     /// Compares their values by replays of a validation period, as `evaluate` does, and
     /// writes settings. A present value that is not evidently behind the best one stays.
     Tune(tune::TuneArgs),
+    /// Make up pins, and what users did, in a world whose truth is known.
+    ///
+    /// Writes pins.parquet and actions.parquet for `catalog build` and `evaluate`, and
+    /// truth.parquet: each period in which a user was interested in a topic.
+    Simulate(simulate::SimulateArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
     /// Ask a running server for candidates for a user.
@@ -111,6 +117,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Neighbors(args) => neighbors::run(&args, &settings),
         Command::Evaluate(args) => evaluate::run(args, &settings),
         Command::Tune(args) => tune::run(args, &settings),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),
