@@ -22,7 +22,7 @@ const STEPS: &str = "code_steps.bin";
 /// -128 not being one.
 const MOST: f32 = 127.0;
 
-/// The codes of all nodes, one row a node, and their [`Sketches`].
+/// The codes of all nodes, one row a node, and their sketches.
 #[derive(Debug)]
 pub struct Codes {
     /// The step of each component.

@@ -8,7 +8,7 @@ use pulp::x86::V3;
 
 use super::each;
 
-/// Components that one block of a row holds, in [`BLOCK`] bytes: byte b has the
+/// Components that one block of a row holds, in 32 bytes: byte b has the
 /// components b, b + 32, b + 64 and b + 96 of its block, from its lowest bits up. Queries
 /// are filled up with zeros to a multiple of this.
 pub const SKETCH_LANES: usize = 128;
