@@ -5,7 +5,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use common::process::{command, path};
+use common::process::{command, path, run_as};
 use common::{Action, World};
 use pinnersage::config::Settings;
 use pinnersage::model::Timestamp;
@@ -30,17 +30,14 @@ fn world() -> World {
 }
 
 fn evaluate(world: &World, actions: &str, more: &[&str], threads: &str) -> String {
-    let output = command()
+    let mut command = command();
+    command
         .args(["evaluate", "--actions", path(&world.path(actions))])
         .args(["--catalog", path(&world.path("catalog"))])
         .args(["--from", FROM, "--to", common::AS_OF, "--limit", "30"])
         .args(more)
-        .env("RAYON_NUM_THREADS", threads)
-        .output()
-        .expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    String::from_utf8(output.stdout).expect("text")
+        .env("RAYON_NUM_THREADS", threads);
+    run_as(&mut command)
 }
 
 fn objects(text: &str) -> Vec<Value> {

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::process::{command, path, run};
+use common::process::{command, path, run, run_as};
 use serde_json::Value;
 
 const SMALL: [&str; 8] = [
@@ -19,15 +19,12 @@ const SMALL: [&str; 8] = [
 ];
 
 fn simulate(out: &Path, seed: &str, threads: &str) -> String {
-    let output = command()
+    let mut command = command();
+    command
         .args(["simulate", "--out", path(out), "--seed", seed])
         .args(SMALL)
-        .env("RAYON_NUM_THREADS", threads)
-        .output()
-        .expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    String::from_utf8(output.stdout).expect("text")
+        .env("RAYON_NUM_THREADS", threads);
+    run_as(&mut command)
 }
 
 #[test]

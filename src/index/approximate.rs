@@ -15,7 +15,8 @@ use crate::recommend::{Retrieve, Retrieved, Wanted};
 /// Nodes that a walk looks for, for each pin that is asked for.
 const MARGIN: usize = 2;
 /// Pins whose cosine is computed from the vectors, for each one that is asked
-/// for, as a fraction: codes err by less than a quarter of the ranks.
+/// for, as a fraction. With 5/4 the recall of 100 among 200,000 clustered pins was
+/// the same, but for one in the fourth digit.
 const RESCORED: (usize, usize) = (10, 9);
 /// A walk that keeps this many nodes for each pin it looks for meets a filter
 /// that bars nearly everything near; the exact scan is then the cheaper way.

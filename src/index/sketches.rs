@@ -2,7 +2,7 @@
 //! 256 dimensions, where their codes have four.
 //!
 //! Most nodes that a walk comes upon are too far away to be of use, and a sketch is
-//! enough to see that. Vectors are rotated (see [`rotation`]), so that a component is
+//! enough to see that. Vectors are rotated (see [`super::rotation`]), so that a component is
 //! about normal with deviation 1 / sqrt(dimension); it is kept as which of four
 //! ranges, one deviation wide, it lies in. From the sketch u of v follows the cosine
 //! q v = q u / (v u), as in RaBitQ (arXiv 2405.12497), where v u is nearly the same for
@@ -67,8 +67,8 @@ impl Sketches {
             rotate(&mut rotated);
             components.clear();
             let deviations = (dimension as f32).sqrt();
-            let range = |x: &f32| (x * deviations).floor().clamp(-2.0, 1.0) as i8 + 2;
-            components.extend(rotated.iter().map(|x| range(x) as u8));
+            let range = |x: &f32| ((x * deviations).floor().clamp(-2.0, 1.0) + 2.0) as u8;
+            components.extend(rotated.iter().map(range));
             kernel::pack_sketch(&components, row);
         }
         Ok(Some(Self { rows, dimension }))

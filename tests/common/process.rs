@@ -15,12 +15,14 @@ pub fn command() -> Command {
 
 /// Runs a command that must succeed, and gives back what it printed.
 pub fn run(arguments: &[&str]) -> String {
-    let output = command()
-        .args(arguments)
-        .output()
-        .expect("the program runs");
+    run_as(command().args(arguments))
+}
+
+/// The same for a command that is told more than its arguments.
+pub fn run_as(command: &mut Command) -> String {
+    let output = command.output().expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8(output.stdout).expect("text")
 }
 
