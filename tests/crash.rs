@@ -21,10 +21,14 @@ use tonic::transport::Channel;
 
 const ROUNDS: u64 = 20;
 const WRITERS: u64 = 3;
-/// Users without a profile, from this id on: so many that each has no more actions
-/// than are clustered.
+/// Users without a profile, from this id on: so many that each has fewer actions
+/// than [`CLUSTERED`].
 const FIRST_USER: u64 = 1_000;
 const USERS: u64 = 2_000;
+/// Actions of a user that are clustered, so that each of them counts.
+const CLUSTERED: &str = "200";
+/// Between the first numbers of two writers, which begin with other users.
+const NUMBERS: u64 = 1_000_000 + USERS / (ROUNDS * WRITERS);
 
 /// A world with a directory for actions.
 struct Home {
@@ -50,8 +54,12 @@ impl Home {
     }
 
     fn start(&self) -> Process {
-        let arguments = self.arguments(&self.data());
-        Process::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        let mut command = common::process::command();
+        command
+            .args(self.arguments(&self.data()))
+            .env("PINNERSAGE__ACTIONS__CLUSTERED", CLUSTERED)
+            .env("PINNERSAGE__ACTIONS__POSITIVE", CLUSTERED);
+        Process::start_as(&mut command)
     }
 
     fn start_in_vain(&self) -> String {
@@ -153,7 +161,7 @@ async fn write_until_killed(process: Process, round: u64, sent: Arc<Mutex<Sent>>
         let (sent, answered) = (sent.clone(), answered.clone());
         let mut rng = ChaCha8Rng::seed_from_u64(round * WRITERS + writer);
         writers.spawn(async move {
-            let mut next = (round * WRITERS + writer) * 1_000_000;
+            let mut next = (round * WRITERS + writer) * NUMBERS;
             loop {
                 let numbers: Vec<u64> = (next..).take(rng.random_range(1..30)).collect();
                 next += numbers.len() as u64;
