@@ -6,9 +6,10 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, Recommendation, Request, Retrieve, Retrieved, Scratch,
+    Interests, MergeStrategy, Origin, Prior, Recommendation, Request, Retrieve, Retrieved, Scratch,
     Unwatched, Wanted, recommend,
 };
+use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
 use xorf::{BinaryFuse8, Filter};
@@ -68,12 +69,19 @@ impl World {
         Self { index, users }
     }
 
-    fn answer(&self, call: usize, request: &Request<'_>, scratch: &mut Scratch) -> Recommendation {
+    fn answer(
+        &self,
+        call: usize,
+        request: &Request<'_>,
+        prior: Option<Prior<'_>>,
+        scratch: &mut Scratch,
+    ) -> Recommendation {
         let user = &self.users[call % USERS];
         let interests = Interests {
             own: Some((&user.profile, Origin::Profile)),
             popular: &[],
             factors: &[],
+            prior,
             all_in_catalog: true,
         };
         let bars = |pin: PinId| user.history.contains(&pin.0);
@@ -129,14 +137,15 @@ fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> User {
 fn time(
     bencher: Bencher<'_, '_>,
     profile: usize,
-    medoids: usize,
-    limit: usize,
+    (medoids, limit): (usize, usize),
     strategy: MergeStrategy,
+    prior: Option<Prior<'_>>,
 ) {
     let world = World::new(profile);
     let request = Request {
         limit,
         medoids,
+        top: 0,
         strategy,
         excluded: &[],
         effort: 1.0,
@@ -145,22 +154,47 @@ fn time(
     let mut call = 0;
     bencher.bench_local(|| {
         call += 1;
-        world.answer(call, black_box(&request), &mut scratch)
+        world.answer(call, black_box(&request), prior, &mut scratch)
     });
 }
 
 #[divan::bench(args = DRAWS, sample_size = 64)]
 fn interleave(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
-    time(bencher, profile, medoids, LIMIT, MergeStrategy::Interleave);
+    let asked = (medoids, LIMIT);
+    time(bencher, profile, asked, MergeStrategy::Interleave, None);
+}
+
+/// The same, with popularity beside nearness.
+#[divan::bench(args = PROFILES, sample_size = 64)]
+fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
+    let acted_on = |pin| PinActions {
+        pin: PinId(pin),
+        actions: 1 + pin % 997,
+    };
+    let popularity = Popularity::of(&(0..PINS).map(acted_on).collect::<Vec<_>>());
+    let prior = Prior {
+        popularity: &|pin| popularity.get(pin),
+        weight: 0.1,
+    };
+    let asked = (3, LIMIT);
+    time(
+        bencher,
+        profile,
+        asked,
+        MergeStrategy::Interleave,
+        Some(prior),
+    );
 }
 
 #[divan::bench(args = PROFILES, sample_size = 64)]
 fn global_top(bencher: Bencher<'_, '_>, profile: usize) {
-    time(bencher, profile, 3, LIMIT, MergeStrategy::GlobalTop);
+    let asked = (3, LIMIT);
+    time(bencher, profile, asked, MergeStrategy::GlobalTop, None);
 }
 
 /// One candidate: what remains is nearly the draw alone.
 #[divan::bench(args = DRAWS, sample_size = 64)]
 fn draw(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
-    time(bencher, profile, medoids, 1, MergeStrategy::Interleave);
+    let asked = (medoids, 1);
+    time(bencher, profile, asked, MergeStrategy::Interleave, None);
 }

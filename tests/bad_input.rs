@@ -291,7 +291,7 @@ fn a_catalogue_is_no_set_of_profiles() {
     ]);
     assert_says(
         &said,
-        &[r#"is a "pinnersage-catalog/3", not a "pinnersage-profiles/1""#],
+        &[r#"is a "pinnersage-catalog/3", not a "pinnersage-profiles/2""#],
     );
     let nowhere = world.path("nowhere");
     let out = world.path("x.parquet");

@@ -287,7 +287,8 @@ fn what_is_recommended_before_a_day_does_not_depend_on_what_comes_after() {
         .collect();
     common::files::actions(&world.path("changed.parquet"), &changed);
     let models = "pinnersage,ward_centroid,kmeans,complete_linkage,last_pin,decay_average,\
-                  popularity,random,knn_embed,pinnersage:stale=3:fold_in=on";
+                  popularity,random,knn_embed,pinnersage:stale=3:fold_in=on,\
+                  pinnersage:popularity=0.5:pages=3:growth=0.5";
     let run = |actions: &str| {
         let details = world.path(&format!("{actions}.details"));
         let more = [
@@ -332,7 +333,8 @@ fn what_is_recommended_before_a_day_does_not_depend_on_what_comes_after() {
 fn interests_are_those_of_a_profile_and_history_is_left_out_of_all() {
     let world = world();
     let details = world.path("details");
-    let models = "pinnersage,pinnersage_1,equal_quota,ward_centroid,pinnersage:draw=top";
+    let models = "pinnersage,pinnersage_1,equal_quota,ward_centroid,pinnersage:top=3,\
+                  pinnersage:pages=4";
     let more = ["--models", models, "--details", path(&details)];
     evaluate(&world, "actions.parquet", &more, "2");
     let lines = lines(&details);
@@ -348,9 +350,9 @@ fn interests_are_those_of_a_profile_and_history_is_left_out_of_all() {
 
     let actions = common::actions();
     let mut on_the_first_day = 0;
-    for lines in lines.chunks(5) {
-        let [all, one, equal, centroids, top] = lines else {
-            panic!("five models");
+    for lines in lines.chunks(6) {
+        let [all, one, equal, centroids, top, paged] = lines else {
+            panic!("six models");
         };
         let (user, day) = (all["user"].as_u64().expect("an id"), all["day"].as_str());
         let day = seconds(day.expect("a day"));
@@ -376,6 +378,11 @@ fn interests_are_those_of_a_profile_and_history_is_left_out_of_all() {
             centroids["sampled"].as_array().map(Vec::len),
             Some(sampled.len())
         );
+        // The first page has the draw of a single list, and no page repeats another.
+        let (drawn, pins) = (pins_of(&paged["sampled"]), ids(&paged["pins"]));
+        assert_eq!(drawn[..sampled.len()], sampled);
+        assert_eq!(drawn.len(), 4 * sampled.len());
+        assert_eq!(pins.iter().collect::<HashSet<_>>().len(), 30);
         let most: HashSet<u64> = pins_of(&all["medoids"]).into_iter().take(3).collect();
         assert_eq!(
             pins_of(&top["sampled"]).into_iter().collect::<HashSet<_>>(),

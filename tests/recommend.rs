@@ -94,6 +94,101 @@ async fn every_user_gets_as_many_candidates_as_asked_for() {
 }
 
 #[tokio::test]
+async fn the_most_important_medoids_are_not_left_to_chance_where_that_is_asked_for() {
+    let world = World::built();
+    let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
+    let server = Server::start(&world).await;
+    let mut client = server.client().await;
+    let (user, profile) = profiles
+        .iter()
+        .find(|(_, profile)| profile.medoids.len() >= 5)
+        .expect("a user of many interests");
+    let mut third = HashSet::new();
+    for seed in 0..50 {
+        let request = v1::RecommendRequest {
+            top_medoids: 2,
+            seed: Some(seed),
+            ..ask(user.0)
+        };
+        let answer = client.recommend(request).await.expect("an answer");
+        let medoids = &answer.get_ref().medoids;
+        for (medoid, top) in medoids.iter().zip(&profile.medoids[..2]) {
+            assert_eq!(medoid.pin_id, top.pin.0);
+            assert_eq!(medoid.inclusion_probability, 1.0);
+        }
+        assert!(medoids[2].inclusion_probability < 1.0);
+        third.insert(medoids[2].pin_id);
+    }
+    assert!(third.len() > 1, "the third is drawn");
+    let too_many = v1::RecommendRequest {
+        top_medoids: 4,
+        ..ask(user.0)
+    };
+    let refused = client.recommend(too_many).await.expect_err("four of three");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("top_medoids"), "{refused}");
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn popularity_counts_beside_nearness_where_the_settings_say_so() {
+    const WEIGHT: f32 = 0.2;
+    let world = World::built();
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let server = Server::start_with_popularity(&world, WEIGHT).await;
+    let mut client = server.client().await;
+    let mut counts: HashMap<u64, f64> = HashMap::new();
+    let mut own = HashSet::new();
+    for action in common::actions() {
+        *counts.entry(action.pin as u64).or_default() += 1.0;
+        if action.user == 7 {
+            own.insert(action.pin as u64);
+        }
+    }
+    let most = counts.values().copied().fold(0.0, f64::max);
+    let popularity = |pin| {
+        counts
+            .get(&pin)
+            .map_or(0.0, |count| count.ln_1p() / most.ln_1p())
+    };
+    let request = v1::RecommendRequest {
+        limit: 10,
+        medoids: 1,
+        seed: Some(1),
+        ..ask(7)
+    };
+    let answer = client.recommend(request).await.expect("an answer");
+    let answer = answer.get_ref();
+    check(answer, 10, &catalog);
+    assert_eq!(answer.popularity_weight, WEIGHT);
+
+    // Ten of one medoid, and two more in case of need, among three times as many.
+    let row = |pin| {
+        let place = catalog.pins.place(PinId(pin)).expect("a pin");
+        catalog.pins.node(place)
+    };
+    let medoid = row(answer.medoids[0].pin_id);
+    let cosine = |pin| catalog.pins.vectors().cosine(row(pin), medoid);
+    let mut near: Vec<(f32, u64)> = (0..PINS)
+        .filter(|pin| !own.contains(pin))
+        .map(|pin| (cosine(pin), pin))
+        .collect();
+    let by_falling = |a: &(f32, u64), b: &(f32, u64)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    near.sort_by(by_falling);
+    let nearest: Vec<u64> = near[..10].iter().map(|&(_, pin)| pin).collect();
+    let mut ranked: Vec<(f32, u64)> = near[..36]
+        .iter()
+        .map(|&(cosine, pin)| (cosine + WEIGHT * popularity(pin) as f32, pin))
+        .collect();
+    ranked.sort_by(by_falling);
+    let expected: Vec<u64> = ranked[..10].iter().map(|&(_, pin)| pin).collect();
+    let found: Vec<u64> = answer.candidates.iter().map(|c| c.pin_id).collect();
+    assert_eq!(found, expected);
+    assert_ne!(found, nearest, "popularity makes a difference");
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn limit_is_filled_until_nothing_eligible_is_left() {
     let world = World::built();
     world.build_profiles("catalog", "profiles", false);

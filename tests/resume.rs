@@ -37,6 +37,7 @@ fn params() -> EvaluateParams {
         max_actions: 3_000,
         folded: (100, 20),
         action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 1.0)].into(),
+        popularity: 0.0,
         repeats: false,
         models: ["pinnersage", "popularity"]
             .map(|name| name.parse().expect("a model"))

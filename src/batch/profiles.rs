@@ -17,7 +17,8 @@ use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::snapshot::Manifest;
 use crate::store::{
-    ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, ProfileFacts, ProfileRecord, ProfilesWriter,
+    ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, PinActions, ProfileFacts, ProfileRecord,
+    ProfilesWriter,
 };
 
 /// Users whose profiles are in memory at a time.
@@ -60,6 +61,8 @@ pub fn build_profiles(
     let mut counts = ActionCounts::default();
     let mut writer = ProfilesWriter::create(root)?;
     let scratch = writer.scratch()?;
+    // By the place of the pin.
+    let mut acted_on = vec![0u64; pins.ids().len()];
 
     let partitions = {
         let stage = progress.stage("reading actions", rows);
@@ -73,6 +76,7 @@ pub fn build_profiles(
             names: params.action_weights.keys().map(String::as_str).collect(),
         };
         actions::read(files, &filter, &mut counts, &stage, |record| {
+            acted_on[record.pin as usize] += 1;
             partitions.push(record)
         })?;
         partitions.close()?
@@ -125,7 +129,12 @@ pub fn build_profiles(
         medoids,
         actions: counts,
     };
-    Ok(writer.finish(facts)?)
+    let acted_on = pins.ids().iter().zip(acted_on);
+    let acted_on = acted_on.filter(|&(_, actions)| actions > 0);
+    let acted_on: Vec<PinActions> = acted_on
+        .map(|(&pin, actions)| PinActions { pin, actions })
+        .collect();
+    Ok(writer.finish(facts, &acted_on)?)
 }
 
 /// The profiles of some users, in their order.

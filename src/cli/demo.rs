@@ -147,6 +147,7 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         index,
         neighbors,
         profiles,
+        recommend: _,
         actions: _,
         feedback: _,
         serve: _,

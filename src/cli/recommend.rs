@@ -21,6 +21,9 @@ pub(super) struct RecommendArgs {
     /// How many medoids to sample; 0 leaves it to the server.
     #[arg(long, value_name = "N", default_value_t = 0)]
     medoids: u32,
+    /// How many of them are the user's most important ones, and not left to chance.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_medoids: u32,
     /// Repeat the answer of this seed.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
@@ -70,6 +73,7 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
         user_id: Some(args.user),
         limit: args.limit,
         medoids: args.medoids,
+        top_medoids: args.top_medoids,
         seed: args.seed,
         exclude_pin_ids: args.exclude,
         include_titles: true,

@@ -71,6 +71,7 @@ impl ReplayArgs {
                 Some(switch) => switch == Switch::On,
                 None => !profiles.history_filter,
             },
+            popularity: settings.recommend.popularity,
             models,
             limit: usize::from(self.limit),
             relevant: self.relevant,

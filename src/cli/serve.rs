@@ -15,8 +15,8 @@ use crate::config::{OverloadSettings, Settings, SettingsError};
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
 use crate::serve::{
-    ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams, Parts,
-    ProbeParams, RateParams, RecentParams, SecurityParams, ServeParams, Source, TlsParams,
+    AnswerParams, ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams,
+    Parts, ProbeParams, RateParams, SecurityParams, ServeParams, Source, TlsParams,
 };
 
 /// Exit code of a server that was told twice to stop.
@@ -85,6 +85,7 @@ pub(super) fn serve_params(
         serve,
         connections,
         overload,
+        recommend,
         actions,
         feedback,
         ..
@@ -121,11 +122,12 @@ pub(super) fn serve_params(
         metrics: Some(metrics),
         clock: now,
         max_ahead_days: days(actions.max_ahead),
-        recent: RecentParams {
+        answers: AnswerParams {
             seen_days: days(actions.seen_life),
             clustered: actions.clustered,
             silenced_by: actions.silenced_by,
             feedback_prior: feedback.enabled.then_some(feedback.prior),
+            popularity: recommend.popularity,
         },
         watch: Some(serve.watch).filter(|every| !every.is_zero()),
     })

@@ -25,6 +25,8 @@ pub struct Settings {
     pub neighbors: NeighborSettings,
     /// Building profiles.
     pub profiles: ProfileSettings,
+    /// What is recommended.
+    pub recommend: RecommendSettings,
     /// Actions between two batches.
     pub actions: ActionSettings,
     /// Drawing medoids by engagement as well as by importance.
@@ -87,6 +89,15 @@ pub struct ProfileSettings {
     pub memory: ByteSize,
     /// Weight of an action by its name; below 0 for what people do not want.
     pub action_weights: BTreeMap<String, f64>,
+}
+
+/// What is recommended.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendSettings {
+    /// What the popularity of a pin is worth beside its nearness, as a difference of
+    /// cosines.
+    pub popularity: f32,
 }
 
 /// Actions between two batches.

@@ -21,6 +21,7 @@ impl Settings {
             index,
             neighbors,
             profiles,
+            recommend,
             actions,
             feedback,
             serve,
@@ -68,6 +69,12 @@ impl Settings {
                 "of 1 to 64 bytes and not `impression`, which has no weight",
             )?;
         }
+        rule(
+            "recommend.popularity",
+            &recommend.popularity,
+            (0.0..=2.0).contains(&recommend.popularity),
+            "from 0 to 2",
+        )?;
         actions.check()?;
         rule(
             "feedback.prior",

@@ -52,10 +52,10 @@ pub(super) fn read(
     let mut users: HashMap<UserId, Seen> = HashMap::new();
     let mut by_day = DayCounts::from(params.from);
     let mut latest = wanted.from;
-    let popularity = params
-        .models
-        .iter()
-        .filter(|model| model.source == Source::Popularity);
+    let popularity = params.models.iter().filter(|model| {
+        let weight = model.popularity.unwrap_or(params.popularity);
+        model.source == Source::Popularity || model.counts_popularity(weight)
+    });
     let counts_by_day = popularity.clone().next().is_some();
     let actions = UserActions::read(files, pins, &wanted, progress, |action| {
         let seen = users.entry(action.user).or_default();

@@ -10,7 +10,7 @@ use super::cells::Cells;
 use super::history::History;
 use super::kmeans;
 use super::linkage::{self, Cut};
-use super::models::{Draw, Method, Model, Of, Quota, Source};
+use super::models::{Method, Model, ORDINARY, Of, Quota, Source};
 use super::popularity::Ranking;
 use super::seeds::{Purpose, Seeds};
 use super::stand_ins::StandIn;
@@ -42,8 +42,6 @@ pub(super) struct Interests<'a> {
     pub(super) handed: Vec<Medoid>,
     /// By ascending pin: factors of their weights in the draw.
     pub(super) factors: Vec<(PinId, f64)>,
-    /// Medoids that are not handed over, and not recommended either.
-    pub(super) excluded: Vec<PinId>,
     /// What stands behind the first of the free ids.
     pub(super) stand_ins: Vec<StandIn<'a>>,
 }
@@ -152,8 +150,13 @@ impl<'a, 's> Asker<'a, 's> {
             .unwrap_or(self.world.cluster.lambda_per_day)
     }
 
-    fn alpha(&self, model: &Model) -> f64 {
-        model.alpha.unwrap_or(self.world.cluster.alpha)
+    fn alpha(&self, model: &Model, as_of: Timestamp) -> f64 {
+        let alpha = model.alpha.unwrap_or(self.world.cluster.alpha);
+        let actions = self.history.window(as_of).len() as f64;
+        match model.growth {
+            0.0 => alpha,
+            growth => alpha * (actions / ORDINARY).powf(growth),
+        }
     }
 
     /// The interests of a model with a single one.
@@ -170,7 +173,7 @@ impl<'a, 's> Asker<'a, 's> {
     fn clusters(&mut self, method: Method, model: &Model, as_of: Timestamp) -> Vec<Cluster> {
         let clustering = match method {
             Method::Ward => Clustering::Ward {
-                alpha: self.alpha(model),
+                alpha: self.alpha(model, as_of),
             },
             Method::KMeans(k) => Clustering::KMeans { k },
             Method::Cells(k) => Clustering::Cells { k },
@@ -251,7 +254,7 @@ impl<'a, 's> Asker<'a, 's> {
         let (most, clustered) = self.world.folded;
         let params = FoldParams {
             cluster: Params {
-                alpha: self.alpha(model),
+                alpha: self.alpha(model, as_of),
                 lambda_per_day: self.lambda(model),
             },
             clustered,
@@ -295,10 +298,6 @@ impl Interests<'_> {
     /// Makes all interests those that are handed over, as `model` wants it.
     fn hand_over(mut self, model: &Model) -> Self {
         self.handed = self.all.clone();
-        if model.draw == Draw::Top {
-            let rest = self.handed.split_off(model.medoids.min(self.handed.len()));
-            self.excluded = rest.iter().map(|medoid| medoid.pin).collect();
-        }
         if model.quota == Quota::Equal {
             // Quotas follow importance alone, draws the factor as well.
             let factors = self

@@ -81,6 +81,9 @@ pub struct EvaluateParams {
     pub folded: (usize, usize),
     /// What an action adds to importance at its own moment, by its name.
     pub action_weights: BTreeMap<String, f64>,
+    /// What the popularity of a pin is worth beside its nearness, as a difference of
+    /// cosines, where a model does not say; 0 for nothing.
+    pub popularity: f32,
     /// Whether pins of a user's own window are recommended, and count as targets.
     pub repeats: bool,
     /// What is compared.

@@ -39,17 +39,20 @@ const SHORTHANDS: [(&str, &str); 9] = [
 const MEDOIDS: usize = 3;
 const CENTRES: usize = 5;
 const CELLS: usize = 100;
+/// Number of actions with which alpha is what it is, whatever its growth.
+pub(super) const ORDINARY: f64 = 100.0;
 /// Most of each.
 const MOST: usize = 1_000;
 
-const OF_CLUSTERS: [&str; 6] = ["medoids", "lambda", "merge", "quota", "of", "draw"];
+const OF_CLUSTERS: [&str; 6] = ["medoids", "top", "lambda", "merge", "quota", "of"];
 
-/// The bases, and the keys that each has beside `stale`, which all have.
+/// The bases, and the keys that each has beside those that all have but `random` or
+/// rankings.
 const BASES: [(&str, Source, &[&str]); 8] = [
     (
         "pinnersage",
         Source::Clusters(Method::Ward),
-        &["alpha", "fold_in"],
+        &["alpha", "growth", "fold_in"],
     ),
     ("kmeans", Source::Clusters(Method::KMeans(CENTRES)), &["k"]),
     (
@@ -83,6 +86,13 @@ pub(super) enum Source {
     Random,
 }
 
+impl Source {
+    /// Whether it puts pins in an order of its own, whatever the user did.
+    pub(super) fn is_ranking(self) -> bool {
+        matches!(self, Self::Popularity | Self::Random)
+    }
+}
+
 /// How actions become clusters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Method {
@@ -104,15 +114,6 @@ pub(super) enum Of {
     Centroid,
 }
 
-/// Which clusters are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Draw {
-    /// A sample in proportion to importance.
-    Sample,
-    /// The most important ones.
-    Top,
-}
-
 /// How candidates are shared among clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quota {
@@ -128,14 +129,22 @@ pub struct Model {
     pub(super) source: Source,
     /// Most representatives that are asked for candidates.
     pub(super) medoids: usize,
+    /// How many of them are the most important ones; the others are sampled.
+    pub(super) top: usize,
+    /// In how many parts the list is asked for, one after the other, each with a draw of
+    /// its own and without what is in those before.
+    pub(super) pages: usize,
     /// In place of that of the settings.
     pub(super) alpha: Option<f64>,
+    /// To which power of the number of actions, over [`ORDINARY`], alpha grows.
+    pub(super) growth: f64,
+    /// What popularity is worth, in place of that of the settings.
+    pub(super) popularity: Option<f32>,
     /// In place of that of the settings.
     pub(super) lambda_per_day: Option<f64>,
     pub(super) merge: MergeStrategy,
     pub(super) quota: Quota,
     pub(super) of: Of,
-    pub(super) draw: Draw,
     /// How many days old the representatives are.
     pub(super) stale_days: u32,
     /// Whether what the user did in these days is folded in.
@@ -209,16 +218,22 @@ impl FromStr for Model {
         if source != Source::Random {
             keys.push("stale");
         }
+        if !source.is_ranking() {
+            keys.extend(["pages", "popularity"]);
+        }
         let mut model = Self {
             name: text.to_owned(),
             source,
             medoids: MEDOIDS,
+            top: 0,
+            pages: 1,
             alpha: None,
+            growth: 0.0,
+            popularity: None,
             lambda_per_day: None,
             merge: MergeStrategy::Interleave,
             quota: Quota::Importance,
             of: Of::Medoid,
-            draw: Draw::Sample,
             stale_days: 0,
             fold_in: false,
         };
@@ -248,10 +263,17 @@ impl FromStr for Model {
 }
 
 impl Model {
+    /// Whether popularity of this weight makes a difference.
+    pub(super) fn counts_popularity(&self, weight: f32) -> bool {
+        weight > 0.0 && !self.source.is_ranking()
+    }
+
     /// Sets a key that the model has; fails with what is allowed.
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         match key {
             "medoids" => self.medoids = count(value)?,
+            "top" => self.top = count(value)?,
+            "pages" => self.pages = count(value)?,
             "k" => {
                 let k = count(value)?;
                 let of_cells = matches!(self.source, Source::Clusters(Method::Cells(_)));
@@ -261,6 +283,8 @@ impl Model {
                 });
             }
             "alpha" => self.alpha = Some(number(value)?),
+            "growth" => self.growth = number(value)?,
+            "popularity" => self.popularity = Some(number(value)? as f32),
             "lambda" => self.lambda_per_day = Some(number(value)?),
             "merge" => {
                 self.merge = one_of(
@@ -279,10 +303,6 @@ impl Model {
             "of" => {
                 let values = [("medoid", Of::Medoid), ("centroid", Of::Centroid)];
                 self.of = one_of(value, values, "medoid or centroid")?;
-            }
-            "draw" => {
-                let values = [("sample", Draw::Sample), ("top", Draw::Top)];
-                self.draw = one_of(value, values, "sample or top")?;
             }
             "stale" => {
                 let days = value.parse().ok().filter(|days| *days <= MOST as u32);
@@ -354,9 +374,9 @@ mod tests {
             model("knn_embed:k=9").source,
             Source::Clusters(Method::Cells(9))
         );
-        let stale = model("pinnersage:stale=7:fold_in=on:draw=top:quota=equal");
+        let stale = model("pinnersage:stale=7:fold_in=on:top=2:quota=equal:pages=5");
         assert_eq!((stale.stale_days, stale.fold_in), (7, true));
-        assert_eq!((stale.draw, stale.quota), (Draw::Top, Quota::Equal));
+        assert_eq!((stale.top, stale.quota, stale.pages), (2, Quota::Equal, 5));
     }
 
     #[test]
@@ -372,9 +392,11 @@ mod tests {
         refused("", &["\"\""]);
         refused(
             "last_pin:alpha=3",
-            &["last_pin", "\"alpha\"", "it has stale"],
+            &["last_pin", "\"alpha\"", "it has stale, pages, popularity"],
         );
         refused("kmeans:q=3", &["\"q\"", "k, medoids"]);
+        refused("popularity:popularity=1", &["it has stale"]);
+        refused("kmeans:growth=1", &["\"growth\""]);
         refused("pinnersage:medoids=0", &["medoids is \"0\"", "from 1"]);
         refused("pinnersage:alpha=nan", &["alpha is \"nan\"", "at least 0"]);
         refused("pinnersage:merge=best", &["interleave or global_top"]);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::batch::ActionRecord;
 use crate::model::Timestamp;
+use crate::store::popularity;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -86,10 +87,10 @@ impl DayCounts {
             });
             self.each(held.end..wanted.end, |place, count| counts[place] += count);
             held = wanted;
-            let greatest = counts.iter().copied().max().unwrap_or(0).max(1) as f32;
+            let most = counts.iter().copied().max().unwrap_or(0).into();
             let scores = counts
                 .iter()
-                .map(|&count| count as f32 / greatest)
+                .map(|&count| popularity(count.into(), most))
                 .collect();
             rankings.insert(moment, Ranking::by(scores));
         }
@@ -134,6 +135,8 @@ mod tests {
         assert_eq!(places(hours(54)), [1, 2, 3]);
         assert_eq!(places(hours(78)), [3, 4]);
         assert_eq!(places(hours(246)), [0u32; 0]);
-        assert_eq!(rankings[&hours(30)].scores, [0.5, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        let once = popularity(1, 2);
+        let scores = [once, 1.0, once, 0.0, 0.0, 0.0];
+        assert_eq!(rankings[&hours(30)].scores, scores);
     }
 }

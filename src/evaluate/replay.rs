@@ -17,7 +17,7 @@ use super::stand_ins::WithStandIns;
 use crate::cluster::{self, Point};
 use crate::index::RetrieveNear;
 use crate::model::{PinId, Timestamp, UserId};
-use crate::recommend::{self, Origin, Recommendation, Request, Unwatched, recommend};
+use crate::recommend::{self, Origin, Prior, Recommendation, Request, Unwatched, recommend};
 
 /// Pins that a target is ranked against.
 const NEGATIVES: usize = 20;
@@ -213,27 +213,7 @@ impl Replay<'_> {
             ids: self.world.free_ids,
             stand_ins: &interests.stand_ins,
         };
-        let request = Request {
-            limit: self.params.limit,
-            medoids: model.medoids,
-            strategy: model.merge,
-            excluded: &interests.excluded,
-            effort: 1.0,
-        };
-        let answer = recommend(
-            recommend::Interests {
-                own: Some((&interests.handed, Origin::Profile)),
-                popular: &[],
-                factors: &interests.factors,
-                all_in_catalog: true,
-            },
-            &|pin| question.barred.binary_search(&pin).is_ok(),
-            &request,
-            &index,
-            &mut question.seeds.rng(Purpose::Sample),
-            &Unwatched,
-            &mut scratch.recommend,
-        );
+        let answer = self.answer(model, question, interests, &index, &mut scratch.recommend);
         let places = answer
             .candidates
             .iter()
@@ -247,6 +227,60 @@ impl Replay<'_> {
             let line = self.line(model, question, interests, &answer, &tally, replayed.user);
             replayed.lines.push_str(&line);
         }
+    }
+
+    /// What the serving code answers, page after page.
+    fn answer(
+        &self,
+        model: &Model,
+        question: &Question,
+        interests: &Interests<'_>,
+        index: &WithStandIns<'_>,
+        scratch: &mut recommend::Scratch,
+    ) -> Recommendation {
+        let weight = model.popularity.unwrap_or(self.params.popularity);
+        let as_of = question.day.minus_days(f64::from(model.stale_days));
+        let popular = self.world.popular.get(&as_of);
+        let popularity = |pin: PinId| {
+            let place = self.world.pins.place(pin);
+            let score = |place: usize| Some(popular?.scores[place]);
+            place.and_then(score).unwrap_or(0.0)
+        };
+        let prior = Prior {
+            popularity: &popularity,
+            weight,
+        };
+        let known = recommend::Interests {
+            own: Some((&interests.handed, Origin::Profile)),
+            popular: &[],
+            factors: &interests.factors,
+            prior: Some(prior).filter(|_| model.counts_popularity(weight)),
+            all_in_catalog: true,
+        };
+        let rng = &mut question.seeds.rng(Purpose::Sample);
+        let bars = |pin| question.barred.binary_search(&pin).is_ok();
+        let mut shown: Vec<PinId> = Vec::new();
+        let mut page = |page: usize| {
+            let (limit, pages) = (self.params.limit, model.pages);
+            let request = Request {
+                limit: limit / pages + usize::from(page < limit % pages),
+                medoids: model.medoids,
+                top: model.top,
+                strategy: model.merge,
+                excluded: &shown,
+                effort: 1.0,
+            };
+            let answer = recommend(known, &bars, &request, index, rng, &Unwatched, scratch);
+            shown.extend(answer.candidates.iter().map(|candidate| candidate.pin));
+            answer
+        };
+        let mut all = page(0);
+        for at in 1..model.pages.min(self.params.limit) {
+            let next = page(at);
+            all.candidates.extend(next.candidates);
+            all.sampled.extend(next.sampled);
+        }
+        all
     }
 
     /// What the candidates at `places` are worth.

@@ -149,10 +149,10 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         if retrieved == Retrieved::OutOfTime {
             return retrieved;
         }
-        // What cannot be among the best k is not even looked up.
-        let least = out
-            .get(k.wrapping_sub(1))
-            .map_or(f32::NEG_INFINITY, |worst| worst.score);
+        // What is further away than all that was found is not even looked up, unless
+        // that is all there is.
+        let worst = out.last().filter(|_| out.len() >= wanted.least);
+        let least = worst.map_or(f32::NEG_INFINITY, |worst| worst.score);
         let mut cosines = Vec::new();
         let rows = (0..delta.ids.len()).map(|place| delta.vectors.row(place));
         kernel::dot_each(target, rows, &mut cosines);

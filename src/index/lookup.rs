@@ -161,12 +161,14 @@ impl Index {
         wanted: &Wanted<'_>,
         out: &mut Vec<Neighbor>,
     ) -> bool {
-        let Wanted { k, eligible, .. } = *wanted;
+        let Wanted {
+            k, least, eligible, ..
+        } = *wanted;
         let whole = list.len() >= self.catalog().pins.ids().len();
         out.clear();
         out.reserve(k.min(list.len()));
         out.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
-        out.len() == k || whole
+        out.len() >= least || whole
     }
 
     /// The list of a pin that has none, which is kept; none when time was up first.
@@ -202,7 +204,7 @@ impl Index {
     /// one in a few, for without any list being made there would be no end to saving.
     fn makes_list(&self, wanted: &Wanted<'_>) -> bool {
         let saves = || self.saved.fetch_add(1, Ordering::Relaxed);
-        wanted.k <= self.depth && (wanted.effort >= 1.0 || saves().is_multiple_of(SAVERS))
+        wanted.least <= self.depth && (wanted.effort >= 1.0 || saves().is_multiple_of(SAVERS))
     }
 }
 

@@ -103,6 +103,7 @@ mod tests {
                 own,
                 popular: &popular,
                 factors: &[],
+                prior: None,
                 all_in_catalog: false,
             };
             let mut kept = vec![medoid(9)];
@@ -155,6 +156,7 @@ mod tests {
                 own,
                 popular: &popular,
                 factors: &[],
+                prior: None,
                 all_in_catalog: true,
             };
             let mut kept = Vec::new();

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use super::pin_set::PinSet;
+use super::prior::{self, Prior};
 use super::retrieve::Retrieved;
 use crate::model::{Candidate, Neighbor};
 
@@ -17,17 +18,18 @@ pub enum MergeStrategy {
     /// round-robin), so that each fills its quota, and its places are spread
     /// evenly. A pin that another list brought already costs no turn.
     Interleave,
-    /// All lists as one, by falling score.
+    /// All lists as one, by falling score, or by what a [`Prior`] makes of it.
     GlobalTop,
 }
 
 /// The neighbours of one sampled medoid, as far as they were retrieved.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
-    /// By falling score.
+    /// By [`prior::by_falling_rank`].
     neighbors: Vec<Neighbor>,
     /// Where the next retrieval goes, for it may come to nothing.
     next: Vec<Neighbor>,
+    ranking: prior::Scratch,
     end: End,
     quota: usize,
 }
@@ -79,20 +81,28 @@ impl List {
         }
     }
 
-    /// Replaces what was retrieved by what a retrieval of `depth` writes, unless time
-    /// was up before it was done.
+    /// Replaces what was retrieved by the first `depth` neighbours that `retrieve` writes,
+    /// which is told how many it may bring, unless time was up before it was done.
     pub(super) fn fill(
         &mut self,
         depth: usize,
-        retrieve: impl FnOnce(&mut Vec<Neighbor>) -> Retrieved,
+        prior: Option<Prior<'_>>,
+        strategy: MergeStrategy,
+        retrieve: impl FnOnce(usize, &mut Vec<Neighbor>) -> Retrieved,
     ) -> Retrieved {
-        let retrieved = retrieve(&mut self.next);
+        // Lists that compete for every place are deep as they are.
+        let deeper = prior.is_some() && strategy == MergeStrategy::Interleave;
+        let wanted = if deeper { depth * prior::REACH } else { depth };
+        let retrieved = retrieve(wanted, &mut self.next);
         if retrieved != Retrieved::OutOfTime {
             std::mem::swap(&mut self.neighbors, &mut self.next);
             self.end = match self.neighbors.len() < depth {
                 true => End::Exhausted,
                 false => End::Open,
             };
+            if let Some(prior) = prior {
+                prior.rank(&mut self.neighbors, depth, &mut self.ranking);
+            }
         }
         retrieved
     }
@@ -113,12 +123,13 @@ pub(super) fn merge(
     lists: &[List],
     strategy: MergeStrategy,
     limit: usize,
+    prior: Option<Prior<'_>>,
     scratch: &mut Scratch,
 ) -> Result<Vec<Candidate>, usize> {
     scratch.seen.reset(limit);
     match strategy {
         MergeStrategy::Interleave => interleave(lists, limit, scratch),
-        MergeStrategy::GlobalTop => global_top(lists, limit, &mut scratch.seen),
+        MergeStrategy::GlobalTop => global_top(lists, limit, prior, &mut scratch.seen),
     }
 }
 
@@ -212,7 +223,12 @@ fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut 
     }
 }
 
-fn global_top(lists: &[List], limit: usize, seen: &mut PinSet) -> Result<Vec<Candidate>, usize> {
+fn global_top(
+    lists: &[List],
+    limit: usize,
+    prior: Option<Prior<'_>>,
+    seen: &mut PinSet,
+) -> Result<Vec<Candidate>, usize> {
     let is_open = |list: &List| matches!(list.end, End::Open | End::Unanswered);
     let short = |list: &List| list.neighbors.len() < limit && is_open(list);
     if let Some(at) = lists.iter().position(short) {
@@ -224,7 +240,7 @@ fn global_top(lists: &[List], limit: usize, seen: &mut PinSet) -> Result<Vec<Can
         let heads = rests.iter().enumerate();
         let heads = heads.filter_map(|(at, rest)| Some((at, rest.first()?)));
         // Of equal ones the first.
-        let best = heads.reduce(|a, b| match Neighbor::by_falling_score(b.1, a.1) {
+        let best = heads.reduce(|a, b| match prior::by_falling_rank(prior, b.1, a.1) {
             Ordering::Less => b,
             Ordering::Equal | Ordering::Greater => a,
         });
@@ -260,9 +276,9 @@ mod tests {
     ) -> Result<Vec<Candidate>, usize> {
         let mut scratch = Scratch::default();
         let before = [list(&[1, 2, 0], 3, true), list(&[5, 1, 7], 2, true)];
-        let before = super::merge(&before, MergeStrategy::Interleave, 4, &mut scratch);
+        let before = super::merge(&before, MergeStrategy::Interleave, 4, None, &mut scratch);
         assert_eq!(before.map(|candidates| candidates.len()), Ok(4));
-        super::merge(lists, strategy, limit, &mut scratch)
+        super::merge(lists, strategy, limit, None, &mut scratch)
     }
 
     fn list(pins: &[u64], quota: usize, exhausted: bool) -> List {
@@ -274,6 +290,7 @@ mod tests {
         List {
             neighbors: pins.iter().enumerate().map(neighbor).collect(),
             next: Vec::new(),
+            ranking: prior::Scratch::default(),
             end: match exhausted {
                 true => End::Exhausted,
                 false => End::Open,
@@ -378,7 +395,7 @@ mod tests {
             let mut cut = complete.clone();
             cut.iter_mut().zip(&complete).for_each(|(list, complete)| list.reset(complete.quota));
             let refill = |list: &mut List, at: usize, depth: usize| {
-                let _ = list.fill(depth, |out| {
+                let _ = list.fill(depth, None, MergeStrategy::Interleave, |depth, out| {
                     out.clear();
                     out.extend(complete[at].neighbors.iter().take(depth));
                     Retrieved::InFull

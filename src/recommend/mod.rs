@@ -10,6 +10,7 @@ mod ladder;
 mod merge;
 mod orders;
 mod pin_set;
+mod prior;
 mod quadrature;
 mod quota;
 mod retrieve;
@@ -17,11 +18,12 @@ mod sample;
 
 pub use ladder::{Fallback, Origin};
 pub use merge::MergeStrategy;
+pub use prior::Prior;
 pub use retrieve::{Retrieve, Retrieved, Wanted};
 
 use rand::Rng;
 
-use crate::model::{Candidate, Medoid, PinId};
+use crate::model::{Candidate, Medoid, Neighbor, PinId};
 use pin_set::PinSet;
 
 /// A stage of the flow, in their order.
@@ -71,6 +73,8 @@ pub struct Interests<'a> {
     /// By ascending pin: factors by which medoids are drawn more or less often than in
     /// proportion to importance, above 0; 1 for all others.
     pub factors: &'a [(PinId, f64)],
+    /// What counts beside nearness; none for nearness alone, as in the paper.
+    pub prior: Option<Prior<'a>>,
     /// Whether it is known that the catalogue has every medoid above. If not,
     /// each is looked up, and left out when it is missing.
     pub all_in_catalog: bool,
@@ -83,6 +87,8 @@ pub struct Request<'a> {
     pub limit: usize,
     /// Number of medoids to sample; at least 1.
     pub medoids: usize,
+    /// How many of them are the most important ones, which are not left to chance.
+    pub top: usize,
     /// How lists become one.
     pub strategy: MergeStrategy,
     /// Pins that must not be returned.
@@ -171,7 +177,7 @@ pub fn recommend(
         sample_medoids(
             found.medoids,
             interests.factors,
-            request.medoids,
+            (request.medoids, request.top),
             rng,
             sample,
         )
@@ -198,14 +204,19 @@ pub fn recommend(
         time_is_up: &time_is_up,
         ..Wanted::in_full(0, &eligible)
     };
+    let prior = interests.prior;
     let (mut with_less_effort, mut out_of_time) = (false, false);
     let mut starved = 0..lists.len();
     let candidates = loop {
         watch.stage(Stage::Retrieve, || {
             for at in starved {
-                wanted.k = lists[at].next_depth(request.strategy, request.limit);
+                let depth = lists[at].next_depth(request.strategy, request.limit);
                 let pin = sampled[at].medoid.pin;
-                match lists[at].fill(wanted.k, |out| index.neighbors(pin, &wanted, out)) {
+                let retrieve = |k: usize, out: &mut Vec<Neighbor>| {
+                    (wanted.k, wanted.least) = (k, depth);
+                    index.neighbors(pin, &wanted, out)
+                };
+                match lists[at].fill(depth, prior, request.strategy, retrieve) {
                     Retrieved::InFull => {}
                     Retrieved::WithLessEffort => with_less_effort = true,
                     Retrieved::OutOfTime => out_of_time = true,
@@ -216,7 +227,7 @@ pub fn recommend(
             lists.iter_mut().for_each(merge::List::cut);
         }
         match watch.stage(Stage::Merge, || {
-            merge::merge(lists, request.strategy, request.limit, merge)
+            merge::merge(lists, request.strategy, request.limit, prior, merge)
         }) {
             Ok(candidates) => break candidates,
             Err(list) => starved = list..list + 1,
@@ -237,7 +248,7 @@ pub fn recommend(
 fn sample_medoids(
     medoids: &[Medoid],
     factors: &[(PinId, f64)],
-    k: usize,
+    (k, top): (usize, usize),
     rng: &mut impl Rng,
     scratch: &mut sample::Scratch,
 ) -> Vec<SampledMedoid> {
@@ -247,7 +258,7 @@ fn sample_medoids(
             medoid.importance * factors[place].1
         })
     };
-    let draws = sample::sample(medoids.iter().map(weight), k, rng, scratch);
+    let draws = sample::sample(medoids.iter().map(weight), k, top, rng, scratch);
     draws
         .map(|draw| SampledMedoid {
             medoid: medoids[draw.index],
@@ -277,7 +288,7 @@ mod tests {
     use rand::rngs::ChaCha8Rng;
 
     use super::*;
-    use crate::model::{Neighbor, Timestamp};
+    use crate::model::Timestamp;
 
     /// A catalogue of the pins from 0 to this, near one another when their ids are.
     struct Line(u64);
@@ -347,6 +358,7 @@ mod tests {
                 let request = Request {
                     limit,
                     medoids: k,
+                    top: 0,
                     strategy: match global {
                         true => MergeStrategy::GlobalTop,
                         false => MergeStrategy::Interleave,
@@ -359,6 +371,7 @@ mod tests {
                     own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,
                     factors: &[],
+                    prior: None,
                     all_in_catalog: false,
                 };
                 let answer = |scratch: &mut Scratch| {
@@ -387,12 +400,14 @@ mod tests {
             own: Some((&own, Origin::Profile)),
             popular: &[],
             factors: &[],
+            prior: None,
             all_in_catalog: true,
         };
         let answer = |times: usize, effort: f32, strategy: MergeStrategy| {
             let request = Request {
                 limit: 30,
                 medoids: 3,
+                top: 0,
                 strategy,
                 excluded: &[],
                 effort,

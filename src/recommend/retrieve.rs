@@ -35,6 +35,9 @@ pub struct Wanted<'a> {
     /// Number of neighbours. Fewer are found only when the catalogue has no more that
     /// are eligible.
     pub k: usize,
+    /// At most `k`: with so many a list that was made ahead of time will do, for which
+    /// more would have to be searched.
+    pub least: usize,
     /// Pins that may be among them.
     pub eligible: &'a dyn Fn(PinId) -> bool,
     /// Share of the usual effort of a search, above 0 and at most 1.
@@ -60,6 +63,7 @@ impl<'a> Wanted<'a> {
     pub fn in_full(k: usize, eligible: &'a dyn Fn(PinId) -> bool) -> Self {
         Self {
             k,
+            least: k,
             eligible,
             effort: 1.0,
             time_is_up: &|| false,
@@ -79,6 +83,7 @@ impl fmt::Debug for Wanted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wanted")
             .field("k", &self.k)
+            .field("least", &self.least)
             .field("effort", &self.effort)
             .finish_non_exhaustive()
     }

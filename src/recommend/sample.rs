@@ -22,9 +22,14 @@ pub(super) struct Draw {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     weights: Vec<f64>,
+    /// Places of the greatest weights, which are not left to chance.
+    top: Vec<usize>,
     /// The least keys, ascending, and their places among the weights.
     least: Vec<(f64, usize)>,
     drawn: Vec<usize>,
+    /// Weights of those that chance decides on, and which of them are drawn.
+    chances: Vec<f64>,
+    drawn_by_chance: Vec<usize>,
     inclusion: inclusion::Scratch,
 }
 
@@ -32,7 +37,8 @@ pub(super) struct Scratch {
 /// as well.
 const BELOW: f64 = 0.999;
 
-/// Draws min(`k`, number of weights) places, in the order of the draw.
+/// Draws min(`k`, number of weights) places, in the order of the draw: first the `top`
+/// greatest weights, by falling weight, then a sample of the others.
 ///
 /// Weights must be positive and finite. One number is taken from `rng` for each
 /// weight, whatever `k` is, so that the first places of a larger draw are those
@@ -40,23 +46,37 @@ const BELOW: f64 = 0.999;
 pub(super) fn sample(
     weights: impl Iterator<Item = f64>,
     k: usize,
+    top: usize,
     rng: &mut impl Rng,
     scratch: &mut Scratch,
 ) -> impl Iterator<Item = Draw> {
     let Scratch {
         weights: all,
+        top: greatest,
         least,
         drawn,
+        chances,
+        drawn_by_chance,
         inclusion,
     } = scratch;
     all.clear();
     all.extend(weights);
+    greatest.clear();
+    for _ in 0..top.min(k) {
+        let rest = (0..all.len()).filter(|place| !greatest.contains(place));
+        greatest.extend(rest.reduce(|a, b| if all[b] > all[a] { b } else { a }));
+    }
     least.clear();
+    // Before every key.
+    least.extend(greatest.iter().map(|&place| (f64::NEG_INFINITY, place)));
     for (index, &weight) in all.iter().enumerate() {
         let uniform: f64 = rng.random();
         // Most keys are too great, and seen to be so without a logarithm.
         let worst = least.get(k.wrapping_sub(1));
         if worst.is_some_and(|&(worst, _)| uniform * BELOW / weight > worst) {
+            continue;
+        }
+        if greatest.contains(&index) {
             continue;
         }
         // 1 - u lies in (0, 1], so the logarithm is finite.
@@ -70,10 +90,19 @@ pub(super) fn sample(
     }
     drawn.clear();
     drawn.extend(least.iter().map(|&(_, index)| index));
-    let probabilities = inclusion::probabilities(all, k, drawn, inclusion);
+    let (certain, by_chance) = drawn.split_at(greatest.len());
+    chances.clear();
+    drawn_by_chance.clear();
+    let others = (0..all.len()).filter(|place| !certain.contains(place));
+    chances.extend(others.map(|place| all[place]));
+    let before = |place: usize| certain.iter().filter(|&&other| other < place).count();
+    drawn_by_chance.extend(by_chance.iter().map(|&place| place - before(place)));
+    let k = k - certain.len();
+    let probabilities = inclusion::probabilities(chances, k, drawn_by_chance, inclusion);
+    let certain = certain.iter().map(|_| &1.0);
     drawn
         .iter()
-        .zip(probabilities)
+        .zip(certain.chain(probabilities))
         .map(|(&index, &inclusion_probability)| Draw {
             index,
             inclusion_probability,
@@ -89,7 +118,11 @@ mod tests {
     use super::*;
 
     fn draw(weights: &[f64], k: usize, rng: &mut ChaCha8Rng, scratch: &mut Scratch) -> Vec<Draw> {
-        sample(weights.iter().copied(), k, rng, scratch).collect()
+        sample(weights.iter().copied(), k, 0, rng, scratch).collect()
+    }
+
+    fn places(draws: impl Iterator<Item = Draw>) -> Vec<usize> {
+        draws.map(|draw| draw.index).collect()
     }
 
     /// The definition: the places by their keys, all of them.
@@ -140,6 +173,46 @@ mod tests {
             prop_assert_eq!(sorted, (0..weights.len()).collect::<Vec<_>>());
             let three = places(3);
             prop_assert_eq!(&all[..three.len()], &three);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_top_come_first_and_the_rest_is_a_sample_of_the_others(
+            logs in prop::collection::vec(-5i8..5, 1..30),
+            (k, top) in (1usize..9).prop_flat_map(|k| (Just(k), 0..=k)),
+            seed: u64,
+        ) {
+            let weights: Vec<f64> = logs.iter().map(|&log| f64::from(log).exp()).collect();
+            let rng = || ChaCha8Rng::seed_from_u64(seed);
+            let scratch = &mut Scratch::default();
+            let rng_of_draw = &mut rng();
+            let all = sample(weights.iter().copied(), k, top, rng_of_draw, scratch);
+            let all: Vec<Draw> = all.collect();
+            let (certain, by_chance) = all.split_at(top.min(weights.len()));
+
+            let mut order: Vec<usize> = (0..weights.len()).collect();
+            order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+            order.truncate(top);
+            prop_assert_eq!(places(certain.iter().copied()), order.clone());
+            prop_assert!(certain.iter().all(|draw| draw.inclusion_probability == 1.0));
+
+            // The same numbers, with nothing to say about the top ones.
+            let mut keys = naive(&weights, &mut rng());
+            keys.retain(|place| !order.contains(place));
+            keys.truncate(k - top);
+            prop_assert_eq!(places(by_chance.iter().copied()), keys);
+            let rest: Vec<usize> = (0..weights.len()).filter(|at| !order.contains(at)).collect();
+            let others: Vec<f64> = rest.iter().map(|&at| weights[at]).collect();
+            let of: Vec<usize> = by_chance
+                .iter()
+                .map(|draw| rest.binary_search(&draw.index).expect("one of the others"))
+                .collect();
+            let scratch = &mut inclusion::Scratch::default();
+            let expected = inclusion::probabilities(&others, k - top, &of, scratch);
+            for (draw, &expected) in by_chance.iter().zip(expected) {
+                prop_assert_eq!(draw.inclusion_probability, expected);
+            }
         }
     }
 

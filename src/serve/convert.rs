@@ -31,6 +31,7 @@ pub(super) struct Ask {
     pub(super) token: Vec<u8>,
     limit: usize,
     medoids: usize,
+    top: usize,
     strategy: MergeStrategy,
     excluded: Vec<PinId>,
 }
@@ -51,6 +52,9 @@ impl TryFrom<v1::RecommendRequest> for Ask {
         }
         let token = request.freshness_token;
         at_most("freshness_token", token.len(), MAX_TOKEN, "bytes")?;
+        let medoids = or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?;
+        let top = request.top_medoids as usize;
+        at_most("top_medoids", top, medoids, "medoids")?;
         let excluded = request.exclude_pin_ids;
         at_most("exclude_pin_ids", excluded.len(), MAX_EXCLUDED, "pins")?;
         Ok(Self {
@@ -60,7 +64,8 @@ impl TryFrom<v1::RecommendRequest> for Ask {
             include_titles: request.include_titles,
             token,
             limit: or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
-            medoids: or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?,
+            medoids,
+            top,
             strategy,
             excluded: excluded.into_iter().map(PinId).collect(),
         })
@@ -81,6 +86,7 @@ impl Ask {
         Request {
             limit: self.limit,
             medoids: self.medoids,
+            top: self.top,
             strategy: self.strategy,
             excluded: &self.excluded,
             effort,
@@ -195,6 +201,7 @@ pub(super) fn response(
         }),
         state_time: Some(timestamp(user.as_of())),
         engagement_feedback: user.counts_engagement(),
+        popularity_weight: user.popularity(),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::durable::{Log, LogError};
 use crate::index::{Catalog, CatalogFacts, Delta, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
-use crate::recommend::{self, Interests, Recommendation, Request, Retrieve, Unwatched, Watch};
+use crate::recommend::{
+    self, Interests, Prior, Recommendation, Request, Retrieve, Unwatched, Watch,
+};
 use crate::snapshot::{Reader, SnapshotError};
 use crate::store::ProfileStore;
 
@@ -239,10 +241,16 @@ impl Loaded {
         seed: u64,
         watch: &impl Watch,
     ) -> Recommendation {
+        let popularity = |pin| self.profiles.popularity().get(pin);
+        let prior = Prior {
+            popularity: &popularity,
+            weight: user.popularity(),
+        };
         let interests = Interests {
             own: user.medoids(),
             popular: self.profiles.popular(),
             factors: user.factors(),
+            prior: Some(prior).filter(|prior| prior.weight > 0.0),
             all_in_catalog: self.has_all_medoids(delta),
         };
         let bars = |pin| user.bars(pin);
@@ -262,6 +270,7 @@ impl Loaded {
         let request = Request {
             limit: super::DEFAULT_LIMIT,
             medoids: super::DEFAULT_MEDOIDS,
+            top: 0,
             strategy: recommend::MergeStrategy::Interleave,
             excluded: &[],
             effort: 1.0,

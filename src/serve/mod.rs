@@ -36,7 +36,7 @@ pub use overload::OverloadParams;
 pub use probe::ProbeParams;
 pub use secrets::SecurityParams;
 pub use tls::{TlsError, TlsParams};
-pub use user::RecentParams;
+pub use user::AnswerParams;
 
 use std::future::Future;
 use std::io;
@@ -102,8 +102,8 @@ pub struct ServeParams {
     pub clock: fn() -> Timestamp,
     /// How far ahead of the clock an action may be, in days.
     pub max_ahead_days: f64,
-    /// How recent actions change what is answered.
-    pub recent: RecentParams,
+    /// What shapes an answer beside the request.
+    pub answers: AnswerParams,
     /// How often to look for new versions; none for never.
     pub watch: Option<Duration>,
 }

@@ -15,7 +15,7 @@ use super::pins::Serving;
 use super::probe::Probe;
 use super::status::CallError;
 use super::trace;
-use super::user::{Known, RecentParams};
+use super::user::{AnswerParams, Known};
 use super::workers::{self, Workers};
 use crate::actions::{Actions, FreshnessToken};
 use crate::metrics as names;
@@ -31,7 +31,7 @@ pub(super) struct Service {
     pub(super) probe: Arc<Probe>,
     /// Tells the time of an answer.
     pub(super) clock: fn() -> Timestamp,
-    pub(super) recent: RecentParams,
+    pub(super) answers: AnswerParams,
 }
 
 impl Service {
@@ -41,7 +41,7 @@ impl Service {
             probe: self.probe.clone(),
             serving: self.live.get().ok_or(CallError::NotLoaded)?,
             actions: self.live.actions().cloned(),
-            recent: self.recent,
+            answers: self.answers,
             now: (self.clock)(),
         })
     }
@@ -137,7 +137,7 @@ struct AtHand {
     probe: Arc<Probe>,
     serving: Arc<Serving>,
     actions: Option<Arc<Actions>>,
-    recent: RecentParams,
+    answers: AnswerParams,
     now: Timestamp,
 }
 
@@ -148,7 +148,7 @@ impl AtHand {
         let average = actions.map(|actions| actions.engagement());
         let single = (state, average.unwrap_or_default());
         let folder = self.serving.loaded.folder();
-        folder.know(user, single, &self.serving, self.recent, self.now)
+        folder.know(user, single, &self.serving, self.answers, self.now)
     }
 
     /// Refuses a freshness token that an answer made from this would not honour.

@@ -59,7 +59,7 @@ pub(super) fn service<H: tonic_health::pb::health_server::Health>(
         limiter: parts.limiter,
         probe: Arc::new(parts.probe),
         clock: params.clock,
-        recent: params.recent,
+        answers: params.answers,
     };
     let recommendations = RecommendationServiceServer::new(recommendations)
         .max_decoding_message_size(params.max_request_size);

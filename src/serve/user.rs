@@ -21,9 +21,9 @@ use crate::store::{HistoryFilter, ProfileStore};
 /// is known of the user at that time.
 const KEPT: usize = 4_096;
 
-/// How recent actions change what is answered.
+/// What shapes an answer beside the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RecentParams {
+pub struct AnswerParams {
     /// How long a pin that was shown is not recommended again, in days.
     pub seen_days: f64,
     /// Most recent actions that are clustered with the profile.
@@ -33,6 +33,9 @@ pub struct RecentParams {
     /// Draw medoids by engagement as well as by importance, where the average over
     /// all users counts as so many times shown; none for importance alone.
     pub feedback_prior: Option<f64>,
+    /// What the popularity of a pin is worth beside its nearness, as a difference of
+    /// cosines; 0 for nearness alone.
+    pub popularity: f32,
 }
 
 /// Folds recent actions into the profiles of one version.
@@ -72,6 +75,8 @@ pub(super) struct Known<'a> {
     /// By medoid: how the user engages with what it finds, relative to the average.
     /// None where only importance counts.
     factors: Option<Vec<(PinId, f64)>>,
+    /// What the popularity of a pin is worth; 0 for nothing.
+    popularity: f32,
 }
 
 impl Folder {
@@ -89,7 +94,7 @@ impl Folder {
         user: UserId,
         (state, average): (Option<Arc<UserState>>, Engagement),
         serving: &'a Serving,
-        params: RecentParams,
+        params: AnswerParams,
         now: Timestamp,
     ) -> Known<'a> {
         let known = Known::of_profile(serving.loaded.profiles(), user, now);
@@ -118,6 +123,7 @@ impl Folder {
             recent,
             seen_days: params.seen_days,
             factors,
+            popularity: params.popularity,
             ..known
         }
     }
@@ -128,7 +134,7 @@ impl Recent {
         state: Arc<UserState>,
         stored: &[Medoid],
         serving: &Serving,
-        params: RecentParams,
+        params: AnswerParams,
         scratch: &mut cluster::Scratch,
     ) -> Self {
         let (pins, facts) = (serving.pins(), &serving.loaded.profiles().manifest().facts);
@@ -184,6 +190,7 @@ impl<'a> Known<'a> {
             now,
             seen_days: 0.0,
             factors: None,
+            popularity: 0.0,
         }
     }
 
@@ -206,6 +213,11 @@ impl<'a> Known<'a> {
     /// drawn.
     pub(super) fn factors(&self) -> &[(PinId, f64)] {
         self.factors.as_deref().unwrap_or_default()
+    }
+
+    /// What the popularity of a pin is worth beside its nearness.
+    pub(super) fn popularity(&self) -> f32 {
+        self.popularity
     }
 
     /// Whether engagement counts beside importance.

@@ -42,7 +42,7 @@ pub struct ProfileFacts {
 }
 
 impl Facts for ProfileFacts {
-    const FORMAT: &'static str = "pinnersage-profiles/1";
+    const FORMAT: &'static str = "pinnersage-profiles/2";
 }
 
 /// Names of unknown actions that are counted each by itself.

@@ -2,11 +2,13 @@
 
 mod facts;
 mod history;
+mod popularity;
 mod profiles;
 mod write;
 
 pub use facts::{ActionCounts, ProfileFacts};
 pub use history::{FALSE_POSITIVE_RATE, HistoryFilter, InvalidFilter};
+pub use popularity::{PinActions, Popularity, popularity};
 pub use profiles::{Profile, ProfileStore, ProfilesReader};
 pub use write::{ProfileRecord, ProfilesWriter};
 
@@ -18,6 +20,7 @@ const USERS: &str = "users.bin";
 const MEDOIDS: &str = "medoids.bin";
 const HISTORY: &str = "history.bin";
 const POPULAR: &str = "popular.bin";
+const POPULARITY: &str = "popularity.bin";
 
 /// One record of the file of users, which are in it by ascending id; medoids and
 /// history filters lie in their files in the same order.

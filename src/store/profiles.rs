@@ -5,7 +5,10 @@ use std::path::Path;
 use dashmap::{DashMap, ReadOnlyView};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::{HISTORY, HistoryFilter, MEDOIDS, POPULAR, ProfileFacts, USERS, UserRecord};
+use super::{
+    HISTORY, HistoryFilter, MEDOIDS, POPULAR, POPULARITY, PinActions, Popularity, ProfileFacts,
+    USERS, UserRecord,
+};
 use crate::model::{Medoid, UserId};
 use crate::snapshot::{Manifest, Reader, SnapshotError};
 
@@ -18,6 +21,7 @@ pub struct ProfilesReader {
     medoids: Vec<Medoid>,
     history: Vec<u8>,
     popular: Vec<Medoid>,
+    acted_on: Vec<PinActions>,
 }
 
 /// Where the profile of a user lies: ends are those of the next user's begin.
@@ -44,6 +48,7 @@ pub struct Profile<'a> {
 pub struct ProfileStore {
     files: ProfilesReader,
     places: ReadOnlyView<UserId, Place>,
+    popularity: Popularity,
 }
 
 impl ProfilesReader {
@@ -54,8 +59,12 @@ impl ProfilesReader {
         let medoids: Vec<Medoid> = reader.records(MEDOIDS)?;
         let history: Vec<u8> = reader.records(HISTORY)?;
         let popular: Vec<Medoid> = reader.records(POPULAR)?;
+        let acted_on: Vec<PinActions> = reader.records(POPULARITY)?;
         if !users.is_sorted_by(|a, b| a.user < b.user) {
             return Err(reader.damaged(USERS, "the ids do not ascend"));
+        }
+        if !acted_on.is_sorted_by(|a, b| a.pin < b.pin) {
+            return Err(reader.damaged(POPULARITY, "the ids do not ascend"));
         }
         for (name, medoids) in [(MEDOIDS, &medoids), (POPULAR, &popular)] {
             let good = |medoid: &Medoid| medoid.importance.is_finite() && medoid.importance > 0.0;
@@ -88,6 +97,7 @@ impl ProfilesReader {
             medoids,
             history,
             popular,
+            acted_on,
         })
     }
 
@@ -139,6 +149,7 @@ impl ProfileStore {
         let mut files = ProfilesReader::open(path)?;
         let users = std::mem::take(&mut files.users);
         let places = std::mem::take(&mut files.places);
+        let popularity = Popularity::of(&std::mem::take(&mut files.acted_on));
         let map = DashMap::with_capacity(users.len());
         (0..users.len()).into_par_iter().for_each(|at| {
             map.insert(users[at].user, places[at]);
@@ -146,6 +157,7 @@ impl ProfileStore {
         Ok(Self {
             files,
             places: map.into_read_only(),
+            popularity,
         })
     }
 
@@ -162,6 +174,11 @@ impl ProfileStore {
     /// The profile of `user`.
     pub fn get(&self, user: UserId) -> Option<Profile<'_>> {
         self.places.get(&user).map(|&place| self.files.at(place))
+    }
+
+    /// How popular pins are over all users.
+    pub fn popularity(&self) -> &Popularity {
+        &self.popularity
     }
 
     /// The most important medoids over all users, by falling importance.

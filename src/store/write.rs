@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{HISTORY, MEDOIDS, POPULAR, ProfileFacts, USERS, UserRecord};
+use super::{HISTORY, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileFacts, USERS, UserRecord};
 use crate::model::{Medoid, PinId, UserId};
 use crate::snapshot::{FileWriter, Manifest, SnapshotError, Writer};
 
@@ -84,8 +84,13 @@ impl ProfilesWriter {
         )
     }
 
-    /// Makes the version the current one.
-    pub fn finish(self, facts: ProfileFacts) -> Result<Manifest<ProfileFacts>, SnapshotError> {
+    /// Makes the version the current one. `acted_on` are the pins of all actions, by
+    /// ascending id.
+    pub fn finish(
+        self,
+        facts: ProfileFacts,
+        acted_on: &[PinActions],
+    ) -> Result<Manifest<ProfileFacts>, SnapshotError> {
         let Self {
             mut snapshot,
             users,
@@ -100,6 +105,7 @@ impl ProfilesWriter {
         popular.sort_unstable_by(Medoid::by_falling_importance);
         popular.truncate(POPULAR_MEDOIDS);
         snapshot.write(POPULAR, bytemuck::cast_slice(&popular))?;
+        snapshot.write(POPULARITY, bytemuck::cast_slice(acted_on))?;
         snapshot.finish(facts)
     }
 }

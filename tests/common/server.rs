@@ -10,8 +10,8 @@ use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    ConnectionParams, DataParams, GateParams, Listeners, LoadError, Loaded, OverloadParams, Parts,
-    ProbeParams, RecentParams, SecurityParams, ServeError, ServeParams, Source, run,
+    AnswerParams, ConnectionParams, DataParams, GateParams, Listeners, LoadError, Loaded,
+    OverloadParams, Parts, ProbeParams, SecurityParams, ServeError, ServeParams, Source, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -83,8 +83,15 @@ impl Server {
     /// The same, with medoids drawn by engagement as well.
     pub async fn start_with_feedback(world: &World) -> Self {
         let mut params = params();
-        params.recent.feedback_prior = Some(10.0);
+        params.answers.feedback_prior = Some(10.0);
         Self::start_ready(source(world), Some(world.path("data")), params).await
+    }
+
+    /// The same, where the popularity of a pin is worth so much beside its nearness.
+    pub async fn start_with_popularity(world: &World, popularity: f32) -> Self {
+        let mut params = params();
+        params.answers.popularity = popularity;
+        Self::start_with(world, params).await
     }
 
     async fn start_ready(source: Source, data: Option<PathBuf>, params: ServeParams) -> Self {
@@ -217,11 +224,12 @@ pub fn params() -> ServeParams {
         metrics: METRICS.clone(),
         clock,
         max_ahead_days: 0.5,
-        recent: RecentParams {
+        answers: AnswerParams {
             seen_days: 7.0,
             clustered: 20,
             silenced_by: 3,
             feedback_prior: None,
+            popularity: 0.0,
         },
         watch: None,
     }
