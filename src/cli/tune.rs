@@ -98,7 +98,7 @@ fn head(replay: &ReplayArgs, tuned: &Tuned) -> String {
          Command:   {}\n\n\
          Values with their 95 % intervals over users. One is proposed instead of the present\n\
          one only where that is evidently behind the best (geometric mean of relevance and\n\
-         recall): where the interval behind the best begins above 0.",
+         recall, of one list and of five pages): where the interval behind the best begins above 0.",
         files.join(" "),
         replay.catalog.display(),
         replay.from,

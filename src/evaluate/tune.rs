@@ -1,10 +1,13 @@
 //! Proposing settings: values of one parameter after the other are compared by a replay
 //! of a validation period.
 //!
-//! The best value has the greatest geometric mean of relevance and recall, so that
-//! neither is bought with the other. It is proposed only on evidence: of all values whose
-//! lag behind it may be chance, by the bootstrap over the same users, the one nearest to
-//! the present setting is taken.
+//! A value is judged by all candidates in one list, as in the paper, and by as many in
+//! five parts, as a homefeed asks for them: page after page, each with a draw of its own
+//! and without what was shown before. The first favours few and large interests, the
+//! second many small ones. The best value has the greatest geometric mean of relevance
+//! and recall over both, so that nothing is bought with another. It is proposed only on
+//! evidence: of all values whose lag behind it may be chance, by the bootstrap over the
+//! same users, the one nearest to the present setting is taken.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,8 @@ use super::{EvaluateError, EvaluateParams, Measured, measure};
 use crate::cluster::Params;
 use crate::progress::Progress;
 
+/// In how many parts a list is asked for, each way as good as the other.
+const PAGES: [usize; 2] = [1, 5];
 /// Merge strategies, the default of requests first.
 const MERGES: [&str; 2] = ["interleave", "global_top"];
 
@@ -63,9 +68,11 @@ pub struct Step {
 pub struct Trial {
     /// The value.
     pub value: String,
-    /// All that was measured.
+    /// All that was measured of one list.
     pub report: ModelReport,
-    /// Geometric mean of relevance and recall.
+    /// All that was measured of as many candidates page by page.
+    pub paged: ModelReport,
+    /// Geometric mean of relevance and recall, over both.
     pub score: f64,
     /// Where the lag of the score behind the best one lies, in 95 % of the draws.
     pub lag: Interval,
@@ -86,7 +93,9 @@ pub fn tune(
         lambda_per_day: lambda,
     } = params.cluster;
     let step = |name, candidates: &[Candidate]| {
-        let models = candidates.iter().map(|candidate| candidate.model.clone());
+        let models = candidates
+            .iter()
+            .flat_map(|candidate| candidate.models.clone());
         let params = EvaluateParams {
             models: models.collect(),
             ..params.clone()
@@ -96,20 +105,20 @@ pub fn tune(
     };
 
     let alphas = with(&grid.alpha, alpha);
-    let candidates = numbers(&alphas, alpha, |alpha| model(alpha, lambda, MERGES[0]));
+    let candidates = numbers(&alphas, alpha, |alpha| models(alpha, lambda, MERGES[0]));
     let of_alpha = step("profiles.alpha", &candidates)?;
     let chosen_alpha = alphas[of_alpha.chosen];
 
     let lambdas = with(&grid.lambda_per_day, lambda);
     let candidates = numbers(&lambdas, lambda, |lambda| {
-        model(chosen_alpha, lambda, MERGES[0])
+        models(chosen_alpha, lambda, MERGES[0])
     });
     let of_lambda = step("profiles.lambda_per_day", &candidates)?;
     let chosen_lambda = lambdas[of_lambda.chosen];
 
     let candidate = |(distance, merge): (f64, &str)| Candidate {
         value: merge.to_owned(),
-        model: model(chosen_alpha, chosen_lambda, merge),
+        models: models(chosen_alpha, chosen_lambda, merge),
         distance,
     };
     let of_merge = step(
@@ -127,14 +136,18 @@ pub fn tune(
 /// A value to compare.
 struct Candidate {
     value: String,
-    model: Model,
+    /// For each of [`PAGES`].
+    models: [Model; PAGES.len()],
     /// From the present value, which has 0.
     distance: f64,
 }
 
-fn model(alpha: f64, lambda: f64, merge: &str) -> Model {
-    let name = format!("pinnersage:alpha={alpha}:lambda={lambda}:merge={merge}");
-    name.parse().expect("keys and values that the model has")
+fn models(alpha: f64, lambda: f64, merge: &str) -> [Model; PAGES.len()] {
+    PAGES.map(|pages| {
+        let keys = format!("alpha={alpha}:lambda={lambda}:merge={merge}:pages={pages}");
+        let name = format!("pinnersage:{keys}");
+        name.parse().expect("keys and values that the model has")
+    })
 }
 
 /// `values` and the `present` one, ascending.
@@ -146,10 +159,14 @@ fn with(values: &[f64], present: f64) -> Vec<f64> {
     values
 }
 
-fn numbers(values: &[f64], present: f64, model: impl Fn(f64) -> Model) -> Vec<Candidate> {
+fn numbers(
+    values: &[f64],
+    present: f64,
+    models: impl Fn(f64) -> [Model; PAGES.len()],
+) -> Vec<Candidate> {
     let candidate = |&value: &f64| Candidate {
         value: value.to_string(),
-        model: model(value),
+        models: models(value),
         distance: (value - present).abs(),
     };
     values.iter().map(candidate).collect()
@@ -162,12 +179,18 @@ fn compare(
     measured: &Measured,
 ) -> Step {
     let users = measured.users.len();
-    let score = |at: usize, times: &[f64]| {
+    let score_of = |at: usize, times: &[f64]| {
         let tallies = measured.users.iter().map(|user| &user.tallies[at]);
         score(tallies.zip(times.iter().copied()))
     };
-    let scores_by =
-        |times: &[f64]| -> Vec<f64> { (0..models.len()).map(|at| score(at, times)).collect() };
+    let scores_by = |times: &[f64]| -> Vec<f64> {
+        let ways = |at: usize| (0..PAGES.len()).map(move |way| at * PAGES.len() + way);
+        let mean = |at| {
+            let product: f64 = ways(at).map(|model| score_of(model, times)).product();
+            product.powf(1.0 / PAGES.len() as f64)
+        };
+        (0..candidates.len()).map(mean).collect()
+    };
     let scores = scores_by(&vec![1.0; users]);
     let distances: Vec<f64> = candidates.iter().map(|c| c.distance).collect();
     let best = best(&scores, &distances);
@@ -176,10 +199,12 @@ fn compare(
         scores.iter().map(|score| scores[best] - score).collect()
     });
     let reports = report::report(models, measured);
+    let reports = reports.as_chunks::<{ PAGES.len() }>().0;
     let trials = candidates.iter().zip(reports).zip(scores.iter().zip(&lags));
-    let trials = trials.map(|((candidate, report), (&score, &lag))| Trial {
+    let trials = trials.map(|((candidate, [report, paged]), (&score, &lag))| Trial {
         value: candidate.value.clone(),
-        report,
+        report: report.clone(),
+        paged: paged.clone(),
         score,
         lag,
     });
@@ -231,12 +256,15 @@ impl Step {
             self.name,
             "relevance %",
             "recall %",
+            "in pages: relevance %",
+            "recall %",
             "geometric mean %",
             "behind the best",
             "",
         ];
+        let relevance = |report: &ModelReport| percent(report.relevance, report.relevance_interval);
+        let recall = |report: &ModelReport| percent(report.recall, report.recall_interval);
         let row = |(at, trial): (usize, &Trial)| {
-            let report = &trial.report;
             let [low, high] = trial.lag.map(|end| 100.0 * end);
             let names = [
                 (self.present, "present"),
@@ -247,8 +275,10 @@ impl Step {
             let names: Vec<&str> = names.map(|(_, name)| name).collect();
             vec![
                 trial.value.clone(),
-                percent(report.relevance, report.relevance_interval),
-                percent(report.recall, report.recall_interval),
+                relevance(&trial.report),
+                recall(&trial.report),
+                relevance(&trial.paged),
+                recall(&trial.paged),
                 format!("{:.2}", 100.0 * trial.score),
                 format!("[{low:.2}, {high:.2}]"),
                 names.join(", "),
