@@ -47,6 +47,7 @@ struct Recommended {
     state_age_seconds: i64,
     catalog_version: String,
     profile_version: String,
+    popularity_weight: f32,
     medoids: Vec<Medoid>,
     candidates: Vec<Candidate>,
 }
@@ -116,6 +117,7 @@ async fn ask(
         seed: answer.seed,
         fallback_reason: answer.fallback_reason().as_str_name(),
         degraded_reason: answer.degraded_reason().as_str_name(),
+        popularity_weight: answer.popularity_weight,
         state_age_seconds: answer.state_age.map_or(0, |age| age.seconds),
         medoids: answer.medoids.into_iter().map(Medoid::from).collect(),
         candidates: answer.candidates.into_iter().map(Candidate::from).collect(),
@@ -183,6 +185,10 @@ impl fmt::Display for Recommended {
                 f,
                 "  degraded: the catalogue lacks some of the user's medoids"
             )?;
+        }
+        if self.popularity_weight > 0.0 {
+            let weight = self.popularity_weight;
+            writeln!(f, "  ranked by score + {weight} * popularity of the pin")?;
         }
         writeln!(
             f,

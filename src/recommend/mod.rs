@@ -348,17 +348,18 @@ mod tests {
                 prop::option::of(prop::collection::vec(0u64..90, 0..9)),
                 prop::collection::vec(0u64..70, 0..9),
                 (1usize..80, 1usize..7, any::<bool>(), any::<u64>()),
+                (0usize..7, prop::option::of(0.01f32..1.0)),
             ), 1..5),
         ) {
             let (index, popular) = (Line(60), medoids(&[5, 6, 80]));
             let mut used = Scratch::default();
-            for (profile, excluded, (limit, k, global, seed)) in calls {
+            for (profile, excluded, (limit, k, global, seed), (top, weight)) in calls {
                 let profile = profile.map(|pins| medoids(&pins));
                 let excluded: Vec<PinId> = excluded.into_iter().map(PinId).collect();
                 let request = Request {
                     limit,
                     medoids: k,
-                    top: 0,
+                    top: top.min(k),
                     strategy: match global {
                         true => MergeStrategy::GlobalTop,
                         false => MergeStrategy::Interleave,
@@ -367,11 +368,13 @@ mod tests {
                     effort: 1.0,
                 };
                 let bars = |pin: PinId| pin.0 % 7 == 3;
+                let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
+                let prior = weight.map(|weight| Prior { popularity: &popularity, weight });
                 let interests = Interests {
                     own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,
                     factors: &[],
-                    prior: None,
+                    prior,
                     all_in_catalog: false,
                 };
                 let answer = |scratch: &mut Scratch| {
