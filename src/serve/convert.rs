@@ -15,6 +15,9 @@ use crate::wire::v1;
 
 const MAX_LIMIT: u32 = 2_000;
 const MAX_MEDOIDS: u32 = 20;
+/// So many medoids at most are answered from lists at once, where they suffice: to hand
+/// the call to a worker takes longer.
+const FEW_MEDOIDS: usize = 10;
 const MAX_EXCLUDED: usize = 2_000;
 const MAX_TOKEN: usize = 256;
 const MAX_BATCH: usize = 100;
@@ -76,7 +79,7 @@ impl Ask {
     /// Whether an answer from lists is a matter of microseconds.
     pub(super) fn is_small(&self) -> bool {
         self.limit <= DEFAULT_LIMIT
-            && self.medoids <= DEFAULT_MEDOIDS
+            && self.medoids <= FEW_MEDOIDS
             && self.excluded.len() <= DEFAULT_LIMIT
             && !self.include_titles
     }
