@@ -172,18 +172,10 @@ fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
         actions: 1 + pin % 997,
     };
     let popularity = Popularity::of(&(0..PINS).map(acted_on).collect::<Vec<_>>());
-    let prior = Prior {
-        popularity: &|pin| popularity.get(pin),
-        weight: 0.1,
-    };
+    let popularity = |pin| popularity.get(pin);
+    let prior = Prior::weighing(0.1, &popularity);
     let asked = (3, LIMIT);
-    time(
-        bencher,
-        profile,
-        asked,
-        MergeStrategy::Interleave,
-        Some(prior),
-    );
+    time(bencher, profile, asked, MergeStrategy::Interleave, prior);
 }
 
 #[divan::bench(args = PROFILES, sample_size = 64)]

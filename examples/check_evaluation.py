@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.cluster.hierarchy import fcluster, linkage
+from check_profiles import wards
 
 DAY = 86_400 * 10**6
 ROUNDING = 1e-6
@@ -117,7 +117,7 @@ def interests_of(window, day, pins, args):
     """By model, all interests by falling importance."""
     weights = np.exp(-args.lambda_per_day * (day - window.times) / DAY)
     last = window.rows[-1]
-    medoids, centroids = wards(window, weights, pins, args.alpha)
+    medoids, centroids = interests_of_clusters(window, weights, pins, args.alpha)
     mean = weights @ pins.vectors[window.rows]
     return {
         "pinnersage": medoids,
@@ -128,15 +128,11 @@ def interests_of(window, day, pins, args):
     }
 
 
-def wards(window, weights, pins, alpha):
+def interests_of_clusters(window, weights, pins, alpha):
     """Ward's clusters, each by its medoid, and each by its centroid."""
     vectors = pins.vectors[window.rows]
-    labels = np.ones(len(vectors), int)
-    if len(vectors) > 1:
-        labels = fcluster(linkage(vectors, "ward"), np.sqrt(alpha), "distance")
     clusters = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for members in wards(vectors, alpha):
         medoid = members[medoid_of(vectors[members])]
         # One after another: a sum in another order may turn equal ones around.
         importance = sum(weights[members].tolist())

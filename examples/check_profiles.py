@@ -19,14 +19,18 @@ from scipy.cluster.hierarchy import fcluster, linkage
 DAY = 86_400 * 10**6
 
 
+def wards(vectors, alpha):
+    """The members of each of Ward's clusters, cut at `alpha` in squared units."""
+    labels = np.ones(len(vectors), int)
+    if len(vectors) > 1:
+        labels = fcluster(linkage(vectors, "ward"), np.sqrt(alpha), "distance")
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
 def reference(vectors, pins, times, as_of, alpha, lambda_per_day):
     """The profile of one user whose actions are sorted by time and pin."""
-    labels = np.ones(len(pins), int)
-    if len(pins) > 1:
-        labels = fcluster(linkage(vectors, "ward"), np.sqrt(alpha), "distance")
     profile = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for members in wards(vectors, alpha):
         own = vectors[members]
         cost = ((own[:, None] - own[None]) ** 2).sum(-1).sum(1)
         medoid = members[np.flatnonzero(cost <= cost.min() * (1 + 1e-5) + 1e-8)[0]]

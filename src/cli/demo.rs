@@ -78,6 +78,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
             catalog,
             profiles,
             index: serve::index_params(settings),
+            popularity: settings.recommend.popularity,
         };
         let data = Some(serve::data_params(place.join("data"), settings));
         let load = move |source: &Source| Parts::open(source, data, serve::now());

@@ -54,6 +54,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
             catalog: args.catalog,
             profiles: args.profiles,
             index: index_params(settings),
+            popularity: settings.recommend.popularity,
         };
         let data = args.data.map(|data| data_params(data, settings));
         let load = move |source: &Source| Parts::open(source, data, now());
@@ -85,7 +86,6 @@ pub(super) fn serve_params(
         serve,
         connections,
         overload,
-        recommend,
         actions,
         feedback,
         ..
@@ -127,7 +127,6 @@ pub(super) fn serve_params(
             clustered: actions.clustered,
             silenced_by: actions.silenced_by,
             feedback_prior: feedback.enabled.then_some(feedback.prior),
-            popularity: recommend.popularity,
         },
         watch: Some(serve.watch).filter(|every| !every.is_zero()),
     })

@@ -53,8 +53,7 @@ pub(super) fn read(
     let mut by_day = DayCounts::from(params.from);
     let mut latest = wanted.from;
     let popularity = params.models.iter().filter(|model| {
-        let weight = model.popularity.unwrap_or(params.popularity);
-        model.source == Source::Popularity || model.counts_popularity(weight)
+        model.source == Source::Popularity || model.popularity(params.popularity) > 0.0
     });
     let counts_by_day = popularity.clone().next().is_some();
     let actions = UserActions::read(files, pins, &wanted, progress, |action| {

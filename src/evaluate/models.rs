@@ -263,9 +263,12 @@ impl FromStr for Model {
 }
 
 impl Model {
-    /// Whether popularity of this weight makes a difference.
-    pub(super) fn counts_popularity(&self, weight: f32) -> bool {
-        weight > 0.0 && !self.source.is_ranking()
+    /// What popularity is worth, where that of the settings is `usual`.
+    pub(super) fn popularity(&self, usual: f32) -> f32 {
+        match self.source.is_ranking() {
+            true => 0.0,
+            false => self.popularity.unwrap_or(usual),
+        }
     }
 
     /// Sets a key that the model has; fails with what is allowed.

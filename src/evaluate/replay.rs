@@ -238,7 +238,6 @@ impl Replay<'_> {
         index: &WithStandIns<'_>,
         scratch: &mut recommend::Scratch,
     ) -> Recommendation {
-        let weight = model.popularity.unwrap_or(self.params.popularity);
         let as_of = question.day.minus_days(f64::from(model.stale_days));
         let popular = self.world.popular.get(&as_of);
         let popularity = |pin: PinId| {
@@ -246,15 +245,11 @@ impl Replay<'_> {
             let score = |place: usize| Some(popular?.scores[place]);
             place.and_then(score).unwrap_or(0.0)
         };
-        let prior = Prior {
-            popularity: &popularity,
-            weight,
-        };
         let known = recommend::Interests {
             own: Some((&interests.handed, Origin::Profile)),
             popular: &[],
             factors: &interests.factors,
-            prior: Some(prior).filter(|_| model.counts_popularity(weight)),
+            prior: Prior::weighing(model.popularity(self.params.popularity), &popularity),
             all_in_catalog: true,
         };
         let rng = &mut question.seeds.rng(Purpose::Sample);

@@ -369,7 +369,7 @@ mod tests {
                 };
                 let bars = |pin: PinId| pin.0 % 7 == 3;
                 let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
-                let prior = weight.map(|weight| Prior { popularity: &popularity, weight });
+                let prior = Prior::weighing(weight.unwrap_or(0.0), &popularity);
                 let interests = Interests {
                     own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,

@@ -18,16 +18,21 @@ pub(super) const REACH: usize = 3;
 #[derive(Clone, Copy)]
 pub struct Prior<'a> {
     /// The popularity of a pin, in [0, 1].
-    pub popularity: &'a dyn Fn(PinId) -> f32,
+    popularity: &'a dyn Fn(PinId) -> f32,
     /// What a popularity of 1 is worth, as a difference of cosines; above 0.
-    pub weight: f32,
+    weight: f32,
 }
 
 /// Memory of a ranking, for the next.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch(Vec<(f32, Neighbor)>);
 
-impl Prior<'_> {
+impl<'a> Prior<'a> {
+    /// What `popularity` is with this weight; none where it weighs nothing.
+    pub fn weighing(weight: f32, popularity: &'a dyn Fn(PinId) -> f32) -> Option<Self> {
+        (weight > 0.0).then_some(Self { popularity, weight })
+    }
+
     fn of(&self, neighbor: &Neighbor) -> f32 {
         neighbor.score + self.weight * (self.popularity)(neighbor.pin)
     }

@@ -204,7 +204,7 @@ pub(super) fn response(
         }),
         state_time: Some(timestamp(user.as_of())),
         engagement_feedback: user.counts_engagement(),
-        popularity_weight: user.popularity(),
+        popularity_weight: serving.loaded.popularity_weight(),
     }
 }
 

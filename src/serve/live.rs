@@ -19,7 +19,7 @@ use crate::recommend::{
     self, Interests, Prior, Recommendation, Request, Retrieve, Unwatched, Watch,
 };
 use crate::snapshot::{Reader, SnapshotError};
-use crate::store::ProfileStore;
+use crate::store::{Popularity, ProfileStore};
 
 /// Users for whom candidates are computed before the first call is answered, so
 /// that it does not pay for cold memory.
@@ -34,6 +34,9 @@ pub struct Source {
     pub profiles: PathBuf,
     /// How neighbours are looked up.
     pub index: IndexParams,
+    /// What the popularity of a pin is worth beside its nearness, as a difference of
+    /// cosines; 0 for nearness alone.
+    pub popularity: f32,
 }
 
 /// What is served.
@@ -95,6 +98,9 @@ pub struct Loaded {
     profiles: ProfileStore,
     /// Whether the catalogue has all medoids, so that calls need not look.
     all_in_catalog: bool,
+    /// Empty where it is worth nothing.
+    popularity: Popularity,
+    popularity_weight: f32,
     folder: Folder,
     scratches: Pool<recommend::Scratch>,
     stamp: Stamp,
@@ -139,6 +145,7 @@ impl Source {
             catalog: self.catalog.join(&versions.catalog),
             profiles: self.profiles.join(&versions.profiles),
             index: self.index,
+            popularity: self.popularity,
         }
     }
 }
@@ -161,7 +168,7 @@ impl Loaded {
 
     fn of(catalog: Arc<Catalog>, source: &Source, old: Option<&Self>) -> Result<Self, LoadError> {
         let path = &source.catalog;
-        let profiles = ProfileStore::open(&source.profiles)?;
+        let mut profiles = ProfileStore::open(&source.profiles)?;
         let of_catalog = &catalog.manifest().facts.embedding_version;
         let of_profiles = &profiles.manifest().facts.embedding_version;
         if of_catalog != of_profiles {
@@ -181,7 +188,14 @@ impl Loaded {
         let all_in_catalog = profiles
             .medoids()
             .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
+        let acted_on = profiles.take_acted_on();
+        let popularity = match source.popularity > 0.0 {
+            true => Popularity::of(&acted_on),
+            false => Popularity::default(),
+        };
         let loaded = Self {
+            popularity,
+            popularity_weight: source.popularity,
             stamp,
             index,
             profiles,
@@ -226,6 +240,11 @@ impl Loaded {
         &self.folder
     }
 
+    /// What the popularity of a pin is worth beside its nearness.
+    pub(super) fn popularity_weight(&self) -> f32 {
+        self.popularity_weight
+    }
+
     /// Whether it is known that the catalogue has all medoids.
     fn has_all_medoids(&self, delta: &Delta) -> bool {
         self.all_in_catalog && !delta.has_deleted()
@@ -241,16 +260,12 @@ impl Loaded {
         seed: u64,
         watch: &impl Watch,
     ) -> Recommendation {
-        let popularity = |pin| self.profiles.popularity().get(pin);
-        let prior = Prior {
-            popularity: &popularity,
-            weight: user.popularity(),
-        };
+        let popularity = |pin| self.popularity.get(pin);
         let interests = Interests {
             own: user.medoids(),
             popular: self.profiles.popular(),
             factors: user.factors(),
-            prior: Some(prior).filter(|prior| prior.weight > 0.0),
+            prior: Prior::weighing(self.popularity_weight, &popularity),
             all_in_catalog: self.has_all_medoids(delta),
         };
         let bars = |pin| user.bars(pin);

@@ -33,9 +33,6 @@ pub struct AnswerParams {
     /// Draw medoids by engagement as well as by importance, where the average over
     /// all users counts as so many times shown; none for importance alone.
     pub feedback_prior: Option<f64>,
-    /// What the popularity of a pin is worth beside its nearness, as a difference of
-    /// cosines; 0 for nearness alone.
-    pub popularity: f32,
 }
 
 /// Folds recent actions into the profiles of one version.
@@ -75,8 +72,6 @@ pub(super) struct Known<'a> {
     /// By medoid: how the user engages with what it finds, relative to the average.
     /// None where only importance counts.
     factors: Option<Vec<(PinId, f64)>>,
-    /// What the popularity of a pin is worth; 0 for nothing.
-    popularity: f32,
 }
 
 impl Folder {
@@ -123,7 +118,6 @@ impl Folder {
             recent,
             seen_days: params.seen_days,
             factors,
-            popularity: params.popularity,
             ..known
         }
     }
@@ -190,7 +184,6 @@ impl<'a> Known<'a> {
             now,
             seen_days: 0.0,
             factors: None,
-            popularity: 0.0,
         }
     }
 
@@ -213,11 +206,6 @@ impl<'a> Known<'a> {
     /// drawn.
     pub(super) fn factors(&self) -> &[(PinId, f64)] {
         self.factors.as_deref().unwrap_or_default()
-    }
-
-    /// What the popularity of a pin is worth beside its nearness.
-    pub(super) fn popularity(&self) -> f32 {
-        self.popularity
     }
 
     /// Whether engagement counts beside importance.

@@ -6,8 +6,8 @@ use dashmap::{DashMap, ReadOnlyView};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
-    HISTORY, HistoryFilter, MEDOIDS, POPULAR, POPULARITY, PinActions, Popularity, ProfileFacts,
-    USERS, UserRecord,
+    HISTORY, HistoryFilter, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileFacts, USERS,
+    UserRecord,
 };
 use crate::model::{Medoid, UserId};
 use crate::snapshot::{Manifest, Reader, SnapshotError};
@@ -48,7 +48,6 @@ pub struct Profile<'a> {
 pub struct ProfileStore {
     files: ProfilesReader,
     places: ReadOnlyView<UserId, Place>,
-    popularity: Popularity,
 }
 
 impl ProfilesReader {
@@ -149,7 +148,6 @@ impl ProfileStore {
         let mut files = ProfilesReader::open(path)?;
         let users = std::mem::take(&mut files.users);
         let places = std::mem::take(&mut files.places);
-        let popularity = Popularity::of(&std::mem::take(&mut files.acted_on));
         let map = DashMap::with_capacity(users.len());
         (0..users.len()).into_par_iter().for_each(|at| {
             map.insert(users[at].user, places[at]);
@@ -157,7 +155,6 @@ impl ProfileStore {
         Ok(Self {
             files,
             places: map.into_read_only(),
-            popularity,
         })
     }
 
@@ -176,9 +173,10 @@ impl ProfileStore {
         self.places.get(&user).map(|&place| self.files.at(place))
     }
 
-    /// How popular pins are over all users.
-    pub fn popularity(&self) -> &Popularity {
-        &self.popularity
+    /// How often all users acted on pins, by ascending id; it is not kept here, as most
+    /// servers have no use for it.
+    pub fn take_acted_on(&mut self) -> Vec<PinActions> {
+        std::mem::take(&mut self.files.acted_on)
     }
 
     /// The most important medoids over all users, by falling importance.

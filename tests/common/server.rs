@@ -89,9 +89,11 @@ impl Server {
 
     /// The same, where the popularity of a pin is worth so much beside its nearness.
     pub async fn start_with_popularity(world: &World, popularity: f32) -> Self {
-        let mut params = params();
-        params.answers.popularity = popularity;
-        Self::start_with(world, params).await
+        let source = Source {
+            popularity,
+            ..source(world)
+        };
+        Self::start_from(source).await
     }
 
     async fn start_ready(source: Source, data: Option<PathBuf>, params: ServeParams) -> Self {
@@ -229,7 +231,6 @@ pub fn params() -> ServeParams {
             clustered: 20,
             silenced_by: 3,
             feedback_prior: None,
-            popularity: 0.0,
         },
         watch: None,
     }
@@ -240,6 +241,7 @@ pub fn source(world: &World) -> Source {
         catalog: world.path("catalog"),
         profiles: world.path("profiles"),
         index: INDEX,
+        popularity: 0.0,
     }
 }
 
