@@ -18,8 +18,8 @@ fn main() {
     divan::main();
 }
 
-/// Actions about as many centres as there should be clusters, ten on each, and
-/// twenty later ones, half of them about centres of their own.
+/// Actions about as many centers as there should be clusters, ten on each, and
+/// twenty later ones, half of them about centers of their own.
 struct User {
     embeddings: Embeddings,
     points: Vec<Point>,
@@ -34,13 +34,13 @@ fn user(clusters: usize) -> User {
             .map(|_| rng.random_range(-spread..spread))
             .collect()
     };
-    let centres: Vec<Vec<f32>> = (0..clusters + RECENT / 2).map(|_| vector(1.0)).collect();
+    let centers: Vec<Vec<f32>> = (0..clusters + RECENT / 2).map(|_| vector(1.0)).collect();
     let mut embeddings = Embeddings::new(DIMENSION).expect("a dimension");
     let of_profile = (0..clusters * 10).map(|at| at % clusters);
     let recent = (0..RECENT).map(|at| (at % 2) * (clusters + at / 2));
-    for centre in of_profile.chain(recent) {
+    for center in of_profile.chain(recent) {
         let noise = vector(0.3);
-        let near: Vec<f32> = centres[centre]
+        let near: Vec<f32> = centers[center]
             .iter()
             .zip(noise)
             .map(|(c, n)| c + n)

@@ -6,15 +6,15 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, Prior, Recommendation, Request, Retrieve, Retrieved, Scratch,
-    Unwatched, Wanted, recommend,
+    Interests, MergeStrategy, Origin, PopularityPrior, Recommendation, Request, Retrieve,
+    Retrieved, Scratch, SearchParams, Unwatched, recommend,
 };
 use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
 use xorf::{BinaryFuse8, Filter};
 
-/// Candidates that are asked for, and neighbours that are kept of each medoid.
+/// Candidates that are asked for, and neighbors that are kept of each medoid.
 const LIMIT: usize = 400;
 /// Users that take turns, so that no answer is learned by heart.
 const USERS: usize = 64;
@@ -40,7 +40,12 @@ impl Retrieve for Table {
         pin.0 < PINS
     }
 
-    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         let list = self.0[pin.0 as usize].iter();
         out.clear();
         out.extend(
@@ -73,7 +78,7 @@ impl World {
         &self,
         call: usize,
         request: &Request<'_>,
-        prior: Option<Prior<'_>>,
+        prior: Option<PopularityPrior<'_>>,
         scratch: &mut Scratch,
     ) -> Recommendation {
         let user = &self.users[call % USERS];
@@ -139,7 +144,7 @@ fn time(
     profile: usize,
     (medoids, limit): (usize, usize),
     strategy: MergeStrategy,
-    prior: Option<Prior<'_>>,
+    prior: Option<PopularityPrior<'_>>,
 ) {
     let world = World::new(profile);
     let request = Request {
@@ -173,7 +178,7 @@ fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
     };
     let popularity = Popularity::of(&(0..PINS).map(acted_on).collect::<Vec<_>>());
     let popularity = |pin| popularity.get(pin);
-    let prior = Prior::weighing(0.1, &popularity);
+    let prior = PopularityPrior::weighing(0.1, &popularity);
     let asked = (3, LIMIT);
     time(bencher, profile, asked, MergeStrategy::Interleave, prior);
 }

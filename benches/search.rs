@@ -1,6 +1,6 @@
 //! The inner loops over vectors and codes, and the walk over a graph of 20,000
 //! clustered vectors of 256 dimensions. `pinnersage catalog check` measures a
-//! catalogue of yours.
+//! catalog of yours.
 
 use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use pinnersage::index::{
-    Approximate, Catalog, CatalogFacts, Codes, Exact, GraphParams, Pin, PinTable, build_graph,
+    Approximate, Catalog, CatalogManifest, Exact, GraphParams, Pin, PinTable, QuantizedVectors,
+    build_graph,
 };
 use pinnersage::kernel;
 use pinnersage::model::{Embeddings, PinId};
@@ -30,15 +31,15 @@ fn main() {
     divan::main();
 }
 
-/// A catalogue whose files are gone once it is open.
+/// A catalog whose files are gone once it is open.
 fn catalog() -> Arc<Catalog> {
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let mut uniform = |width: f32| (rng.random::<f32>() - 0.5) * width;
-    let centres: Vec<f32> = (0..CLUSTERS * DIMENSION).map(|_| uniform(1.0)).collect();
+    let centers: Vec<f32> = (0..CLUSTERS * DIMENSION).map(|_| uniform(1.0)).collect();
     let mut vectors = Embeddings::new(DIMENSION).expect("a dimension");
     for pin in 0..PINS {
-        let centre = &centres[pin % CLUSTERS * DIMENSION..][..DIMENSION];
-        let vector: Vec<f32> = centre.iter().map(|x| x + uniform(0.6)).collect();
+        let center = &centers[pin % CLUSTERS * DIMENSION..][..DIMENSION];
+        let vector: Vec<f32> = center.iter().map(|x| x + uniform(0.6)).collect();
         vectors.push(&vector).expect("a vector");
     }
     let pin = |node: u32| Pin {
@@ -48,14 +49,14 @@ fn catalog() -> Arc<Catalog> {
     };
     let pins: Vec<Pin> = (0..PINS as u32).map(pin).collect();
     let pins = PinTable::new(&pins, vectors);
-    let codes = Codes::new(pins.vectors()).expect("memory");
+    let codes = QuantizedVectors::new(pins.vectors()).expect("memory");
     let graph = GraphParams {
         ef_construction: 128,
         seed: 1,
     };
     let stage = Progress::Silent.stage("", PINS as u64);
     let links = build_graph(&codes, graph, &stage).expect("memory");
-    let facts = CatalogFacts {
+    let facts = CatalogManifest {
         embedding_version: "bench".to_owned(),
         dimension: DIMENSION,
         read: PINS as u64,
@@ -69,8 +70,8 @@ fn catalog() -> Arc<Catalog> {
         graph,
     };
     let directory = tempfile::tempdir().expect("a directory");
-    Catalog::write(directory.path(), &pins, &codes, &links, facts).expect("a catalogue");
-    Arc::new(Catalog::open(directory.path()).expect("a catalogue"))
+    Catalog::write(directory.path(), &pins, &codes, &links, facts).expect("a catalog");
+    Arc::new(Catalog::open(directory.path()).expect("a catalog"))
 }
 
 #[divan::bench]

@@ -3,7 +3,7 @@
 //!
 //! `whole_tree` merges everything, as kodama does; `default_alpha` stops at the
 //! default. Both also find medoids and importances, which `products_and_kodama`
-//! does not. The points are unit vectors about 20 centres, the same at each run.
+//! does not. The points are unit vectors about 20 centers, the same at each run.
 
 use std::hint::black_box;
 
@@ -75,11 +75,11 @@ fn embeddings(count: usize) -> Embeddings {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     // The sum of twelve uniform numbers is near enough to a normal one.
     let mut noise = || (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
-    let centres: Vec<f32> = (0..CENTRES * DIMENSION).map(|_| noise()).collect();
+    let centers: Vec<f32> = (0..CENTRES * DIMENSION).map(|_| noise()).collect();
     let mut embeddings = Embeddings::new(DIMENSION).expect("a dimension");
     for at in 0..count {
-        let centre = &centres[at % CENTRES * DIMENSION..][..DIMENSION];
-        let row: Vec<f32> = centre.iter().map(|x| x + 0.7 * noise()).collect();
+        let center = &centers[at % CENTRES * DIMENSION..][..DIMENSION];
+        let row: Vec<f32> = center.iter().map(|x| x + 0.7 * noise()).collect();
         embeddings.push(&row).expect("a vector");
     }
     embeddings

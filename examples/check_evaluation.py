@@ -12,7 +12,7 @@ are random, are which interests were drawn, and the negatives. Prints both resul
 with 1 where they differ by more than rounding: cosines within 1e-6 of each other, or of the
 limit of relevance, may go either way, importances must be equal within 1e-9.
 
-Made for catalogues with all pins of the file, and for actions that weigh 1. Options must be
+Made for catalogs with all pins of the file, and for actions that weigh 1. Options must be
 those of the evaluation. A user of whom there is no line is not missed, as it was not
 necessarily chosen. Needs numpy, scipy and pyarrow.
 """

@@ -5,7 +5,7 @@
     python3 examples/check_profiles.py --pins pins.parquet --actions actions.parquet \
         --export export.parquet [--alpha 4] [--lambda-per-day 0.01] [--window-days 90] [--every 1]
 
-Made for the sample: unit vectors, every action a save on a pin of the catalogue, times in
+Made for the sample: unit vectors, every action a save on a pin of the catalog, times in
 microseconds, no history longer than the cut. Medoids and sizes must be equal, and
 importances equal within 1e-9. Needs numpy, scipy and pyarrow.
 """

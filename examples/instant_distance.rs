@@ -1,4 +1,4 @@
-//! instant-distance by itself over the vectors of a catalogue: its own graph, its
+//! instant-distance by itself over the vectors of a catalog: its own graph, its
 //! own search. What `pinnersage catalog check` is compared with.
 //!
 //! ```text

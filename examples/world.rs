@@ -66,8 +66,8 @@ fn normal(rng: &mut impl Rng) -> f32 {
     (0..4).map(|_| rng.random_range(-0.87f32..0.87)).sum()
 }
 
-/// Pin p lies near the centre of topic p / 50; topics near each other in number
-/// share a part of their centre.
+/// Pin p lies near the center of topic p / 50; topics near each other in number
+/// share a part of their center.
 fn write_pins(args: &Args, path: &Path) -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let mut vector = || -> Vec<f32> { (0..args.dimension).map(|_| normal(&mut rng)).collect() };
@@ -109,7 +109,7 @@ fn write_actions(args: &Args, path: &Path) -> Result<()> {
         let count = BATCH.min(args.actions - first);
         let (mut users, mut pins, mut times) = (Vec::new(), Vec::new(), Vec::new());
         for action in first..first + count {
-            // The square favours users of low numbers: light and heavy users.
+            // The square favors users of low numbers: light and heavy users.
             let uniform: f64 = rng.random();
             let user = (uniform * uniform * args.users as f64) as u64;
             let own_topics = 2 + user % 7;

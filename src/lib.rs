@@ -1,4 +1,4 @@
-//! PinnerSage as a service: user actions in, personalised candidate lists out.
+//! PinnerSage as a service: user actions in, personalized candidate lists out.
 //!
 //! # Two flows
 //!
@@ -12,7 +12,7 @@
 //!
 //! Between two batches, what users do goes into [`actions`], which makes it durable
 //! before it is acknowledged, and at the next read into the profile, by
-//! [`cluster::fold_in`]; pins that change lie beside the catalogue as an
+//! [`cluster::fold_in`]; pins that change lie beside the catalog as an
 //! [`index::Delta`]; new versions take the place of old ones in [`serve`].
 //!
 //! Whether that is worth anything is measured by [`evaluate::evaluate`], which replays
@@ -43,11 +43,11 @@
 //!
 //! 1. `kernel`, `model`, `cluster`, `compare`, `recommend` and `simulate` do no I/O, read
 //!    no clock, own no randomness and log nothing.
-//! 2. Equal versions, neighbour lists, recorded actions, changed pins, settings,
+//! 2. Equal versions, neighbor lists, recorded actions, changed pins, settings,
 //!    request and seed give equal bytes, on any machine, unless the answer says that it
 //!    is degraded by load or for want of time. Time only ends the days in
 //!    which a pin that was shown stays away, and counts those of `state_age`.
-//! 3. A call sees one catalogue, one set of profiles and one set of changed pins from
+//! 3. A call sees one catalog, one set of profiles and one set of changed pins from
 //!    begin to end.
 //! 4. No bytes of a request can cause a panic.
 //! 5. A status INTERNAL never carries the text of its cause.
@@ -66,7 +66,6 @@ pub mod model;
 pub mod cluster;
 pub mod compare;
 pub mod recommend;
-pub mod simulate;
 
 pub mod config;
 pub mod durable;
@@ -83,6 +82,6 @@ pub mod store;
 pub mod batch;
 pub mod serve;
 
-pub mod evaluate;
+pub mod evaluation;
 
 pub mod cli;

@@ -30,11 +30,11 @@ pub const DEGRADED: &str = "pinnersage_recommend_degraded_total";
 pub const FALLBACK: &str = "pinnersage_recommend_fallback_total";
 /// Candidates in an answer.
 pub const CANDIDATES: &str = "pinnersage_recommend_candidates";
-/// Neighbours that a list answered, by where it comes from.
+/// Neighbors that a list answered, by where it comes from.
 pub const NEIGHBOR_HITS: &str = "pinnersage_neighbor_cache_hits_total";
-/// Neighbours that needed a walk, by reason.
+/// Neighbors that needed a walk, by reason.
 pub const NEIGHBOR_MISSES: &str = "pinnersage_neighbor_cache_misses_total";
-/// Share of the true neighbours that the index finds, over the latest probes.
+/// Share of the true neighbors that the index finds, over the latest probes.
 pub const RECALL: &str = "pinnersage_index_recall_ratio";
 /// Retrievals that were repeated exactly.
 pub const RECALL_PROBES: &str = "pinnersage_index_recall_probes_total";
@@ -50,20 +50,20 @@ pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
 pub const ACTION_USERS: &str = "pinnersage_action_users";
 /// Pins that were changed on a running server, by kind of change.
 pub const PIN_CHANGES: &str = "pinnersage_pin_changes_total";
-/// Pins that differ from the catalogue that is served, by kind of change.
+/// Pins that differ from the catalog that is served, by kind of change.
 pub const CHANGED_PINS: &str = "pinnersage_changed_pins";
-/// Pins in the catalogue that is served.
+/// Pins in the catalog that is served.
 pub const INDEX_PINS: &str = "pinnersage_index_pins";
-/// Labelled with the version of a catalogue: 1 for the one that is served.
+/// Labelled with the version of a catalog: 1 for the one that is served.
 pub const CATALOG_INFO: &str = "pinnersage_catalog_info";
 /// Profiles that are served.
 pub const PROFILES: &str = "pinnersage_profiles";
 /// Changes of the versions that are served, by what became of them.
 pub const VERSION_CHANGES: &str = "pinnersage_version_changes_total";
-/// Age of the catalogue and of its oldest lists (since they were written) and of
+/// Age of the catalog and of its oldest lists (since they were written) and of
 /// the profiles (since as_of).
 pub const SNAPSHOT_AGE: &str = "pinnersage_snapshot_age_seconds";
-/// 1, labelled with version and commit of this binary.
+/// 1, labeled with version and commit of this binary.
 pub const BUILD_INFO: &str = "pinnersage_build_info";
 
 /// Bounds of the buckets of durations, in seconds, from 50 us to 10 s.
@@ -133,12 +133,12 @@ fn describe() {
     describe_histogram!(CANDIDATES, "Candidates in an answer");
     describe_counter!(
         NEIGHBOR_HITS,
-        "Neighbours that a list answered, by where it comes from"
+        "Neighbors that a list answered, by where it comes from"
     );
-    describe_counter!(NEIGHBOR_MISSES, "Neighbours that needed a walk, by reason");
+    describe_counter!(NEIGHBOR_MISSES, "Neighbors that needed a walk, by reason");
     describe_gauge!(
         RECALL,
-        "Share of the true neighbours that the index finds, over the latest probes"
+        "Share of the true neighbors that the index finds, over the latest probes"
     );
     describe_counter!(RECALL_PROBES, "Retrievals that were repeated exactly");
     describe_gauge!(NEIGHBOR_LISTS, "Pins with a list made ahead of time");
@@ -160,12 +160,12 @@ fn describe() {
     );
     describe_gauge!(
         CHANGED_PINS,
-        "Pins that differ from the catalogue that is served, by kind of change"
+        "Pins that differ from the catalog that is served, by kind of change"
     );
-    describe_gauge!(INDEX_PINS, "Pins in the catalogue that is served");
+    describe_gauge!(INDEX_PINS, "Pins in the catalog that is served");
     describe_gauge!(
         CATALOG_INFO,
-        "1, with the version of the catalogue that is served"
+        "1, with the version of the catalog that is served"
     );
     describe_gauge!(PROFILES, "Profiles that are served");
     describe_counter!(
@@ -175,7 +175,7 @@ fn describe() {
     describe_gauge!(
         SNAPSHOT_AGE,
         Unit::Seconds,
-        "Age of catalogue, neighbour lists and profiles"
+        "Age of catalog, neighbor lists and profiles"
     );
     describe_gauge!(BUILD_INFO, "1, with version and commit of this binary");
 }

@@ -15,7 +15,7 @@ impl<T> Default for Pool<T> {
 impl<T: Default> Pool<T> {
     /// Lends a scratch to `work`. The lock is held only to take it and to put it
     /// back; a scratch whose work panics is not put back.
-    pub fn lend<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = idle().pop().unwrap_or_default();
         let result = work(&mut scratch);
@@ -31,10 +31,10 @@ mod tests {
     #[test]
     fn a_scratch_is_used_again_and_never_twice_at_a_time() {
         let pool: Pool<Vec<u8>> = Pool::default();
-        pool.lend(|outer| {
+        pool.with(|outer| {
             outer.push(1);
-            pool.lend(|inner| assert!(inner.is_empty()));
+            pool.with(|inner| assert!(inner.is_empty()));
         });
-        assert_eq!(pool.lend(|last| last.len()), 1);
+        assert_eq!(pool.with(|last| last.len()), 1);
     }
 }

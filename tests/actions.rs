@@ -573,7 +573,7 @@ async fn a_bad_field_is_named_and_nothing_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_token_is_honoured_or_refused() {
+async fn a_token_is_honored_or_refused() {
     let world = World::built();
     let server = Server::start_recording(&world).await;
     let (mut client, mut actions) = (server.client().await, server.action_client().await);

@@ -239,7 +239,7 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
     let lists = fs::read_dir(catalog.join("neighbors"))
         .expect("lists")
         .next();
-    let lists = fs::read_dir(lists.expect("a catalogue").expect("an entry").path());
+    let lists = fs::read_dir(lists.expect("a catalog").expect("an entry").path());
     let segment = lists
         .expect("segments")
         .next()
@@ -275,7 +275,7 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
 }
 
 #[test]
-fn a_catalogue_is_no_set_of_profiles() {
+fn a_catalog_is_no_set_of_profiles() {
     let world = World::built();
     let catalog = world.path("catalog");
     let said = refusal(&[

@@ -119,7 +119,7 @@ fn from_files_to_candidates() {
 }
 
 #[test]
-fn the_versions_of_a_catalogue_are_kept_and_an_old_one_can_be_served() {
+fn the_versions_of_a_catalog_are_kept_and_an_old_one_can_be_served() {
     let world = World::built();
     let old = common::version_directory(&world.path("catalog"));
     let mut pins = common::pins();
@@ -161,7 +161,7 @@ fn a_command_without_a_server_says_where_it_looked() {
 }
 
 #[test]
-fn a_catalogue_is_checked_and_its_lists_are_made_once() {
+fn a_catalog_is_checked_and_its_lists_are_made_once() {
     let world = World::built();
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let both = ["--catalog", path(&catalog), "--profiles", path(&profiles)];

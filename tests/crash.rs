@@ -175,7 +175,7 @@ async fn write_until_killed(process: Process, round: u64, sent: Arc<Mutex<Sent>>
                         .all(|&status| status == ActionStatus::Accepted)
                 );
                 sent.lock().expect("no panic").acknowledged.extend(&numbers);
-                // The test may have heard enough.
+                // The test may have active enough.
                 let _ = answered.send(());
             }
         });

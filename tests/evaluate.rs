@@ -17,7 +17,7 @@ const FROM: &str = "2026-02-01";
 const CHANGE: &str = "2026-02-15";
 const DAY: i64 = 86_400;
 
-/// The world with a topic in the titles and a catalogue.
+/// The world with a topic in the titles and a catalog.
 fn world() -> World {
     let world = World::files();
     let mut pins = common::pins();

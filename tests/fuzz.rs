@@ -1,5 +1,5 @@
 //! Hostile bytes, a bounded number of them from a fixed seed: requests of nine methods,
-//! files of a catalogue and of profiles whose checksums were made to fit, and the
+//! files of a catalog and of profiles whose checksums were made to fit, and the
 //! action log. Nothing panics, and nothing says INTERNAL.
 //!
 //! `FUZZ_ROUNDS=100000 cargo test --release --test fuzz` goes on for longer. Requests
@@ -15,12 +15,12 @@ use common::World;
 use common::raw::Raw;
 use common::server::{Server, clock, source};
 use pinnersage::durable::Log;
-use pinnersage::index::{Catalog, CatalogFacts, Index, IndexParams, NeighborLists};
+use pinnersage::index::{Catalog, CatalogManifest, Index, IndexParams, NeighborLists};
 use pinnersage::model::UserId;
 use pinnersage::recommend::Retrieve;
 use pinnersage::serve::{Loaded, Source};
-use pinnersage::snapshot::{Facts, Manifest};
-use pinnersage::store::{ProfileFacts, ProfileStore};
+use pinnersage::snapshot::{ManifestFacts, SnapshotManifest};
+use pinnersage::store::{ProfileManifest, ProfileStore};
 use prost::bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -121,14 +121,14 @@ async fn no_request_of_any_method_is_an_internal_error() {
 
 /// A version of a snapshot in memory, to be damaged.
 struct Version<F> {
-    manifest: Manifest<F>,
+    manifest: SnapshotManifest<F>,
     files: Vec<Vec<u8>>,
 }
 
-impl<F: Facts> Version<F> {
+impl<F: ManifestFacts> Version<F> {
     fn read(path: &Path) -> Self {
         let manifest = fs::read(path.join("manifest.json")).expect("a manifest");
-        let manifest: Manifest<F> = serde_json::from_slice(&manifest).expect("a manifest");
+        let manifest: SnapshotManifest<F> = serde_json::from_slice(&manifest).expect("a manifest");
         let files = manifest.files.iter();
         let files = files.map(|file| fs::read(path.join(&file.name)).expect("a file"));
         let files = files.collect();
@@ -167,9 +167,9 @@ fn version(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn no_file_of_a_catalogue_makes_its_reader_or_a_search_panic() {
+fn no_file_of_a_catalog_makes_its_reader_or_a_search_panic() {
     let world = World::built();
-    let mut catalog = Version::<CatalogFacts>::read(&version(&world.path("catalog")));
+    let mut catalog = Version::<CatalogManifest>::read(&version(&world.path("catalog")));
     let directory = world.path("damaged");
     fs::create_dir(&directory).expect("a directory");
     let rng = &mut ChaCha8Rng::seed_from_u64(2);
@@ -200,7 +200,7 @@ fn no_file_of_a_catalogue_makes_its_reader_or_a_search_panic() {
 #[test]
 fn no_file_of_profiles_makes_their_reader_or_an_answer_panic() {
     let world = World::built();
-    let mut profiles = Version::<ProfileFacts>::read(&version(&world.path("profiles")));
+    let mut profiles = Version::<ProfileManifest>::read(&version(&world.path("profiles")));
     let directory = world.path("damaged");
     fs::create_dir(&directory).expect("a directory");
     let source = Source {

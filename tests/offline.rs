@@ -1,4 +1,4 @@
-//! Building catalogues and profiles: what is counted, what is written, and that
+//! Building catalogs and profiles: what is counted, what is written, and that
 //! equal inputs give equal bytes.
 
 mod common;
@@ -18,7 +18,7 @@ use pinnersage::batch::{
     BatchError, CatalogParams, ChangeFiles, build_catalog, build_profiles, export_profiles,
 };
 use pinnersage::cluster::{Point, Scratch, profile_of};
-use pinnersage::index::{Catalog, CatalogFacts, GraphParams};
+use pinnersage::index::{Catalog, CatalogManifest, GraphParams};
 use pinnersage::model::{PinId, Timestamp};
 use pinnersage::progress::Progress;
 use pinnersage::store::{ActionCounts, ProfilesReader};
@@ -63,7 +63,7 @@ fn equal_actions_give_equal_bytes_in_any_order_and_any_memory() {
 #[test]
 fn profiles_are_what_the_core_makes_of_each_user() {
     let world = World::built();
-    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let params = profile_params(true);
     let mut actions = common::actions();
@@ -194,7 +194,7 @@ fn actions_without_names_are_saves_and_times_may_be_of_any_unit() {
     assert!(profile.history().is_none());
 }
 
-fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogFacts, Catalog) {
+fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogManifest, Catalog) {
     let params = CatalogParams {
         embedding_version: "x".to_owned(),
         min_quality,
@@ -211,8 +211,8 @@ fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogFacts, Catalog
         &params,
         Progress::Silent,
     );
-    let facts = built.expect("a catalogue").facts;
-    (facts, Catalog::open(&out).expect("a catalogue"))
+    let facts = built.expect("a catalog").facts;
+    (facts, Catalog::open(&out).expect("a catalog"))
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn low_quality_and_near_duplicates_are_dropped_and_counted() {
     );
     assert_eq!(facts.nodes, 1, "equal vectors share a node");
     assert_eq!(
-        catalog.pins.sharers(0).collect::<Vec<_>>(),
+        catalog.pins.duplicates(0).collect::<Vec<_>>(),
         [10, 50, 60].map(PinId)
     );
 
@@ -254,7 +254,7 @@ fn low_quality_and_near_duplicates_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_catalogue_keeps_titles_and_a_single_pin_is_one() {
+fn a_catalog_keeps_titles_and_a_single_pin_is_one() {
     let world = World::files();
     let named = vec![
         ("pin_id", ids([3])),

@@ -10,7 +10,7 @@ use common::process::{Process, path};
 use common::server::{RECOMMEND, Server, ask, params};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pinnersage::serve::{GateParams, RateParams, ServeParams};
+use pinnersage::serve::{AdmissionParams, RateParams, ServeParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::Message;
@@ -58,7 +58,7 @@ async fn status(server: &Server, name: &'static str, value: &str) -> Code {
 #[tokio::test]
 async fn what_is_too_much_is_refused_and_health_and_administration_answer() {
     let world = World::built();
-    let gate = GateParams {
+    let gate = AdmissionParams {
         max_calls: 0,
         rate: None,
     };
@@ -86,7 +86,7 @@ async fn each_caller_has_a_rate_of_its_own() {
         burst: one.saturating_add(1),
         header: "x-caller".parse().expect("a name"),
     };
-    let gate = GateParams {
+    let gate = AdmissionParams {
         max_calls: 100,
         rate: Some(rate),
     };

@@ -1,4 +1,4 @@
-//! `CatalogService`: single pins on a running server, and into the next catalogue.
+//! `CatalogService`: single pins on a running server, and into the next catalog.
 
 mod common;
 
@@ -154,7 +154,7 @@ async fn pins_come_change_and_go_with_the_next_answer_and_through_a_restart() {
 }
 
 #[tokio::test]
-async fn changes_go_into_the_next_catalogue_and_are_given_up_then() {
+async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
     let world = World::built();
     let server = Server::start_recording(&world).await;
     let (mut client, mut pins) = (server.client().await, server.pin_client().await);
@@ -164,7 +164,7 @@ async fn changes_go_into_the_next_catalogue_and_are_given_up_then() {
     let before = recommend(&mut client, 1).await;
 
     let (upserted, deleted) = changes(&mut pins).await;
-    // The catalogue never had the other one.
+    // The catalog never had the other one.
     assert_eq!((upserted.len(), &deleted[..]), (1, &[7][..]));
     let upserted: Vec<UpsertedPin> = upserted
         .into_iter()
@@ -188,7 +188,7 @@ async fn changes_go_into_the_next_catalogue_and_are_given_up_then() {
     let old = version_directory(&world.path("catalog"));
     let files = [world.path("pins.parquet")];
     let built = build_catalog(&files, &world.path("catalog"), &params, Progress::Silent);
-    let facts = built.expect("a catalogue").facts;
+    let facts = built.expect("a catalog").facts;
     assert_eq!((facts.pins, facts.upserted, facts.deleted), (600, 1, 1));
 
     let mut admin = server.admin_client().await;

@@ -205,7 +205,7 @@ async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
 }
 
 #[tokio::test]
-async fn catalogue_and_profiles_of_different_embeddings_are_refused() {
+async fn catalog_and_profiles_of_different_embeddings_are_refused() {
     let world = World::built();
     world.build_catalog("catalog", "another-model");
     let source = source(&world);

@@ -1,4 +1,4 @@
-//! The index on the catalogue that ships, with the default settings.
+//! The index on the catalog that ships, with the default settings.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
             seed: settings.index.seed,
         },
     };
-    build_catalog(&[pins], directory.path(), &params, Progress::Silent).expect("a catalogue");
-    let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalogue"));
+    build_catalog(&[pins], directory.path(), &params, Progress::Silent).expect("a catalog");
+    let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalog"));
     let index = Approximate::new(catalog.clone(), settings.index.ef_search);
     let exact = Exact(&catalog.pins);
     let rng = &mut ChaCha8Rng::seed_from_u64(5);

@@ -24,7 +24,7 @@ fn check(answer: &v1::RecommendResponse, limit: usize, catalog: &Catalog) {
             let place = catalog
                 .pins
                 .place(PinId(pin))
-                .expect("a pin of the catalogue");
+                .expect("a pin of the catalog");
             catalog.pins.node(place)
         };
         let cosine = catalog
@@ -47,7 +47,7 @@ fn check(answer: &v1::RecommendResponse, limit: usize, catalog: &Catalog) {
 #[tokio::test]
 async fn every_user_gets_as_many_candidates_as_asked_for() {
     let world = World::built();
-    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let server = Server::start(&world).await;
     let mut client = server.client().await;
@@ -134,7 +134,7 @@ async fn the_most_important_medoids_are_not_left_to_chance_where_that_is_asked_f
 async fn popularity_counts_beside_nearness_where_the_settings_say_so() {
     const WEIGHT: f32 = 0.2;
     let world = World::built();
-    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let server = Server::start_with_popularity(&world, WEIGHT).await;
     let mut client = server.client().await;
     let mut counts: HashMap<u64, f64> = HashMap::new();
@@ -192,7 +192,7 @@ async fn popularity_counts_beside_nearness_where_the_settings_say_so() {
 async fn limit_is_filled_until_nothing_eligible_is_left() {
     let world = World::built();
     world.build_profiles("catalog", "profiles", false);
-    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let server = Server::start(&world).await;
     let mut client = server.client().await;
     let own = client
@@ -291,7 +291,7 @@ async fn bad_requests_are_refused_by_field() {
 #[tokio::test]
 async fn an_unknown_user_gets_popular_interests_or_not_found_when_asked_for() {
     let world = World::built();
-    let catalog = Catalog::open(&world.path("catalog")).expect("a catalogue");
+    let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let server = Server::start(&world).await;
     let mut client = server.client().await;
     let answer = client
@@ -480,7 +480,7 @@ async fn a_user_is_explained_by_the_topics_acted_on() {
 }
 
 #[tokio::test]
-async fn medoids_that_left_the_catalogue_are_said_to_be_missing() {
+async fn medoids_that_left_the_catalog_are_said_to_be_missing() {
     let world = World::built();
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let (user, profile) = profiles

@@ -10,7 +10,7 @@ use std::path::Path;
 use common::World;
 use common::process::{command, path, run};
 use pinnersage::cluster::Params;
-use pinnersage::evaluate::{EvaluateError, EvaluateParams, ModelReport, evaluate};
+use pinnersage::evaluation::{EvaluateError, EvaluateParams, ModelReport, evaluate};
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
 

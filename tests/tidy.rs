@@ -16,13 +16,13 @@ const FLOORS: [&[&str]; 8] = [
         "durable",
         "metrics",
         "progress",
-        "simulate",
+        
         "snapshot",
         "wire",
     ],
     &["actions", "index", "store", "telemetry"],
     &["batch", "serve"],
-    &["evaluate"],
+    &["evaluation"],
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
@@ -32,7 +32,7 @@ const PURE: [&str; 6] = [
     "cluster",
     "compare",
     "recommend",
-    "simulate",
+    
 ];
 const IMPURE: [&str; 14] = [
     "std::fs",

@@ -14,7 +14,7 @@ fn world() -> World {
     world
 }
 
-/// The arguments of `command` on the actions and the catalogue of `world`.
+/// The arguments of `command` on the actions and the catalog of `world`.
 fn arguments(world: &World, command: &str) -> Vec<String> {
     let (actions, catalog) = (world.path("actions.parquet"), world.path("catalog"));
     let mut arguments = vec![command, "--actions", path(&actions)];

@@ -1,4 +1,4 @@
-//! New catalogues and profiles under a running server, through `AdminService` and
+//! New catalogs and profiles under a running server, through `AdminService` and
 //! by themselves.
 
 mod common;
@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 type Admin = AdminServiceClient<Channel>;
 
-/// Pins of the smaller catalogue.
+/// Pins of the smaller catalog.
 const FEWER: usize = 500;
 
 fn version(root: &Path) -> String {
@@ -37,7 +37,7 @@ fn published(world: &World) -> v1::Versions {
     }
 }
 
-/// Publishes a catalogue of fewer pins, and profiles made from it.
+/// Publishes a catalog of fewer pins, and profiles made from it.
 fn publish_fewer(world: &World) {
     let mut pins = common::pins();
     pins.truncate(FEWER);
@@ -143,7 +143,7 @@ async fn what_is_published_is_taken_over_and_can_be_rolled_back() {
     );
 
     // A rollback stays, whatever is published, until something else is. It may be
-    // that the catalogue was taken over before the profiles.
+    // that the catalog was taken over before the profiles.
     let back = admin.rollback(v1::RollbackRequest {}).await;
     let back = back
         .expect("a rollback")

@@ -60,28 +60,28 @@ def prepare(name, cache, quick):
 
 
 def clustered(pins):
-    """Points around centres, as uneven as item embeddings are.
+    """Points around centers, as uneven as item embeddings are.
 
-    - One centre for every 100 pins, uniform on the sphere of a latent space of 48
-      dimensions, so that beyond its own cluster a point still has meaningful neighbours.
+    - One center for every 100 pins, uniform on the sphere of a latent space of 48
+      dimensions, so that beyond its own cluster a point still has meaningful neighbors.
     - Cluster sizes are lognormal (sigma 1) clipped to 10 .. 2,000.
-    - A point is its centre plus Gaussian noise of a length drawn for the cluster
+    - A point is its center plus Gaussian noise of a length drawn for the cluster
       (lognormal, median 0.5, sigma 0.4): tight and loose clusters.
     - The latent space is turned into 256 dimensions and Gaussian noise of length 0.3 is
       added in all of them; then the point is scaled to length one. Order is shuffled.
     """
     latent, random = 48, np.random.default_rng(20200703)
-    centres = rows_of_length_one(random.standard_normal((pins // 100, latent)))
-    sizes = np.clip(random.lognormal(0.0, 1.0, len(centres)) * 60, 10, 2000)
-    radius = random.lognormal(np.log(0.5), 0.4, len(centres))
-    cluster = random.choice(len(centres), pins, p=sizes / sizes.sum())
+    centers = rows_of_length_one(random.standard_normal((pins // 100, latent)))
+    sizes = np.clip(random.lognormal(0.0, 1.0, len(centers)) * 60, 10, 2000)
+    radius = random.lognormal(np.log(0.5), 0.4, len(centers))
+    cluster = random.choice(len(centers), pins, p=sizes / sizes.sum())
     rotation, _ = np.linalg.qr(random.standard_normal((DIMENSION, latent)))
 
     vectors = np.empty((pins, DIMENSION), np.float32)
     for rows in np.array_split(np.arange(pins), max(1, pins // 50_000)):
         of = cluster[rows]
         noise = random.standard_normal((len(rows), latent)) / np.sqrt(latent)
-        points = (centres[of] + radius[of, None] * noise) @ rotation.T
+        points = (centers[of] + radius[of, None] * noise) @ rotation.T
         points += 0.3 / np.sqrt(DIMENSION) * random.standard_normal(points.shape)
         vectors[rows] = rows_of_length_one(points)
     return vectors, [f"cluster {number}" for number in cluster]

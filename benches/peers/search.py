@@ -29,7 +29,7 @@ LEAST_GAIN = 0.0005
 
 @dataclass
 class Point:
-    """One engine asked for `k` neighbours of every query at one width of its search."""
+    """One engine asked for `k` neighbors of every query at one width of its search."""
 
     k: int
     width: int

@@ -1,7 +1,7 @@
-"""End to end: servers on the loopback, asked for the neighbours of three pins a call.
+"""End to end: servers on the loopback, asked for the neighbors of three pins a call.
 
 That is the work of one recommendation: three medoids, 134 pins each. The callers do as
-little as they can (requests are serialised beforehand, answers are received and not
+little as they can (requests are serialized beforehand, answers are received and not
 decoded), for they share the machine with the server.
 """
 
@@ -137,7 +137,7 @@ class Redis:
                 time.sleep(0.05)
 
     def fill(self, vectors):
-        """CAS lets the search for an element's neighbours run beside the main thread."""
+        """CAS lets the search for an element's neighbors run beside the main thread."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             for rows in np.array_split(np.arange(len(vectors)), max(1, len(vectors) // 1000)):
                 connection.sendall(b"".join(

@@ -31,7 +31,7 @@ def definitions():
         if not dictionary.exists():
             sys.exit(f"no {dictionary}: apt-get install wordnet-base")
         for line in dictionary.read_text(encoding="utf-8").splitlines():
-            if line.startswith("  "):  # the licence at the top
+            if line.startswith("  "):  # the license at the top
                 continue
             synset, gloss = line.split("|", 1)
             definition = re.split(r'; ?"', gloss)[0].strip()
@@ -72,7 +72,7 @@ class MiniLm:
             wide = gelu(self._linear(name + "intermediate.dense", hidden))
             narrow = self._linear(name + "output.dense", wide)
             hidden = self._norm(name + "output.LayerNorm", hidden + narrow)
-        return normalised(hidden.reshape(texts, length, WIDTH).mean(axis=1))
+        return normalized(hidden.reshape(texts, length, WIDTH).mean(axis=1))
 
     def _linear(self, name, values):
         out = values @ self.weights[name + ".weight"].T
@@ -112,7 +112,7 @@ def gelu(values):
     return inner
 
 
-def normalised(vectors):
+def normalized(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -156,6 +156,6 @@ def embed_rows(rows):
 
 def principal_components(vectors, dimension):
     """The rows turned onto their first principal components, again of length one."""
-    centred = vectors - vectors.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    return normalised(centred @ directions[:, ::-1][:, :dimension]).astype(np.float32)
+    centerd = vectors - vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(centerd.T @ centerd)
+    return normalized(centerd @ directions[:, ::-1][:, :dimension]).astype(np.float32)

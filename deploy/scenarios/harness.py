@@ -360,7 +360,7 @@ class Kit:
             self.catalog, self.profiles = self.build("sample")
 
     def build(self, name, as_of="2017-10-01", **settings):
-        """A catalogue and profiles of the sample."""
+        """A catalog and profiles of the sample."""
         pins = CHECKOUT / "examples/complete-journey/pins.parquet"
         catalog, profiles = self.directory / name / "catalog", self.directory / name / "profiles"
         self.pinnersage("catalog", "build", "--pins", pins, "--out", catalog, **settings)
@@ -378,7 +378,7 @@ class Kit:
             check(command.wait(300) == 0, f"{command.log.name}: {command.log.read_text()}")
 
     def without_lists(self):
-        """A copy of the catalogue in which every medoid must be searched for."""
+        """A copy of the catalog in which every medoid must be searched for."""
         target = self.directory / "without-lists"
         if not target.exists():
             shutil.copytree(self.catalog, target, ignore=shutil.ignore_patterns("neighbors"))

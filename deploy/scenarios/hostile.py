@@ -166,7 +166,7 @@ def header_flood(port, long):
 
 
 def rapid_reset(port, long):
-    """Calls that are cancelled as soon as they are made."""
+    """Calls that are canceled as soon as they are made."""
     connections, each, taken, ended = (200 if long else 20), 5000, 0, 0
     for _ in range(connections):
         with connect(port) as peer:
@@ -183,8 +183,8 @@ def rapid_reset(port, long):
     return {"connections": connections, "ended": ended, "calls taken": taken}
 
 
-def cancelled(port, long):
-    """Costly calls that are cancelled when the server has begun with them."""
+def canceled(port, long):
+    """Costly calls that are canceled when the server has begun with them."""
     count, stream = (5000 if long else 500), -1
     peer = connect(port)
     send(peer, OPENING)
@@ -201,12 +201,12 @@ def cancelled(port, long):
     return {"calls": count}
 
 
-ATTACKS = [slow_loris, idle, oversized, garbage, header_flood, rapid_reset, cancelled]
+ATTACKS = [slow_loris, idle, oversized, garbage, header_flood, rapid_reset, canceled]
 
 
 def hostile(kit, stack):
     """Broken, slow and malicious connections: others are served on, and nothing is left behind."""
-    # Calls must cost something, or they are answered before they can be cancelled.
+    # Calls must cost something, or they are answered before they can be canceled.
     server = stack.enter_context(Server(kit, kit.without_lists(), NEIGHBORS__CACHE="0B"))
     with Load(server.address, callers=1, pause=0.005) as calm:
         calm.more(600)
@@ -238,12 +238,12 @@ def hostile(kit, stack):
         total, ended = [*result.values(), 0][:2]
         if attack is idle:
             held["idle connections were closed"] = ended == 0
-        elif attack is not cancelled:
+        elif attack is not canceled:
             # Some garbage is the beginning of a frame that is allowed.
             held["connections were let be"] = ended >= (0.9 if attack is garbage else 1) * total
         wrong += [f"{attack.__name__}: {what}" for what, holds in held.items() if not holds]
     in_flight = "pinnersage_requests_in_flight"
-    check(server.codes()["CANCELLED"], f"no call was cancelled: {counted(server.codes())}")
+    check(server.codes()["CANCELLED"], f"no call was canceled: {counted(server.codes())}")
     until("no call left in flight", lambda: server.metrics().get(in_flight, 0) == 0)
     with Load(server.address, callers=1, call=health) as load:
         load.more(10)

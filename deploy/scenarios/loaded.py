@@ -86,7 +86,7 @@ def blast(kit, server, seconds, *knobs):
     with Process("h2load", [*command, url], kit.directory) as load:
         check(load.wait(seconds + 30) == 0, f"h2load failed: {load.log.read_text()}")
         started, done = re.search(r"(\d+) started, (\d+) done", load.log.read_text()).groups()
-    # What h2load leaves behind when its time is over is cancelled by itself.
+    # What h2load leaves behind when its time is over is canceled by itself.
     left = {"CANCELLED": int(started) - int(done)}
     return server.codes() - before - collections.Counter(left)
 

@@ -1,4 +1,4 @@
-//! Building a catalogue: files of pins in, a versioned directory out.
+//! Building a catalog: files of pins in, a versioned directory out.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,15 @@ use rand::seq::SliceRandom;
 
 use super::pins::RawPins;
 use super::{BatchError, ChangeFiles, changes, pins};
-use crate::index::{Catalog, CatalogFacts, Codes, GraphParams, Pin, PinTable, build_graph};
+use crate::index::{
+    Catalog, CatalogManifest, GraphParams, Pin, PinTable, QuantizedVectors, build_graph,
+};
 use crate::memory::Stored;
 use crate::model::Embeddings;
 use crate::progress::Progress;
-use crate::snapshot::Manifest;
+use crate::snapshot::SnapshotManifest;
 
-/// How a catalogue is built.
+/// How a catalog is built.
 #[derive(Clone, Debug)]
 pub struct CatalogParams {
     /// Name of the model that made the vectors.
@@ -28,7 +30,7 @@ pub struct CatalogParams {
     pub graph: GraphParams,
 }
 
-/// Builds a catalogue from `files` as the current version of `root`.
+/// Builds a catalog from `files` as the current version of `root`.
 ///
 /// Read -> drop low quality -> drop near-duplicates -> apply changes -> share equal
 /// vectors -> graph -> write. Any bad row stops it before anything is written.
@@ -37,7 +39,7 @@ pub fn build_catalog(
     root: &Path,
     params: &CatalogParams,
     progress: Progress,
-) -> Result<Manifest<CatalogFacts>, BatchError> {
+) -> Result<SnapshotManifest<CatalogManifest>, BatchError> {
     let read = pins::count(files)?;
     let mut raw = {
         let stage = progress.stage("reading pins", read);
@@ -55,12 +57,12 @@ pub fn build_catalog(
     let (distinct, place_of_row) = distinct(&raw);
     let pins = table(raw, &distinct, &place_of_row, params.graph.seed);
     drop((distinct, place_of_row));
-    let codes = Codes::new(pins.vectors()).map_err(BatchError::Memory)?;
+    let codes = QuantizedVectors::new(pins.vectors()).map_err(BatchError::Memory)?;
     let graph = {
         let stage = progress.stage("building the graph", pins.vectors().len() as u64);
         build_graph(&codes, params.graph, &stage).map_err(BatchError::Memory)?
     };
-    let facts = CatalogFacts {
+    let facts = CatalogManifest {
         embedding_version: params.embedding_version.clone(),
         dimension: pins.vectors().dimension(),
         read,

@@ -1,4 +1,4 @@
-//! Pins that changed on a running server, on their way into the next catalogue:
+//! Pins that changed on a running server, on their way into the next catalog:
 //! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`.
 
 use std::collections::HashSet;

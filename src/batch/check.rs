@@ -1,5 +1,5 @@
-//! Checking a catalogue: that its files are whole, and how well and how fast its
-//! graph finds neighbours, compared with looking at every pin.
+//! Checking a catalog: that its files are whole, and how well and how fast its
+//! graph finds neighbors, compared with looking at every pin.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::model::PinId;
 use crate::progress::Progress;
 use crate::recommend::Retrieve;
 
-/// What is asked of a catalogue.
+/// What is asked of a catalog.
 #[derive(Clone, Debug)]
 pub struct CheckParams {
-    /// Neighbours to find; at least 1.
+    /// Neighbors to find; at least 1.
     pub k: usize,
-    /// Pins whose neighbours are asked for; at least 1.
+    /// Pins whose neighbors are asked for; at least 1.
     pub queries: usize,
     /// Threads that ask; at least 1.
     pub threads: usize,
@@ -33,11 +33,11 @@ pub struct CheckParams {
 /// One point of the curve of recall against rate.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct CurvePoint {
-    /// Neighbours that were asked for.
+    /// Neighbors that were asked for.
     pub k: usize,
     /// Nodes that each walk expanded.
     pub effort: usize,
-    /// Share of the true neighbours that were found.
+    /// Share of the true neighbors that were found.
     pub recall: f64,
     /// Answers a second, of all threads together.
     pub queries_per_second: f64,
@@ -45,17 +45,17 @@ pub struct CurvePoint {
     pub p50_us: f64,
     /// Time that one answer in a hundred exceeds, in microseconds.
     pub p99_us: f64,
-    /// Memory that the catalogue cannot do without, for each pin.
+    /// Memory that the catalog cannot do without, for each pin.
     pub resident_bytes_per_pin: f64,
     /// Pages of its files that are in memory as well, which the system takes back
     /// when it needs them, for each pin.
     pub cached_bytes_per_pin: f64,
 }
 
-/// Checks every file of the catalogue in `path`, and measures its curve.
+/// Checks every file of the catalog in `path`, and measures its curve.
 ///
-/// Queries are pins of the catalogue, drawn evenly, each left out of its own
-/// neighbours. The truth is the exact scan over the vectors. Each point is
+/// Queries are pins of the catalog, drawn evenly, each left out of its own
+/// neighbors. The truth is the exact scan over the vectors. Each point is
 /// measured after a first round over all queries that is not timed.
 pub fn check_catalog(
     path: &Path,
@@ -66,7 +66,7 @@ pub fn check_catalog(
         let catalog = Catalog::open(path)?;
         catalog.check_mapped()?;
         let places = sampled(catalog.pins.ids().len(), params);
-        let stage = progress.stage("exact neighbours", places.len() as u64);
+        let stage = progress.stage("exact neighbors", places.len() as u64);
         let nearest = |&place: &usize| {
             let pin = catalog.pins.ids()[place];
             let found = Exact(&catalog.pins).neighbors_of(pin, params.k, &|other| other != pin);

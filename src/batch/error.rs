@@ -4,14 +4,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::simulate::WorldError;
+use crate::evaluation::simulate::WorldError;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
 
 /// Rows that an error lists before it only counts them.
 const ROWS_SHOWN: usize = 10;
 
-/// Why a catalogue or a set of profiles could not be built.
+/// Why a catalog or a set of profiles could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// An input file cannot be read as Parquet.
@@ -90,7 +90,7 @@ fn lines(rows: &[BadRow], count: u64) -> String {
 }
 
 impl BatchError {
-    pub(super) fn file(path: &Path, reason: impl fmt::Display) -> Self {
+    pub(crate) fn file(path: &Path, reason: impl fmt::Display) -> Self {
         Self::File {
             path: path.to_owned(),
             reason: reason.to_string(),

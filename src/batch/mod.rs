@@ -1,10 +1,10 @@
 //! The offline shell: files in, versioned directories out.
 //!
-//! [`build_catalog`] turns files of pins into a catalogue, [`build_profiles`]
+//! [`build_catalog`] turns files of pins into a catalog, [`build_profiles`]
 //! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
-//! lists of neighbours, [`export_profiles`] profiles into a file that a warehouse
+//! lists of neighbors, [`export_profiles`] profiles into a file that a warehouse
 //! reads. [`UserActions`] are the actions by user, for who replays them.
-//! [`check_catalog`] measures a catalogue, [`write_changes`] keeps the pins that
+//! [`check_catalog`] measures a catalog, [`write_changes`] keeps the pins that
 //! changed on a server for the next one. [`write_world`] makes files of pins and
 //! actions out of nothing.
 
@@ -20,9 +20,8 @@ mod partition;
 mod pins;
 mod profiles;
 mod runs;
-mod simulated;
 mod users;
-mod whole;
+pub(crate) mod whole;
 
 pub use actions::ActionRecord;
 pub use catalog::{CatalogParams, build_catalog};
@@ -32,5 +31,4 @@ pub use error::{BadRow, BatchError};
 pub use export::export_profiles;
 pub use neighbors::{NeighborCounts, NeighborParams, build_neighbors};
 pub use profiles::{ProfileParams, build_profiles};
-pub use simulated::{SimulateParams, Simulated, write_world};
 pub use users::{ActionsWanted, UserActions};

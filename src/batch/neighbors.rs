@@ -1,4 +1,4 @@
-//! Making neighbour lists ahead of time, for the pins that are medoids.
+//! Making neighbor lists ahead of time, for the pins that are medoids.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,25 +14,25 @@ use crate::store::ProfilesReader;
 
 /// Lists in a segment: what is lost at most when a build is stopped.
 const SEGMENT: usize = 4096;
-/// Catalogues of more nodes get their lists by walks: to look at every pin costs
-/// more there than a walk that misses one neighbour in some hundred.
+/// Catalogs of more nodes get their lists by walks: to look at every pin costs
+/// more there than a walk that misses one neighbor in some hundred.
 const EXACT_NODES: usize = 2_000_000;
-/// Nodes that such a walk expands, for each neighbour of a list.
+/// Nodes that such a walk expands, for each neighbor of a list.
 const WALK_EFFORT: usize = 4;
 
 /// Which lists are made.
 #[derive(Clone, Copy, Debug)]
 pub struct NeighborParams {
-    /// Neighbours in each list.
+    /// Neighbors in each list.
     pub depth: usize,
-    /// Bytes that all lists of a catalogue may have.
+    /// Bytes that all lists of a catalog may have.
     pub budget: u64,
 }
 
 /// What became of the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeighborCounts {
-    /// Pins of the catalogue that are medoids.
+    /// Pins of the catalog that are medoids.
     pub medoid_pins: usize,
     /// Had a list already.
     pub kept: usize,
@@ -42,7 +42,7 @@ pub struct NeighborCounts {
     pub over_budget: usize,
 }
 
-/// Makes the lists that the profiles in `profiles` need and the catalogue in
+/// Makes the lists that the profiles in `profiles` need and the catalog in
 /// `catalog` does not have yet: of the medoids that most users share first, as far
 /// as the budget goes. Stopped, it goes on where it was.
 pub fn build_neighbors(
@@ -68,7 +68,7 @@ pub fn build_neighbors(
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
     drop(lists);
 
-    let stage = progress.stage("neighbour lists", missing.len() as u64);
+    let stage = progress.stage("neighbor lists", missing.len() as u64);
     let index = Approximate::new(opened.into(), 1);
     for segment in missing.chunks(SEGMENT) {
         let mut segment = segment.to_vec();

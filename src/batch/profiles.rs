@@ -15,9 +15,9 @@ use crate::index::{Catalog, PinTable};
 use crate::model::{PinId, Timestamp};
 use crate::pool::Pool;
 use crate::progress::Progress;
-use crate::snapshot::Manifest;
+use crate::snapshot::SnapshotManifest;
 use crate::store::{
-    ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, PinActions, ProfileFacts, ProfileRecord,
+    ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, PinActions, ProfileManifest, ProfileRecord,
     ProfilesWriter,
 };
 
@@ -40,11 +40,11 @@ pub struct ProfileParams {
     /// Whether profiles carry a filter over the pins of the user's history.
     pub history_filter: bool,
     /// Bytes of actions and profiles that may be in memory at a time, beside the
-    /// vectors of the catalogue and m^2 numbers a thread for a user of m actions.
+    /// vectors of the catalog and m^2 numbers a thread for a user of m actions.
     pub memory: u64,
 }
 
-/// Builds profiles from `files` over the catalogue in `catalog`, as the current
+/// Builds profiles from `files` over the catalog in `catalog`, as the current
 /// version of `root`.
 ///
 /// The same input gives the same bytes, in whatever order its rows come.
@@ -54,7 +54,7 @@ pub fn build_profiles(
     root: &Path,
     params: &ProfileParams,
     progress: Progress,
-) -> Result<Manifest<ProfileFacts>, BatchError> {
+) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
     let rows = actions::count(files)?;
     let (catalog, pins) = Catalog::open_pins(catalog)?;
     let weights: Vec<f64> = params.action_weights.values().copied().collect();
@@ -114,7 +114,7 @@ pub fn build_profiles(
     if users == 0 {
         return Err(BatchError::NoProfiles(counts));
     }
-    let facts = ProfileFacts {
+    let facts = ProfileManifest {
         embedding_version: catalog.facts.embedding_version,
         dimension: catalog.facts.dimension,
         catalog_version: catalog.version,
@@ -151,7 +151,7 @@ fn cluster_users(
         // nothing left must be able to take over any single one.
         .with_max_len(1)
         .map(|actions| {
-            scratches.lend(|scratch| profile_record(actions, pins, weights, params, scratch))
+            scratches.with(|scratch| profile_record(actions, pins, weights, params, scratch))
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use super::BatchError;
 
 /// Writes the Parquet file `out`, whose name is taken only by a whole file.
-pub(super) fn write_whole(
+pub(crate) fn write_whole(
     out: &Path,
     schema: SchemaRef,
     fill: impl FnOnce(&mut ArrowWriter<File>) -> Result<(), ArrowError>,
@@ -38,6 +38,6 @@ pub(super) fn write_whole(
 }
 
 /// The type of moments in what we write.
-pub(super) fn time_type() -> DataType {
+pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }

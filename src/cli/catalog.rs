@@ -11,38 +11,38 @@ use crate::batch::{
     write_changes,
 };
 use crate::config::Settings;
-use crate::index::{CatalogFacts, GraphParams};
+use crate::index::{CatalogManifest, GraphParams};
 use crate::model::PinId;
 use crate::progress::Progress;
-use crate::snapshot::Manifest;
+use crate::snapshot::SnapshotManifest;
 use crate::wire::v1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
-    /// Build a catalogue from Parquet files of pins.
+    /// Build a catalog from Parquet files of pins.
     ///
     /// Columns: pin_id (int64 or uint64), embedding (list of float32), and
     /// optionally title (string), quality (float), signature (uint64).
     Build(BuildArgs),
-    /// Check the files of a catalogue, and measure recall against speed.
+    /// Check the files of a catalog, and measure recall against speed.
     ///
-    /// Asks for the neighbours of sampled pins, each without itself, and compares
+    /// Asks for the neighbors of sampled pins, each without itself, and compares
     /// them with the exact ones: one line for each effort, which is the number of
     /// nodes of the graph that a walk expands.
     Check(CheckArgs),
-    /// Ask a running server for the pins that changed on it, for the next catalogue.
+    /// Ask a running server for the pins that changed on it, for the next catalog.
     Changes(ChangesArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The catalogue.
+    /// The catalog.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
-    /// Neighbours to find.
+    /// Neighbors to find.
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = positive)]
     k: usize,
-    /// Pins whose neighbours are asked for.
+    /// Pins whose neighbors are asked for.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive)]
     queries: usize,
     /// Threads that ask.
@@ -65,11 +65,11 @@ pub(super) struct BuildArgs {
     /// Parquet files of pins.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pins: Vec<PathBuf>,
-    /// Directory that holds the versions of the catalogue.
+    /// Directory that holds the versions of the catalog.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Name of the model that made the embeddings. Profiles of another one are
-    /// not served with this catalogue.
+    /// not served with this catalog.
     #[arg(long, value_name = "NAME", default_value = "default")]
     embedding_version: String,
     /// Leave out pins of a lower quality, and those without one.
@@ -194,9 +194,9 @@ pub(super) fn graph_params(settings: &Settings) -> GraphParams {
 }
 
 /// What became of the pins, for a person.
-pub(super) fn summary(manifest: &Manifest<CatalogFacts>, root: &Path) -> String {
-    let Manifest { version, facts, .. } = manifest;
-    let CatalogFacts {
+pub(super) fn summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) -> String {
+    let SnapshotManifest { version, facts, .. } = manifest;
+    let CatalogManifest {
         embedding_version,
         read,
         low_quality,
@@ -205,14 +205,14 @@ pub(super) fn summary(manifest: &Manifest<CatalogFacts>, root: &Path) -> String 
         deleted,
         ..
     } = facts;
-    let CatalogFacts {
+    let CatalogManifest {
         pins,
         nodes,
         dimension,
         ..
     } = facts;
     format!(
-        "catalogue {version}, embedding version {embedding_version}, in {}
+        "catalog {version}, embedding version {embedding_version}, in {}
   {read} pins read
   {low_quality} dropped: quality too low
   {near_duplicates} dropped: near-duplicates of a better pin

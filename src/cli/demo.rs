@@ -38,7 +38,7 @@ pub(super) struct DemoArgs {
     /// Directory with pins.parquet and actions_300_users.parquet.
     #[arg(long, value_name = "DIR", default_value = DATA)]
     data: PathBuf,
-    /// Where catalogue and profiles are kept [default: the user's cache].
+    /// Where catalog and profiles are kept [default: the user's cache].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Where to serve gRPC [default: serve.listen].

@@ -10,7 +10,7 @@ use clap::Args;
 use super::out;
 use super::replay::ReplayArgs;
 use crate::config::Settings;
-use crate::evaluate::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
+use crate::evaluation::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
 use crate::progress::Progress;
 use crate::snapshot::replace_file;
 

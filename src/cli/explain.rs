@@ -65,7 +65,7 @@ impl Interest {
             remarks.push("silenced".to_owned());
         }
         if !self.in_catalog {
-            remarks.push("no longer in the catalogue".to_owned());
+            remarks.push("no longer in the catalog".to_owned());
         }
         match remarks.is_empty() {
             true => String::new(),

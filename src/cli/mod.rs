@@ -31,7 +31,7 @@ use crate::telemetry;
 /// Exit code for settings that are refused (EX_USAGE of sysexits.h).
 const BAD_SETTINGS: u8 = 64;
 
-/// Personalised candidate lists from user actions.
+/// Personalized candidate lists from user actions.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -44,13 +44,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build a catalogue: the index over all pins.
+    /// Build a catalog: the index over all pins.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
     /// Build or export profiles: the interests of all users.
     #[command(subcommand)]
     Profiles(profiles::ProfilesCommand),
-    /// Make the neighbour lists of medoids that are missing.
+    /// Make the neighbor lists of medoids that are missing.
     ///
     /// `profiles build` does so at its end; this goes on when it was stopped.
     Neighbors(neighbors::NeighborsArgs),

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct NeighborsArgs {
-    /// Catalogue that the lists are made from and kept with.
+    /// Catalog that the lists are made from and kept with.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
     /// Profiles whose medoids get lists.
@@ -46,7 +46,7 @@ pub(super) fn make(
         over_budget,
     } = build_neighbors(catalog, profiles, params, progress)?;
     out::print(&format!(
-        "neighbour lists of {medoid_pins} medoid pins: {made} made, {kept} were there, \
+        "neighbor lists of {medoid_pins} medoid pins: {made} made, {kept} were there, \
          {over_budget} left out (neighbors.budget is {})",
         settings.budget
     ))

@@ -10,8 +10,8 @@ use crate::cluster::Params;
 use crate::config::{ProfileSettings, Settings};
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::snapshot::Manifest;
-use crate::store::ProfileFacts;
+use crate::snapshot::SnapshotManifest;
+use crate::store::ProfileManifest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
@@ -29,7 +29,7 @@ pub(super) struct BuildArgs {
     /// Parquet files of actions, in any order.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     actions: Vec<PathBuf>,
-    /// Catalogue whose vectors are clustered.
+    /// Catalog whose vectors are clustered.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
     /// Directory that holds the versions of the profiles.
@@ -117,9 +117,9 @@ pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> Pr
 }
 
 /// What became of the actions, for a person.
-pub(super) fn summary(manifest: &Manifest<ProfileFacts>, root: &Path) -> String {
-    let Manifest { version, facts, .. } = manifest;
-    let ProfileFacts {
+pub(super) fn summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -> String {
+    let SnapshotManifest { version, facts, .. } = manifest;
+    let ProfileManifest {
         as_of,
         window_days,
         actions,
@@ -130,7 +130,7 @@ pub(super) fn summary(manifest: &Manifest<ProfileFacts>, root: &Path) -> String 
     let mut lines = vec![
         format!("profiles {version} as of {as_of}, in {}", root.display()),
         format!("{} actions read", actions.read()),
-        format!("{} refused: pin not in the catalogue", actions.unknown_pin),
+        format!("{} refused: pin not in the catalog", actions.unknown_pin),
         format!(
             "{} refused: before the window of {window_days} days",
             actions.before_window

@@ -166,7 +166,7 @@ impl fmt::Display for Recommended {
             Some(v1::FallbackReason::ProfileNotInCatalog) => {
                 writeln!(
                     f,
-                    "  from popular interests: the catalogue has none of the user's medoids"
+                    "  from popular interests: the catalog has none of the user's medoids"
                 )?;
             }
             Some(v1::FallbackReason::RecentActionsOnly) => {
@@ -183,7 +183,7 @@ impl fmt::Display for Recommended {
         if self.degraded_reason == v1::DegradedReason::MedoidsNotInCatalog.as_str_name() {
             writeln!(
                 f,
-                "  degraded: the catalogue lacks some of the user's medoids"
+                "  degraded: the catalog lacks some of the user's medoids"
             )?;
         }
         if self.popularity_weight > 0.0 {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::profiles::{Switch, profile_params};
 use crate::config::Settings;
-use crate::evaluate::{EvaluateParams, Model};
+use crate::evaluation::{EvaluateParams, Model};
 use crate::model::Timestamp;
 
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub(super) struct ReplayArgs {
     /// Parquet files of actions, in any order.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub(super) actions: Vec<PathBuf>,
-    /// Catalogue whose pins are recommended.
+    /// Catalog whose pins are recommended.
     #[arg(long, value_name = "DIR")]
     pub(super) catalog: PathBuf,
     /// First day that is judged: 2017-10-01.

@@ -15,7 +15,7 @@ use crate::config::{OverloadSettings, Settings, SettingsError};
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
 use crate::serve::{
-    AnswerParams, ConnectionParams, DataParams, GateParams, Listeners, Loaded, OverloadParams,
+    AdmissionParams, AnswerParams, ConnectionParams, DataParams, Listeners, Loaded, OverloadParams,
     Parts, ProbeParams, RateParams, SecurityParams, ServeParams, Source, TlsParams,
 };
 
@@ -24,7 +24,7 @@ const TOLD_TWICE: i32 = 70;
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Catalogue to serve.
+    /// Catalog to serve.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
     /// Profiles to serve, of the same embedding version.
@@ -103,7 +103,7 @@ pub(super) fn serve_params(
         },
         security: security_params(settings),
         max_deadline: serve.max_deadline,
-        gate: GateParams {
+        gate: AdmissionParams {
             max_calls: overload.max_calls,
             rate: rate_params(overload)?,
         },

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::out;
-use crate::batch::{SimulateParams, Simulated, write_world};
+use crate::evaluation::simulate::WorldParams;
+use crate::evaluation::simulate::{SimulateParams, Simulated, write_world};
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::simulate::WorldParams;
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::out;
 use super::replay::ReplayArgs;
 use crate::config::Settings;
-use crate::evaluate::{Grid, Tuned, tune};
+use crate::evaluation::{Grid, Tuned, tune};
 use crate::progress::Progress;
 use crate::snapshot::replace_file;
 
@@ -93,7 +93,7 @@ fn head(replay: &ReplayArgs, tuned: &Tuned) -> String {
     format!(
         "Settings proposed by `pinnersage tune`.\n\n\
          Data:      {}\n\
-         Catalogue: {}\n\
+         Catalog: {}\n\
          Period:    from {}, before {}; {judged_by}\n\
          Command:   {}\n\n\
          Values with their 95 % intervals over users. One is proposed instead of the present\n\

@@ -4,7 +4,7 @@
 //! Instead of distances, the matrix holds inner products of the sums of the
 //! clusters, in f32. A merge just adds them up, and the distance follows from
 //! |a - b|^2 = |a|^2 + |b|^2 - 2 ab for the centroids a and b. How far that can be
-//! off is known ([`Clusters::error`]). Where it leaves one nearest neighbour on
+//! off is known ([`Clusters::error`]). Where it leaves one nearest neighbor on
 //! one side of alpha, that is the answer; else the distances in question are worked
 //! out from the vectors in f64. So the clusters are those of f64 arithmetic,
 //! whatever a machine makes of the products.

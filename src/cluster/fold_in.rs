@@ -55,12 +55,12 @@ pub struct Interest {
 
 impl Interest {
     /// Whether it can be sampled.
-    pub fn is_heard(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         !self.silenced && self.medoid.importance > 0.0
     }
 }
 
-/// An interest on its way, and the vector of its medoid; none when the catalogue no
+/// An interest on its way, and the vector of its medoid; none when the catalog no
 /// longer has it.
 struct Draft<'v> {
     interest: Interest,
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heavier_medoid_stays_and_what_is_not_in_the_catalogue_is_kept() {
+    fn the_heavier_medoid_stays_and_what_is_not_in_the_catalog_is_kept() {
         let stored = [medoid(77, 9.0), medoid(0, 5.0)];
         let folded = fold(&stored, &[point(3, 100)], &[], &axes());
         let [gone, grown] = folded.interests[..] else {
@@ -426,16 +426,16 @@ mod tests {
                 .expect("an interest")
         };
         assert_eq!(of(&once, 0).medoid.importance, 0.5);
-        assert!(of(&once, 0).is_heard() && of(&once, 1).lowered_by == 0);
+        assert!(of(&once, 0).is_active() && of(&once, 1).lowered_by == 0);
         let twice = fold(&stored, &[], &[first, first], &axes());
         assert_eq!(
             (of(&twice, 0).medoid.importance, of(&twice, 0).lowered_by),
             (0.0, 2)
         );
-        assert!(of(&twice, 0).silenced && !of(&twice, 0).is_heard());
+        assert!(of(&twice, 0).silenced && !of(&twice, 0).is_active());
         // What it liked later is not taken back by what it disliked before.
         let back = fold(&stored, &[point(0, 101)], &[first; 5], &axes());
-        assert!(of(&back, 0).is_heard());
+        assert!(of(&back, 0).is_active());
         assert_eq!(of(&back, 0).medoid.importance, 1.0);
         // One that belongs to no interest takes from none.
         let elsewhere = fold(&stored, &[], &[point(2, 100)], &axes());

@@ -1,4 +1,4 @@
-//! Ward's clustering by the nearest-neighbour chain, cut at a distance.
+//! Ward's clustering by the nearest-neighbor chain, cut at a distance.
 //!
 //! The distance of clusters of the sizes n and m with the centroids a and b is
 //! 2 n m / (n + m) |a - b|^2: |a - b|^2 for two points, and else what
@@ -10,8 +10,8 @@
 //!
 //! O(m^2) time and memory. Ward's distance is reducible: a merge never brings a
 //! cluster nearer to a third one than its parts were. Two things follow. Merging
-//! mutual nearest neighbours in any order gives the clusters of the greedy
-//! order; and a cluster whose nearest neighbour is farther than alpha is final,
+//! mutual nearest neighbors in any order gives the clusters of the greedy
+//! order; and a cluster whose nearest neighbor is farther than alpha is final,
 //! so it is retired at once, and no tree is built above the cut.
 
 use super::distances::{Clusters, Points};
@@ -27,7 +27,7 @@ pub(super) struct Scratch {
     firsts: Vec<usize>,
     /// Their vectors times their weights, where that is not what was given.
     weighted: Vec<f32>,
-    /// Rows, each with the next as its nearest neighbour.
+    /// Rows, each with the next as its nearest neighbor.
     chain: Vec<usize>,
     clusters: Clusters,
 }
@@ -77,7 +77,7 @@ pub(super) fn partition(
             }
             (Some(other), _) => chain.push(other),
             (None, _) => {
-                // Only near neighbours were put on the chain, so it is its start.
+                // Only near neighbors were put on the chain, so it is its start.
                 clusters.retire(start);
                 chain.clear();
             }
@@ -220,23 +220,23 @@ mod tests {
         clusters
     }
 
-    /// Points about centres, of about unit length, with some copies and some that
+    /// Points about centers, of about unit length, with some copies and some that
     /// are all but copies.
     fn clustered() -> impl Strategy<Value = Vec<f32>> {
         let row = |spread: f32| prop::collection::vec(-spread..spread, 256);
-        let centres = prop::collection::vec(row(0.1), 1..8);
+        let centers = prop::collection::vec(row(0.1), 1..8);
         let points = prop::collection::vec((0usize..8, row(0.06), 0u8..8), 1..150);
-        (centres, points).prop_map(|(centres, points)| {
+        (centers, points).prop_map(|(centers, points)| {
             let mut rows: Vec<f32> = Vec::new();
             for (at, offset, kind) in points {
-                let centre = &centres[at % centres.len()];
+                let center = &centers[at % centers.len()];
                 match (kind, rows.len().checked_sub(256)) {
                     (0, Some(last)) => rows.extend_from_within(last..),
                     (1, Some(last)) => {
                         rows.extend_from_within(last..);
                         rows[last + 256..].iter_mut().for_each(|x| *x *= 1.000_001);
                     }
-                    _ => rows.extend(centre.iter().zip(offset).map(|(c, o)| c + o)),
+                    _ => rows.extend(center.iter().zip(offset).map(|(c, o)| c + o)),
                 }
             }
             rows

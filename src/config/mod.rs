@@ -21,7 +21,7 @@ const DEFAULTS: &str = include_str!("../../deploy/config/pinnersage.toml");
 pub struct Settings {
     /// Building and searching the index.
     pub index: IndexSettings,
-    /// Neighbour lists made ahead of time.
+    /// Neighbor lists made ahead of time.
     pub neighbors: NeighborSettings,
     /// Building profiles.
     pub profiles: ProfileSettings,
@@ -59,13 +59,13 @@ pub struct IndexSettings {
     pub seed: u64,
 }
 
-/// Neighbour lists made ahead of time.
+/// Neighbor lists made ahead of time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborSettings {
-    /// Neighbours in each list.
+    /// Neighbors in each list.
     pub depth: usize,
-    /// Bytes that all lists of a catalogue may have.
+    /// Bytes that all lists of a catalog may have.
     pub budget: ByteSize,
     /// Bytes of lists that a server computes when they are first asked for.
     pub cache: ByteSize,
@@ -150,7 +150,7 @@ pub struct ServeSettings {
     /// How often to look for new versions; 0 for never.
     #[serde(with = "humantime_serde")]
     pub watch: Duration,
-    /// Pins that may change beside a catalogue.
+    /// Pins that may change beside a catalog.
     pub max_changed_pins: usize,
     /// Most that a call for recommendations may take.
     #[serde(with = "humantime_serde")]

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
 use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
-use super::recovery::{self, Torn};
+use super::recovery::{self, TruncatedTails};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 const STORE: &str = "log";
@@ -132,7 +132,7 @@ impl fmt::Debug for Log {
 
 impl Log {
     /// Opens the log in `directory`, and tells which journals had a torn end.
-    pub fn open(directory: &Path) -> Result<(Self, Torn), LogError> {
+    pub fn open(directory: &Path) -> Result<(Self, TruncatedTails), LogError> {
         fs::create_dir_all(directory).map_err(LogError::io(directory))?;
         let path = directory.join(STORE);
         let marker = directory.join(ACKNOWLEDGED);
@@ -270,7 +270,7 @@ impl Log {
         })
     }
 
-    /// Forgets what became of `pins`, because a catalogue has it.
+    /// Forgets what became of `pins`, because a catalog has it.
     pub fn settle_pins(&self, pins: &[PinId]) -> Result<(), LogError> {
         let mut batch = self.database.batch();
         for pin in pins {

@@ -7,4 +7,4 @@ mod recovery;
 
 pub use log::{Log, LogError};
 pub use records::PinRecord;
-pub use recovery::Torn;
+pub use recovery::TruncatedTails;

@@ -5,7 +5,7 @@ use crate::model::{Action, ActionId, PinId, Timestamp, UserId};
 /// Bytes before the name in the record of an action.
 const HEAD: usize = 33;
 
-/// What became of a pin since a catalogue was built.
+/// What became of a pin since a catalog was built.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PinRecord {
     /// It came, or it changed.

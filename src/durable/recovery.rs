@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Journals whose torn end was cut off, with the number of bytes.
-pub type Torn = Vec<(PathBuf, u64)>;
+pub type TruncatedTails = Vec<(PathBuf, u64)>;
 
 /// The journals as they were before the store was opened.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ impl Journals {
     }
 
     /// Tells what the store has cut off, and gives up what was kept for it.
-    pub(super) fn compare(self) -> io::Result<Torn> {
-        let mut torn = Torn::new();
+    pub(super) fn compare(self) -> io::Result<TruncatedTails> {
+        let mut torn = TruncatedTails::new();
         for (path, before) in self.written {
             // A journal that is gone was no longer needed.
             let after = fs::metadata(&path).map_or(before, |meta| meta.len());

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::codes::Query;
-use super::walk::{self, Bounds, Halt, walk};
+use super::graph_search::{self, Bounds, Halt, walk};
+use super::quantization::Query;
 use super::{Catalog, Exact, RetrieveNear};
 use crate::kernel;
 use crate::memory::prefetch;
 use crate::model::{Neighbor, PinId};
 use crate::pool::Pool;
-use crate::recommend::{Retrieve, Retrieved, Wanted};
+use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
 /// Nodes that a walk looks for, for each pin that is asked for.
 const MARGIN: usize = 2;
@@ -28,7 +28,7 @@ const STARTS: usize = 4;
 /// How many vectors ahead to fetch while cosines are computed.
 const AHEAD: usize = 4;
 
-/// Approximate retrieval over a catalogue.
+/// Approximate retrieval over a catalog.
 #[derive(Debug)]
 pub struct Approximate {
     catalog: Arc<Catalog>,
@@ -39,7 +39,7 @@ pub struct Approximate {
 /// Memory of one retrieval.
 #[derive(Debug, Default)]
 struct Scratch {
-    walk: walk::Scratch,
+    walk: graph_search::Scratch,
     query: Query,
     nodes: Vec<u32>,
     cosines: Vec<f32>,
@@ -55,7 +55,7 @@ impl Approximate {
         }
     }
 
-    /// The catalogue that is searched.
+    /// The catalog that is searched.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
@@ -78,7 +78,7 @@ impl Approximate {
     ) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog.pins;
         let bounds = Bounds {
-            most_expanded: effort,
+            max_expansions: effort,
             time_is_up,
             ..Bounds::of(effort.max(k))
         };
@@ -113,22 +113,22 @@ impl Approximate {
         &self,
         target: &[f32],
         starts: &[u32],
-        wanted: &Wanted<'_>,
+        wanted: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
         let pins = &self.catalog.pins;
-        let Wanted { k, eligible, .. } = *wanted;
+        let SearchParams { k, eligible, .. } = *wanted;
         let usual = self.effort(k);
         // What is re-scored must have been found.
         let effort = ((usual as f32 * wanted.effort) as usize).max(rescored(k));
         let bounds = Bounds {
             // Less effort must not lead to a scan where the usual one would not.
-            most_kept: usual.saturating_mul(NODES_A_PIN),
+            max_candidates: usual.saturating_mul(NODES_A_PIN),
             time_is_up: wanted.time_is_up,
             ..Bounds::of(effort)
         };
         let weigh = |node: u32| {
-            pins.sharers(node as usize)
+            pins.duplicates(node as usize)
                 .filter(|&pin| eligible(pin))
                 .count()
         };
@@ -155,7 +155,7 @@ impl Approximate {
             pins, codes, graph, ..
         } = &*self.catalog;
         let vectors = pins.vectors();
-        self.scratches.lend(|scratch| {
+        self.scratches.with(|scratch| {
             let Scratch {
                 walk: memory,
                 query,
@@ -204,8 +204,8 @@ impl Approximate {
             out.clear();
             out.reserve(held);
             for (&node, &cosine) in nodes.iter().zip(&*cosines) {
-                let sharers = pins.neighbors_at(node as usize, cosine);
-                out.extend(sharers.filter(|neighbor| eligible(neighbor.pin)));
+                let duplicates = pins.neighbors_at(node as usize, cosine);
+                out.extend(duplicates.filter(|neighbor| eligible(neighbor.pin)));
             }
             Neighbor::keep_best(out, k);
             Ok(())
@@ -218,7 +218,12 @@ impl Retrieve for Approximate {
         self.catalog.pins.place(pin).is_some()
     }
 
-    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         let pins = &self.catalog.pins;
         out.clear();
         let Some(place) = pins.place(pin) else {
@@ -231,8 +236,13 @@ impl Retrieve for Approximate {
 }
 
 impl RetrieveNear for Approximate {
-    fn near(&self, target: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
-        let starts = self.scratches.lend(|scratch| {
+    fn near(
+        &self,
+        target: &[f32],
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let starts = self.scratches.with(|scratch| {
             let Scratch { query, .. } = scratch;
             self.catalog.codes.query(target, query);
             self.entries(query)

@@ -13,9 +13,9 @@ use std::io;
 
 use rayon::prelude::*;
 
-use super::codes::{Codes, Query};
 use super::graph::{Graph, GraphParams, LINKS};
-use super::walk::{self, Bounds, walk};
+use super::graph_search::{self, Bounds, walk};
+use super::quantization::{QuantizedVectors, Query};
 use crate::pool::Pool;
 use crate::progress::Stage;
 
@@ -42,7 +42,7 @@ type Near = (f32, u32);
 /// Memory for the choice of the links of one node.
 #[derive(Debug, Default)]
 struct Scratch {
-    walk: walk::Scratch,
+    walk: graph_search::Scratch,
     query: Query,
     near: Vec<Near>,
     similarities: Vec<i32>,
@@ -53,7 +53,11 @@ struct Scratch {
 
 /// Builds the graph over the nodes of `codes`, whose order must be random, on all
 /// cores. Counts the nodes on `stage`.
-pub fn build_graph(codes: &Codes, params: GraphParams, stage: &Stage) -> io::Result<Graph> {
+pub fn build_graph(
+    codes: &QuantizedVectors,
+    params: GraphParams,
+    stage: &Stage,
+) -> io::Result<Graph> {
     let nodes = codes.len();
     let scratches = Pool::<Scratch>::default();
     let mut graph = Graph::empty(nodes, PLACES)?;
@@ -84,7 +88,7 @@ fn set_all(graph: &mut Graph, links: &[(u32, Vec<u32>)]) {
 fn links_of(
     batch: std::ops::Range<u32>,
     graph: &Graph,
-    codes: &Codes,
+    codes: &QuantizedVectors,
     params: GraphParams,
     scratches: &Pool<Scratch>,
 ) -> Vec<(u32, Vec<u32>)> {
@@ -124,7 +128,7 @@ fn links_of(
     };
     let batch = batch.into_par_iter().with_min_len(AT_A_TIME);
     batch
-        .map(|node| scratches.lend(|scratch| links(node, scratch)))
+        .map(|node| scratches.with(|scratch| links(node, scratch)))
         .collect()
 }
 
@@ -132,7 +136,7 @@ fn links_of(
 fn links_back(
     links: &[(u32, Vec<u32>)],
     graph: &Graph,
-    codes: &Codes,
+    codes: &QuantizedVectors,
     scratches: &Pool<Scratch>,
 ) -> Vec<(u32, Vec<u32>)> {
     let mut back: Vec<(u32, u32)> = links
@@ -164,7 +168,7 @@ fn links_back(
 /// The graph with no more than [`LINKS`] links a node.
 fn finished(
     graph: &Graph,
-    codes: &Codes,
+    codes: &QuantizedVectors,
     nodes: usize,
     scratches: &Pool<Scratch>,
 ) -> io::Result<Graph> {
@@ -191,8 +195,13 @@ fn finished(
 }
 
 /// The links of `node`, chosen among `all`.
-fn best_of(all: &[u32], node: u32, codes: &Codes, scratches: &Pool<Scratch>) -> Vec<u32> {
-    scratches.lend(|scratch| {
+fn best_of(
+    all: &[u32],
+    node: u32,
+    codes: &QuantizedVectors,
+    scratches: &Pool<Scratch>,
+) -> Vec<u32> {
+    scratches.with(|scratch| {
         codes.query_of(node, &mut scratch.query);
         codes.prefetch(all);
         scratch.near_among(all, node, all.len(), codes);
@@ -204,7 +213,7 @@ fn best_of(all: &[u32], node: u32, codes: &Codes, scratches: &Pool<Scratch>) -> 
 impl Scratch {
     /// Makes `near` the `most` of `nodes` other than `node` that are nearest to the
     /// query, nearest first.
-    fn near_among(&mut self, nodes: &[u32], node: u32, most: usize, codes: &Codes) {
+    fn near_among(&mut self, nodes: &[u32], node: u32, most: usize, codes: &QuantizedVectors) {
         codes.dot_each(&self.query, nodes, &mut self.similarities);
         let cosines = self
             .similarities
@@ -224,7 +233,7 @@ impl Scratch {
     /// Chooses at most [`LINKS`] of `near`: from the nearest on each one that is
     /// nearer to the node than to all chosen before it (algorithm 4 of the HNSW
     /// paper). A link in a direction that another already leads to is worth little.
-    fn choose(&mut self, codes: &Codes) {
+    fn choose(&mut self, codes: &QuantizedVectors) {
         self.chosen.clear();
         for &(cosine, near) in &self.near {
             let chosen = self.chosen.len();

@@ -1,12 +1,12 @@
-//! Pins that came, changed or went since the catalogue was built: a small table
+//! Pins that came, changed or went since the catalog was built: a small table
 //! beside it that is scanned as a whole, and hides what it replaces.
 
 use super::{PinTable, RetrieveNear};
 use crate::kernel;
 use crate::model::{Embeddings, Neighbor, PinId};
-use crate::recommend::{Retrieve, Retrieved, Wanted};
+use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
-/// What changed since one catalogue was built.
+/// What changed since one catalog was built.
 #[derive(Clone, Debug)]
 pub struct Delta {
     /// Ascending; those that are there now.
@@ -19,7 +19,7 @@ pub struct Delta {
 }
 
 impl Delta {
-    /// No change, beside a catalogue of these `vectors`.
+    /// No change, beside a catalog of these `vectors`.
     pub fn new(vectors: &Embeddings) -> Self {
         Self {
             ids: Vec::new(),
@@ -55,12 +55,12 @@ impl Delta {
         (self.ids.len(), self.deleted.len())
     }
 
-    /// Whether pins of the catalogue are gone.
+    /// Whether pins of the catalog are gone.
     pub fn has_deleted(&self) -> bool {
         !self.deleted.is_empty()
     }
 
-    /// Whether what the catalogue says of `pin` no longer holds.
+    /// Whether what the catalog says of `pin` no longer holds.
     fn replaces(&self, pin: PinId) -> bool {
         self.place(pin).is_some() || self.deleted.binary_search(&pin).is_ok()
     }
@@ -70,10 +70,10 @@ impl Delta {
     }
 }
 
-/// A catalogue and what changed since.
+/// A catalog and what changed since.
 #[derive(Clone, Copy, Debug)]
 pub struct Layered<'a> {
-    /// The pins of the catalogue.
+    /// The pins of the catalog.
     pub pins: &'a PinTable,
     /// What changed.
     pub delta: &'a Delta,
@@ -106,7 +106,7 @@ impl<'a> Layered<'a> {
         }
     }
 
-    /// Retrieval over both, where `base` retrieves over the catalogue.
+    /// Retrieval over both, where `base` retrieves over the catalog.
     pub fn over<'b, R: RetrieveNear>(&'b self, base: &'b R) -> Over<'b, R> {
         Over {
             layers: *self,
@@ -127,7 +127,12 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         self.layers.contains(pin)
     }
 
-    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         let Layered { delta, .. } = self.layers;
         if delta.is_empty() {
             return self.base.neighbors(pin, wanted, out);
@@ -136,9 +141,9 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         let Some(target) = self.layers.vector(pin) else {
             return Retrieved::InFull;
         };
-        let Wanted { k, eligible, .. } = *wanted;
+        let SearchParams { k, eligible, .. } = *wanted;
         let still = |pin: PinId| !delta.replaces(pin) && eligible(pin);
-        let of_base = Wanted {
+        let of_base = SearchParams {
             eligible: &still,
             ..*wanted
         };

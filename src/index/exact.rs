@@ -4,12 +4,12 @@
 use super::{PinTable, RetrieveNear};
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
-use crate::recommend::{Retrieve, Retrieved, Wanted};
+use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
 /// Nodes scored in one call of the kernel.
 const BLOCK: usize = 1024;
 
-/// Exact retrieval over the pins of a catalogue.
+/// Exact retrieval over the pins of a catalog.
 #[derive(Clone, Copy, Debug)]
 pub struct Exact<'a>(pub &'a PinTable);
 
@@ -18,7 +18,12 @@ impl Retrieve for Exact<'_> {
         self.0.place(pin).is_some()
     }
 
-    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+    fn neighbors(
+        &self,
+        pin: PinId,
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         match self.0.vector(pin) {
             Some(query) => self.near(query, wanted, out),
             None => {
@@ -31,8 +36,8 @@ impl Retrieve for Exact<'_> {
 
 impl RetrieveNear for Exact<'_> {
     /// A scan has no effort that could be less.
-    fn near(&self, query: &[f32], wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
-        let Wanted { k, eligible, .. } = *wanted;
+    fn near(&self, query: &[f32], wanted: &SearchParams<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+        let SearchParams { k, eligible, .. } = *wanted;
         out.clear();
         let vectors = self.0.vectors();
         let mut scores = Vec::new();
@@ -49,8 +54,8 @@ impl RetrieveNear for Exact<'_> {
                 .map_or(f32::NEG_INFINITY, |worst| worst.score);
             for (node, &score) in (node..).zip(&scores) {
                 if score.clamp(-1.0, 1.0) >= least {
-                    let sharers = self.0.neighbors_at(node, score);
-                    out.extend(sharers.filter(|neighbor| eligible(neighbor.pin)));
+                    let duplicates = self.0.neighbors_at(node, score);
+                    out.extend(duplicates.filter(|neighbor| eligible(neighbor.pin)));
                 }
             }
             Neighbor::keep_best(out, k);

@@ -1,4 +1,4 @@
-//! The exact neighbours of many pins at once.
+//! The exact neighbors of many pins at once.
 //!
 //! The codes of a few thousand nodes stay in the cache while many pins are
 //! compared with them. A code tells a cosine only nearly, but how nearly is known
@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::Catalog;
-use super::codes::Query;
+use super::quantization::Query;
 use crate::kernel;
 use crate::model::Neighbor;
 
@@ -18,7 +18,7 @@ const BLOCK: usize = 32;
 const STRETCH: usize = 1024;
 
 /// For each pin in `places` its `depth` nearest pins, itself among them, by
-/// [`Neighbor::by_falling_score`]; fewer where the catalogue has no more. On all
+/// [`Neighbor::by_falling_score`]; fewer where the catalog has no more. On all
 /// cores.
 pub fn exact_lists(catalog: &Catalog, places: &[usize], depth: usize) -> Vec<Vec<Neighbor>> {
     places

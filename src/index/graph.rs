@@ -1,13 +1,13 @@
 //! The graph of the index: for each node its links to near nodes.
 //!
 //! One layer. The layers of HNSW bring a query near its answer; here every query
-//! is a pin of the catalogue, so a walk starts where it is going.
+//! is a pin of the catalog, so a walk starts where it is going.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::CatalogFacts;
+use super::CatalogManifest;
 use crate::memory::{Pages, prefetch};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
@@ -75,7 +75,7 @@ impl Graph {
         writer.write(FILE, bytemuck::cast_slice(&self.links))
     }
 
-    pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
+    pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Self, SnapshotError> {
         let nodes = reader.manifest().facts.nodes;
         if nodes > MOST_NODES {
             return Err(reader.misstated("there are too many nodes"));

@@ -1,4 +1,4 @@
-//! The pins of a catalogue: ids, vectors and titles.
+//! The pins of a catalog: ids, vectors and titles.
 //!
 //! Pins are ordered by id. Pins with equal vectors share one node, and nodes are
 //! in the order of the graph.
@@ -7,7 +7,7 @@ use crate::memory::Stored;
 use crate::model::{Embeddings, Neighbor, PinId, check_dimension};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
-use super::CatalogFacts;
+use super::CatalogManifest;
 
 const IDS: &str = "ids.bin";
 const NODES: &str = "nodes.bin";
@@ -27,11 +27,11 @@ pub struct PinTable {
     /// Where the title of each pin ends in `titles`.
     title_ends: Stored<u64>,
     titles: Stored<u8>,
-    /// The pins of node n are `sharers[sharer_ends[n - 1]..sharer_ends[n]]`, or
-    /// `sharers[n]` alone, and no ends are kept, when each node has one.
-    sharers: Vec<PinId>,
+    /// The pins of node n are `duplicates[sharer_ends[n - 1]..sharer_ends[n]]`, or
+    /// `duplicates[n]` alone, and no ends are kept, when each node has one.
+    duplicates: Vec<PinId>,
     sharer_ends: Vec<u32>,
-    /// Number of sharers of each node, as far as 8 bits can tell: a walk asks for
+    /// Number of duplicates of each node, as far as 8 bits can tell: a walk asks for
     /// it often, so it has to be small. Empty when each node has one.
     counts: Vec<u8>,
 }
@@ -87,10 +87,10 @@ impl PinTable {
         }
         // Filled from the back, so that the pins of a node ascend.
         let mut next = sharer_ends.clone();
-        let mut sharers = vec![PinId(0); nodes.len()];
+        let mut duplicates = vec![PinId(0); nodes.len()];
         for (&pin, &node) in ids.iter().zip(&nodes).rev() {
             next[node as usize] -= 1;
-            sharers[next[node as usize] as usize] = pin;
+            duplicates[next[node as usize] as usize] = pin;
         }
         if counts.is_empty() {
             sharer_ends = Vec::new();
@@ -101,7 +101,7 @@ impl PinTable {
             vectors,
             title_ends,
             titles,
-            sharers,
+            duplicates,
             sharer_ends,
             counts,
         }
@@ -129,7 +129,7 @@ impl PinTable {
     }
 
     /// The pins that share `node`, ascending.
-    pub fn sharers(&self, node: usize) -> impl Iterator<Item = PinId> {
+    pub fn duplicates(&self, node: usize) -> impl Iterator<Item = PinId> {
         let begin = node
             .checked_sub(1)
             .and_then(|before| self.sharer_ends.get(before));
@@ -137,14 +137,15 @@ impl PinTable {
             Some(&end) => begin.map_or(0, |&begin| begin as usize)..end as usize,
             None => node..node + 1,
         };
-        self.sharers[place].iter().copied()
+        self.duplicates[place].iter().copied()
     }
 
-    /// The pins that share `node`, each as a neighbour at `cosine`, which rounding
+    /// The pins that share `node`, each as a neighbor at `cosine`, which rounding
     /// may have taken out of [-1, 1].
     pub(super) fn neighbors_at(&self, node: usize, cosine: f32) -> impl Iterator<Item = Neighbor> {
         let score = cosine.clamp(-1.0, 1.0);
-        self.sharers(node).map(move |pin| Neighbor { pin, score })
+        self.duplicates(node)
+            .map(move |pin| Neighbor { pin, score })
     }
 
     /// Number of pins that share `node`; 255 may be more.
@@ -182,8 +183,8 @@ impl PinTable {
 
     /// Reads the table and checks what the code behind it relies on. Vectors and
     /// titles are only mapped: see [`PinTable::MAPPED`].
-    pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Self, SnapshotError> {
-        let CatalogFacts {
+    pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Self, SnapshotError> {
+        let CatalogManifest {
             dimension,
             pins,
             nodes: node_count,

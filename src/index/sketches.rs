@@ -10,7 +10,7 @@
 
 use std::io;
 
-use super::CatalogFacts;
+use super::CatalogManifest;
 use super::rotation::rotate;
 use crate::kernel::{self, SKETCH_LANES};
 use crate::memory::{Pages, prefetch};
@@ -106,7 +106,7 @@ impl Sketches {
 
     /// Keeps those of `nodes` whose cosine to the query may be `cosine` or more. `sums` is
     /// scratch memory.
-    pub(super) fn sift(
+    pub(super) fn prune(
         &self,
         query: &SketchQuery,
         cosine: f32,
@@ -128,8 +128,8 @@ impl Sketches {
         writer.write(FILE, &self.rows)
     }
 
-    pub(super) fn read(reader: &Reader<CatalogFacts>) -> Result<Option<Self>, SnapshotError> {
-        let CatalogFacts {
+    pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Option<Self>, SnapshotError> {
+        let CatalogManifest {
             dimension, nodes, ..
         } = reader.manifest().facts;
         if dimension < LEAST_DIMENSION {
@@ -194,7 +194,7 @@ mod tests {
                     let by_sketch = (sum as f32 - query.offset) * query.unit;
                     squares += (by_sketch - vectors.cosine(row, node)).powi(2);
                 }
-                sketches.sift(&query, 0.5, &mut nodes, &mut sums);
+                sketches.prune(&query, 0.5, &mut nodes, &mut sums);
                 kept += nodes.len();
                 assert!(nodes.is_sorted());
                 let near = |node: &u32| vectors.cosine(row, *node as usize) >= 0.5;

@@ -12,7 +12,7 @@ pub struct Neighbor {
 }
 
 impl Neighbor {
-    /// The order of every list of neighbours: by falling score, then by pin id.
+    /// The order of every list of neighbors: by falling score, then by pin id.
     pub fn by_falling_score(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
     }

@@ -9,7 +9,7 @@ pub const MIN_DIMENSION: usize = 2;
 pub const MAX_DIMENSION: usize = 4096;
 
 /// A vector whose length differs from 1 by less than this is kept as it is, so
-/// that normalising twice changes no bit.
+/// that normalizing twice changes no bit.
 const UNIT_TOLERANCE: f64 = 1e-6;
 
 /// Why a vector cannot be an embedding.
@@ -71,7 +71,7 @@ impl Embeddings {
         }
     }
 
-    /// A matrix over rows that were normalised before, as our files hold them.
+    /// A matrix over rows that were normalized before, as our files hold them.
     ///
     /// `data.len()` must be a multiple of `dimension`.
     pub fn from_unit_rows(dimension: usize, data: Stored<f32>) -> Self {
@@ -79,7 +79,7 @@ impl Embeddings {
         Self { dimension, data }
     }
 
-    /// Appends `vector`, L2-normalised.
+    /// Appends `vector`, L2-normalized.
     pub fn push(&mut self, vector: &[f32]) -> Result<(), EmbeddingError> {
         let norm = norm_of(vector, self.dimension)?;
         let data = self.data.to_mut();
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_have_unit_length_and_normalising_again_changes_no_bit() {
+    fn rows_have_unit_length_and_normalizing_again_changes_no_bit() {
         let mut once = Embeddings::new(3).expect("a dimension");
         once.push(&[3.0, -0.0, 4.0]).expect("a vector");
         once.push(&[f32::MIN_POSITIVE, 0.0, 0.0])

@@ -1,4 +1,4 @@
-//! Merging the neighbour lists of the sampled medoids into one ranked list.
+//! Merging the neighbor lists of the sampled medoids into one ranked list.
 //!
 //! The result is defined over complete lists, but asks only for as much of each
 //! as it uses: when a list that was cut short runs dry, [`merge`] names it, and
@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use super::pin_set::PinSet;
-use super::prior::{self, Prior};
+use super::popularity_prior::{self, PopularityPrior};
 use super::retrieve::Retrieved;
 use crate::model::{Candidate, Neighbor};
 
@@ -18,23 +18,23 @@ pub enum MergeStrategy {
     /// round-robin), so that each fills its quota, and its places are spread
     /// evenly. A pin that another list brought already costs no turn.
     Interleave,
-    /// All lists as one, by falling score, or by what a [`Prior`] makes of it.
+    /// All lists as one, by falling score, or by what a [`PopularityPrior`] makes of it.
     GlobalTop,
 }
 
-/// The neighbours of one sampled medoid, as far as they were retrieved.
+/// The neighbors of one sampled medoid, as far as they were retrieved.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
-    /// By [`prior::by_falling_rank`].
+    /// By [`popularity_prior::by_falling_rank`].
     neighbors: Vec<Neighbor>,
     /// Where the next retrieval goes, for it may come to nothing.
     next: Vec<Neighbor>,
-    ranking: prior::Scratch,
+    ranking: popularity_prior::Scratch,
     end: End,
     quota: usize,
 }
 
-/// What comes after the last neighbour of a list.
+/// What comes after the last neighbor of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum End {
     /// Nothing was retrieved yet.
@@ -70,7 +70,7 @@ impl List {
         }
     }
 
-    /// How many neighbours to retrieve next.
+    /// How many neighbors to retrieve next.
     pub(super) fn next_depth(&self, strategy: MergeStrategy, limit: usize) -> usize {
         match (strategy, self.neighbors.len()) {
             (MergeStrategy::GlobalTop, _) => limit,
@@ -81,18 +81,22 @@ impl List {
         }
     }
 
-    /// Replaces what was retrieved by the first `depth` neighbours that `retrieve` writes,
+    /// Replaces what was retrieved by the first `depth` neighbors that `retrieve` writes,
     /// which is told how many it may bring, unless time was up before it was done.
     pub(super) fn fill(
         &mut self,
         depth: usize,
-        prior: Option<Prior<'_>>,
+        prior: Option<PopularityPrior<'_>>,
         strategy: MergeStrategy,
         retrieve: impl FnOnce(usize, &mut Vec<Neighbor>) -> Retrieved,
     ) -> Retrieved {
         // Lists that compete for every place are deep as they are.
         let deeper = prior.is_some() && strategy == MergeStrategy::Interleave;
-        let wanted = if deeper { depth * prior::REACH } else { depth };
+        let wanted = if deeper {
+            depth * popularity_prior::REACH
+        } else {
+            depth
+        };
         let retrieved = retrieve(wanted, &mut self.next);
         if retrieved != Retrieved::OutOfTime {
             std::mem::swap(&mut self.neighbors, &mut self.next);
@@ -123,7 +127,7 @@ pub(super) fn merge(
     lists: &[List],
     strategy: MergeStrategy,
     limit: usize,
-    prior: Option<Prior<'_>>,
+    prior: Option<PopularityPrior<'_>>,
     scratch: &mut Scratch,
 ) -> Result<Vec<Candidate>, usize> {
     scratch.seen.reset(limit);
@@ -226,7 +230,7 @@ fn turn(weights: impl AsRef<[i64]>, mut credits: impl AsMut<[i64]>, order: &mut 
 fn global_top(
     lists: &[List],
     limit: usize,
-    prior: Option<Prior<'_>>,
+    prior: Option<PopularityPrior<'_>>,
     seen: &mut PinSet,
 ) -> Result<Vec<Candidate>, usize> {
     let is_open = |list: &List| matches!(list.end, End::Open | End::Unanswered);
@@ -240,10 +244,12 @@ fn global_top(
         let heads = rests.iter().enumerate();
         let heads = heads.filter_map(|(at, rest)| Some((at, rest.first()?)));
         // Of equal ones the first.
-        let best = heads.reduce(|a, b| match prior::by_falling_rank(prior, b.1, a.1) {
-            Ordering::Less => b,
-            Ordering::Equal | Ordering::Greater => a,
-        });
+        let best = heads.reduce(
+            |a, b| match popularity_prior::by_falling_rank(prior, b.1, a.1) {
+                Ordering::Less => b,
+                Ordering::Equal | Ordering::Greater => a,
+            },
+        );
         let Some((at, neighbor)) = best else { break };
         rests[at] = &rests[at][1..];
         if seen.insert(neighbor.pin) {
@@ -290,7 +296,7 @@ mod tests {
         List {
             neighbors: pins.iter().enumerate().map(neighbor).collect(),
             next: Vec::new(),
-            ranking: prior::Scratch::default(),
+            ranking: popularity_prior::Scratch::default(),
             end: match exhausted {
                 true => End::Exhausted,
                 false => End::Open,

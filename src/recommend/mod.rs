@@ -5,21 +5,21 @@
 //! index answers, and [`Watch`], where stages are timed. Randomness is passed
 //! in, and nothing depends on a clock.
 
+mod fallback;
 mod inclusion;
-mod ladder;
 mod merge;
 mod orders;
 mod pin_set;
-mod prior;
+mod popularity_prior;
 mod quadrature;
 mod quota;
 mod retrieve;
 mod sample;
 
-pub use ladder::{Fallback, Origin};
+pub use fallback::{Fallback, Origin};
 pub use merge::MergeStrategy;
-pub use prior::Prior;
-pub use retrieve::{Retrieve, Retrieved, Wanted};
+pub use popularity_prior::PopularityPrior;
+pub use retrieve::{Retrieve, Retrieved, SearchParams};
 
 use rand::Rng;
 
@@ -74,8 +74,8 @@ pub struct Interests<'a> {
     /// proportion to importance, above 0; 1 for all others.
     pub factors: &'a [(PinId, f64)],
     /// What counts beside nearness; none for nearness alone, as in the paper.
-    pub prior: Option<Prior<'a>>,
-    /// Whether it is known that the catalogue has every medoid above. If not,
+    pub prior: Option<PopularityPrior<'a>>,
+    /// Whether it is known that the catalog has every medoid above. If not,
     /// each is looked up, and left out when it is missing.
     pub all_in_catalog: bool,
 }
@@ -119,7 +119,7 @@ pub struct Recommendation {
     pub origin: Origin,
     /// Why they are not the user's own.
     pub fallback: Option<Fallback>,
-    /// Whether medoids of the profile are missing from the catalogue.
+    /// Whether medoids of the profile are missing from the catalog.
     pub medoids_missing: bool,
     /// Whether searches were made with less than the usual effort.
     pub with_less_effort: bool,
@@ -132,7 +132,7 @@ pub struct Recommendation {
 /// answer.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Medoids of the profile that the catalogue has.
+    /// Medoids of the profile that the catalog has.
     kept: Vec<Medoid>,
     sample: sample::Scratch,
     /// Medoids, which must not be returned.
@@ -171,7 +171,7 @@ pub fn recommend(
         merge,
     } = scratch;
     let found = watch.stage(Stage::Lookup, || {
-        ladder::climb(interests, |pin| index.contains(pin), kept)
+        fallback::select_medoids(interests, |pin| index.contains(pin), kept)
     });
     let sampled = watch.stage(Stage::Sample, || {
         sample_medoids(
@@ -199,10 +199,10 @@ pub fn recommend(
         list.reset(place.quota);
     }
     let time_is_up = || watch.time_is_up();
-    let mut wanted = Wanted {
+    let mut wanted = SearchParams {
         effort: request.effort,
         time_is_up: &time_is_up,
-        ..Wanted::in_full(0, &eligible)
+        ..SearchParams::in_full(0, &eligible)
     };
     let prior = interests.prior;
     let (mut with_less_effort, mut out_of_time) = (false, false);
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
     use crate::model::Timestamp;
 
-    /// A catalogue of the pins from 0 to this, near one another when their ids are.
+    /// A catalog of the pins from 0 to this, near one another when their ids are.
     struct Line(u64);
 
     impl Retrieve for Line {
@@ -298,7 +298,12 @@ mod tests {
             pin.0 <= self.0
         }
 
-        fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+        fn neighbors(
+            &self,
+            pin: PinId,
+            wanted: &SearchParams<'_>,
+            out: &mut Vec<Neighbor>,
+        ) -> Retrieved {
             if (wanted.time_is_up)() {
                 return Retrieved::OutOfTime;
             }
@@ -369,7 +374,7 @@ mod tests {
                 };
                 let bars = |pin: PinId| pin.0 % 7 == 3;
                 let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
-                let prior = Prior::weighing(weight.unwrap_or(0.0), &popularity);
+                let prior = PopularityPrior::weighing(weight.unwrap_or(0.0), &popularity);
                 let interests = Interests {
                     own: profile.as_deref().map(|own| (own, Origin::Profile)),
                     popular: &popular,

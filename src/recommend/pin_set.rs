@@ -5,7 +5,7 @@
 //! are empty, most searches end at the first one, and the processor guesses so.
 //!
 //! The first slot of a pin follows from its id by fixed multiplications. Only
-//! pins of the catalogue and of profiles come in here, which are data of the
+//! pins of the catalog and of profiles come in here, which are data of the
 //! operator: what a caller excludes could be chosen to collide. `std`'s hash would
 //! withstand that, and costs several times as much.
 

@@ -18,7 +18,7 @@ impl Place {
 /// Splits `limit` in proportion to the importances, by the largest remainder,
 /// with at least one for each medoid. When `limit` is too small for that, the
 /// most important medoids get one each. The quotas, which replace what is in
-/// `places`, add up to `limit`; equal claims are settled in favour of the
+/// `places`, add up to `limit`; equal claims are settled in favor of the
 /// earlier medoid.
 pub(super) fn split(
     importances: impl Iterator<Item = f64> + Clone,

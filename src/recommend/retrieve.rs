@@ -1,18 +1,23 @@
-//! The seam between the flow and an index over the pins of one catalogue.
+//! The seam between the flow and an index over the pins of one catalog.
 
 use std::fmt;
 
 use crate::model::{Neighbor, PinId};
 
-/// Retrieval over the pins of one catalogue.
+/// Retrieval over the pins of one catalog.
 pub trait Retrieve {
-    /// Whether the catalogue has `pin`.
+    /// Whether the catalog has `pin`.
     fn contains(&self, pin: PinId) -> bool;
 
     /// Replaces what is in `out` by what is `wanted` of the pins nearest to `pin`, by
     /// [`Neighbor::by_falling_score`]. `pin` itself is a pin like any other; the
-    /// catalogue must have it.
-    fn neighbors(&self, pin: PinId, wanted: &Wanted<'_>, out: &mut Vec<Neighbor>) -> Retrieved;
+    /// catalog must have it.
+    fn neighbors(
+        &self,
+        pin: PinId,
+        wanted: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved;
 
     /// The `k` nearest of which `eligible` holds in a list of their own, whatever it
     /// costs.
@@ -24,15 +29,15 @@ pub trait Retrieve {
     ) -> Vec<Neighbor> {
         let mut found = Vec::new();
         // With all the time there is, it ends in full.
-        let _ = self.neighbors(pin, &Wanted::in_full(k, eligible), &mut found);
+        let _ = self.neighbors(pin, &SearchParams::in_full(k, eligible), &mut found);
         found
     }
 }
 
 /// What is wanted of an index, and what it may cost.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Number of neighbours. Fewer are found only when the catalogue has no more that
+pub struct SearchParams<'a> {
+    /// Number of neighbors. Fewer are found only when the catalog has no more that
     /// are eligible.
     pub k: usize,
     /// At most `k`: with so many a list that was made ahead of time will do, for which
@@ -58,7 +63,7 @@ pub enum Retrieved {
     OutOfTime,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> SearchParams<'a> {
     /// The `k` nearest of which `eligible` holds, whatever it costs.
     pub fn in_full(k: usize, eligible: &'a dyn Fn(PinId) -> bool) -> Self {
         Self {
@@ -79,9 +84,9 @@ impl<'a> Wanted<'a> {
     }
 }
 
-impl fmt::Debug for Wanted<'_> {
+impl fmt::Debug for SearchParams<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wanted")
+        f.debug_struct("SearchParams")
             .field("k", &self.k)
             .field("least", &self.least)
             .field("effort", &self.effort)

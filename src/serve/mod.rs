@@ -1,42 +1,22 @@
 //! The online shell. [`run`] serves until it is told to stop.
 
-mod actions;
-mod admin;
-mod auth;
-mod callers;
-mod catalog;
-mod connections;
-mod convert;
-mod deadline;
-mod drain;
-mod gate;
-mod live;
-mod observe;
-mod ops;
+mod middleware;
 mod overload;
-mod pins;
-mod preface;
-mod probe;
-mod recommendation;
-mod routes;
-mod secrets;
-mod stamp;
+mod rpc;
+mod security;
+mod state;
 mod status;
-mod tls;
-mod trace;
-mod user;
-mod versions;
-mod workers;
+mod transport;
 
-pub use callers::CallersError;
-pub use connections::ConnectionParams;
-pub use gate::{GateParams, RateParams};
-pub use live::{DataParams, LoadError, Loaded, Parts, Source};
-pub use overload::OverloadParams;
-pub use probe::ProbeParams;
-pub use secrets::SecurityParams;
-pub use tls::{TlsError, TlsParams};
-pub use user::AnswerParams;
+pub use middleware::rate_limit::{AdmissionParams, RateParams};
+pub use overload::limiter::OverloadParams;
+pub use security::callers::CallersError;
+pub use security::credentials::SecurityParams;
+pub use security::tls::{TlsError, TlsParams};
+pub use state::live::{DataParams, LoadError, Loaded, Parts, Source};
+pub use state::recall_probe::ProbeParams;
+pub use state::user_context::AnswerParams;
+pub use transport::connections::ConnectionParams;
 
 use std::future::Future;
 use std::io;
@@ -53,13 +33,13 @@ use tonic_health::server::HealthReporter;
 use crate::actions::Actions;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
-use drain::Phase;
-use live::Live;
-use overload::Limiter;
-use probe::Probe;
-use secrets::Secrets;
-use versions::Versions;
-use workers::Workers;
+use overload::limiter::Limiter;
+use overload::workers::Workers;
+use security::credentials::Secrets;
+use state::live::Live;
+use state::recall_probe::Probe;
+use state::reload::Versions;
+use transport::drain::Phase;
 
 /// How often actions that are too old are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -87,7 +67,7 @@ pub struct ServeParams {
     /// Most that a call for recommendations may take.
     pub max_deadline: Duration,
     /// What is refused before it is read.
-    pub gate: GateParams,
+    pub gate: AdmissionParams,
     /// How much is searched at a time.
     pub overload: OverloadParams,
     /// How often recall is measured.
@@ -188,7 +168,7 @@ pub async fn run<E: Send + 'static>(
     let limiter = Arc::new(limiter);
     let versions = Versions::new(live.clone(), source.clone(), params.clock)?;
     let versions = Arc::new(versions);
-    let parts = routes::Parts {
+    let parts = rpc::routes::Parts {
         probe: Probe::new(params.probe)?,
         live: live.clone(),
         workers,
@@ -197,20 +177,24 @@ pub async fn run<E: Send + 'static>(
         guard: secrets.guard(),
         phases: phases.clone(),
     };
-    let service = routes::service(parts, health_service, &params);
-    let doors = connections::Doors {
+    let service = rpc::routes::service(parts, health_service, &params);
+    let listener_parts = transport::connections::ListenerParts {
         listener: listeners.grpc,
         tls: secrets.tls(),
         params: params.connections.clone(),
     };
-    let mut serving = tokio::spawn(connections::serve(doors, service, phases.clone()));
-    let operators = ops::Parts {
+    let mut serving = tokio::spawn(transport::connections::serve(
+        listener_parts,
+        service,
+        phases.clone(),
+    ));
+    let operators = transport::ops::Parts {
         live: live.clone(),
         limiter,
         phases,
         metrics: params.metrics.clone(),
     };
-    let mut ops = tokio::spawn(ops::serve(listeners.ops, operators));
+    let mut ops = tokio::spawn(transport::ops::serve(listeners.ops, operators));
 
     let until_told = async {
         let mut shutdown = std::pin::pin!(shutdown);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::callers::Role;
+use super::security::callers::Role;
 use crate::model::UserId;
 
 /// When to try again what is refused for load.
@@ -13,7 +13,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Why a call fails, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CallError {
+pub(crate) enum CallError {
     /// A field of the request is wrong: mend the request.
     Field {
         /// Path of the field, as in `google.rpc.BadRequest`.
@@ -55,7 +55,7 @@ pub(super) enum CallError {
 
 /// Why a call was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shed {
+pub(crate) enum Shed {
     /// As many calls are here, or wait for a search, as may be.
     QueueFull,
     /// Its turn would come too late for its deadline.
@@ -66,7 +66,7 @@ pub(super) enum Shed {
 
 impl CallError {
     /// A field that is wrong.
-    pub(super) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Field {
             field: field.into(),
             reason: reason.into(),
@@ -114,14 +114,14 @@ impl From<CallError> for Status {
                 "this server keeps nothing, so it changes no pins: it was started without --data",
             ),
             CallError::TooManyChanges(most) => Self::resource_exhausted(format!(
-                "{most} pins may change beside a catalogue: build one with the changes so far"
+                "{most} pins may change beside a catalog: build one with the changes so far"
             )),
             CallError::NotRecorded => Self::unavailable(
                 "it could not be made durable: send it again when this server is back",
             ),
             CallError::NoVersion(which) => Self::not_found(format!("there is no {which}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
-            CallError::NotLoaded => Self::unavailable("no catalogue and profiles are loaded yet"),
+            CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),
             CallError::Internal => Self::internal("internal error"),
         }
     }

@@ -1,4 +1,4 @@
-//! Versioned directories: how catalogues and profiles lie on disk.
+//! Versioned directories: how catalogs and profiles lie on disk.
 //!
 //! ```text
 //! DIR/CURRENT                the name of the version in use
@@ -14,13 +14,13 @@
 //!
 //! Numbers in binary files are little endian, in records without padding.
 
+mod atomic_write;
 mod error;
 mod read;
-mod write;
 
+pub use atomic_write::{FileWriter, Writer, replace_file};
 pub use error::SnapshotError;
 pub use read::{Reader, current_version, is_version, versions};
-pub use write::{FileWriter, Writer, replace_file};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ compile_error!("the files hold little-endian numbers that are used in place");
 /// What every manifest says, beside the facts `F` of its kind of snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest<F> {
+pub struct SnapshotManifest<F> {
     /// Kind and format version, such as `pinnersage-catalog/1`.
     pub format: String,
     /// Name of this version: made from the checksums of facts and files.
@@ -57,7 +57,7 @@ pub struct FileEntry {
 }
 
 /// The facts of one kind of snapshot.
-pub trait Facts: Serialize + for<'de> Deserialize<'de> {
+pub trait ManifestFacts: Serialize + for<'de> Deserialize<'de> {
     /// Kind and format version, written to and demanded of every manifest.
     const FORMAT: &'static str;
 }
@@ -68,7 +68,7 @@ fn checksum(sum: u128) -> String {
 }
 
 /// The version of a snapshot with these facts and files: 16 hexadecimal digits.
-fn version_of<F: Facts>(facts: &F, files: &[FileEntry]) -> serde_json::Result<String> {
+fn version_of<F: ManifestFacts>(facts: &F, files: &[FileEntry]) -> serde_json::Result<String> {
     let named = serde_json::to_vec(&(F::FORMAT, facts, files))?;
     Ok(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&named)))
 }

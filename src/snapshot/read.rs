@@ -8,17 +8,20 @@ use std::time::SystemTime;
 use bytemuck::Pod;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{CURRENT, Facts, FileEntry, MANIFEST, Manifest, SnapshotError, checksum, version_of};
+use super::{
+    CURRENT, FileEntry, MANIFEST, ManifestFacts, SnapshotError, SnapshotManifest, checksum,
+    version_of,
+};
 use crate::memory::{Mapped, Pages};
 
 /// One version of a versioned directory, opened.
 #[derive(Debug)]
 pub struct Reader<F> {
     path: PathBuf,
-    manifest: Manifest<F>,
+    manifest: SnapshotManifest<F>,
 }
 
-impl<F: Facts> Reader<F> {
+impl<F: ManifestFacts> Reader<F> {
     /// Opens the current version of the versioned directory `path`, or the
     /// version that `path` itself is.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
@@ -28,12 +31,12 @@ impl<F: Facts> Reader<F> {
     }
 
     /// What the snapshot states of itself.
-    pub fn manifest(&self) -> &Manifest<F> {
+    pub fn manifest(&self) -> &SnapshotManifest<F> {
         &self.manifest
     }
 
     /// Gives up the reader for its manifest.
-    pub fn into_manifest(self) -> Manifest<F> {
+    pub fn into_manifest(self) -> SnapshotManifest<F> {
         self.manifest
     }
 
@@ -208,7 +211,7 @@ fn version_directory(path: &Path) -> Result<PathBuf, SnapshotError> {
     Ok(current.map_or_else(|| path.to_owned(), |version| path.join(version)))
 }
 
-fn read_manifest<F: Facts>(path: &Path) -> Result<Manifest<F>, SnapshotError> {
+fn read_manifest<F: ManifestFacts>(path: &Path) -> Result<SnapshotManifest<F>, SnapshotError> {
     #[derive(serde::Deserialize)]
     struct Head {
         format: String,
@@ -223,7 +226,7 @@ fn read_manifest<F: Facts>(path: &Path) -> Result<Manifest<F>, SnapshotError> {
             expected: F::FORMAT,
         });
     }
-    let manifest: Manifest<F> = serde_json::from_slice(&text).map_err(damaged)?;
+    let manifest: SnapshotManifest<F> = serde_json::from_slice(&text).map_err(damaged)?;
     if version_of(&manifest.facts, &manifest.files).map_err(damaged)? != manifest.version {
         return Err(SnapshotError::damaged(
             path,

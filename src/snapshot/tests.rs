@@ -10,18 +10,18 @@ struct Note {
     text: String,
 }
 
-impl Facts for Note {
+impl ManifestFacts for Note {
     const FORMAT: &'static str = "pinnersage-note/1";
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Other {}
 
-impl Facts for Other {
+impl ManifestFacts for Other {
     const FORMAT: &'static str = "pinnersage-other/1";
 }
 
-fn write(root: &Path, text: &str) -> Manifest<Note> {
+fn write(root: &Path, text: &str) -> SnapshotManifest<Note> {
     let mut writer = Writer::create(root).expect("a directory");
     writer
         .write("numbers.bin", &[1, 0, 0, 0, 2, 0, 0, 0])
@@ -115,7 +115,7 @@ fn facts_keep_every_bit_of_their_floats() {
     struct Half {
         lambda: f64,
     }
-    impl Facts for Half {
+    impl ManifestFacts for Half {
         const FORMAT: &'static str = "pinnersage-half/1";
     }
     let root = tempfile::tempdir().expect("a directory");

@@ -41,7 +41,7 @@ impl<'a> HistoryFilter<'a> {
     }
 
     /// Refuses bytes from which [`Self::contains`] would read out of bounds: a
-    /// key is looked up in three neighbouring segments.
+    /// key is looked up in three neighboring segments.
     pub fn check(bytes: &[u8]) -> Result<(), InvalidFilter> {
         // The descriptor: seed (8 bytes), segment length, its mask, and the
         // length of all segments in which a first lookup may fall (4 each).

@@ -1,14 +1,14 @@
 //! Profiles by user: in memory, and in their files.
 
-mod facts;
 mod history;
 mod popularity;
+mod profile_manifest;
 mod profiles;
 mod write;
 
-pub use facts::{ActionCounts, ProfileFacts};
 pub use history::{FALSE_POSITIVE_RATE, HistoryFilter, InvalidFilter};
 pub use popularity::{PinActions, Popularity, popularity};
+pub use profile_manifest::{ActionCounts, ProfileManifest};
 pub use profiles::{Profile, ProfileStore, ProfilesReader};
 pub use write::{ProfileRecord, ProfilesWriter};
 

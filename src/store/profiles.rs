@@ -6,16 +6,16 @@ use dashmap::{DashMap, ReadOnlyView};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
-    HISTORY, HistoryFilter, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileFacts, USERS,
+    HISTORY, HistoryFilter, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileManifest, USERS,
     UserRecord,
 };
 use crate::model::{Medoid, UserId};
-use crate::snapshot::{Manifest, Reader, SnapshotError};
+use crate::snapshot::{Reader, SnapshotError, SnapshotManifest};
 
 /// The contents of the files of one version, checked, by ascending user id.
 #[derive(Debug)]
 pub struct ProfilesReader {
-    manifest: Manifest<ProfileFacts>,
+    manifest: SnapshotManifest<ProfileManifest>,
     users: Vec<UserRecord>,
     places: Vec<Place>,
     medoids: Vec<Medoid>,
@@ -53,7 +53,7 @@ pub struct ProfileStore {
 impl ProfilesReader {
     /// Reads and checks the profiles in `path`.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
-        let reader = Reader::<ProfileFacts>::open(path)?;
+        let reader = Reader::<ProfileManifest>::open(path)?;
         let users: Vec<UserRecord> = reader.records(USERS)?;
         let medoids: Vec<Medoid> = reader.records(MEDOIDS)?;
         let history: Vec<u8> = reader.records(HISTORY)?;
@@ -101,7 +101,7 @@ impl ProfilesReader {
     }
 
     /// What the profiles state of themselves.
-    pub fn manifest(&self) -> &Manifest<ProfileFacts> {
+    pub fn manifest(&self) -> &SnapshotManifest<ProfileManifest> {
         &self.manifest
     }
 
@@ -159,7 +159,7 @@ impl ProfileStore {
     }
 
     /// What the profiles state of themselves.
-    pub fn manifest(&self) -> &Manifest<ProfileFacts> {
+    pub fn manifest(&self) -> &SnapshotManifest<ProfileManifest> {
         &self.files.manifest
     }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{HISTORY, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileFacts, USERS, UserRecord};
+use super::{
+    HISTORY, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileManifest, USERS, UserRecord,
+};
 use crate::model::{Medoid, PinId, UserId};
-use crate::snapshot::{FileWriter, Manifest, SnapshotError, Writer};
+use crate::snapshot::{FileWriter, SnapshotError, SnapshotManifest, Writer};
 
 /// Number of popular medoids that are kept.
 const POPULAR_MEDOIDS: usize = 100;
@@ -88,9 +90,9 @@ impl ProfilesWriter {
     /// ascending id.
     pub fn finish(
         self,
-        facts: ProfileFacts,
+        facts: ProfileManifest,
         acted_on: &[PinActions],
-    ) -> Result<Manifest<ProfileFacts>, SnapshotError> {
+    ) -> Result<SnapshotManifest<ProfileManifest>, SnapshotError> {
         let Self {
             mut snapshot,
             users,

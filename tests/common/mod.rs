@@ -1,4 +1,4 @@
-//! A small world of pins and actions, its catalogue and profiles, and a server.
+//! A small world of pins and actions, its catalog and profiles, and a server.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -31,7 +31,7 @@ pub const EMBEDDING_VERSION: &str = "test-16";
 pub const AS_OF: &str = "2026-03-01";
 const DAY: i64 = 86_400;
 
-/// A world on disk: files of pins and actions, catalogue and profiles.
+/// A world on disk: files of pins and actions, catalog and profiles.
 pub struct World {
     pub directory: TempDir,
 }
@@ -69,7 +69,7 @@ impl World {
             },
         };
         let pins = [self.path("pins.parquet")];
-        build_catalog(&pins, &self.path(name), &params, Progress::Silent).expect("a catalogue");
+        build_catalog(&pins, &self.path(name), &params, Progress::Silent).expect("a catalog");
     }
 
     pub fn build_profiles(&self, catalog: &str, name: &str, history_filter: bool) {

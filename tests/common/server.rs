@@ -10,7 +10,7 @@ use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    AnswerParams, ConnectionParams, DataParams, GateParams, Listeners, LoadError, Loaded,
+    AdmissionParams, AnswerParams, ConnectionParams, DataParams, Listeners, LoadError, Loaded,
     OverloadParams, Parts, ProbeParams, SecurityParams, ServeError, ServeParams, Source, run,
 };
 use pinnersage::wire::v1;
@@ -207,7 +207,7 @@ pub fn params() -> ServeParams {
             reload: Duration::from_secs(60),
         },
         max_deadline: Duration::from_secs(60),
-        gate: GateParams {
+        gate: AdmissionParams {
             max_calls: 1_000,
             rate: None,
         },

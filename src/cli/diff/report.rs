@@ -237,7 +237,7 @@ impl fmt::Display for Report {
             )?;
             write!(
                 f,
-                "  build {}, catalogue {}, profiles {}",
+                "  build {}, catalog {}, profiles {}",
                 side.build, side.catalog_version, side.profile_version
             )?;
         }

@@ -1,0 +1,79 @@
+//! One version of a catalog: pins, quantized vectors and graph, opened together.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::{CatalogManifest, Graph, PinTable, QuantizedVectors};
+use crate::snapshot::{Reader, SnapshotError, SnapshotManifest, Writer};
+
+/// A catalog: everything that is known of the pins of one version.
+#[derive(Debug)]
+pub struct Catalog {
+    reader: Reader<CatalogManifest>,
+    /// Ids, vectors and titles.
+    pub pins: PinTable,
+    /// The vectors in 8 bits.
+    pub codes: QuantizedVectors,
+    /// Who is near whom.
+    pub graph: Graph,
+    /// When it was written, by the clock of the file system.
+    pub written_at: SystemTime,
+}
+
+impl Catalog {
+    /// Opens the catalog in `path`: reads and checks what a walk needs, and maps
+    /// the rest, which [`Catalog::check_mapped`] checks.
+    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
+        let reader = Reader::open(path)?;
+        Ok(Self {
+            pins: PinTable::read(&reader)?,
+            codes: QuantizedVectors::read(&reader)?,
+            graph: Graph::read(&reader)?,
+            written_at: reader.written_at()?,
+            reader,
+        })
+    }
+
+    /// Reads and checks the pins of the catalog in `path`, without what only
+    /// retrieval needs.
+    pub fn open_pins(
+        path: &Path,
+    ) -> Result<(SnapshotManifest<CatalogManifest>, PinTable), SnapshotError> {
+        let reader = Reader::open(path)?;
+        check_mapped(&reader)?;
+        let pins = PinTable::read(&reader)?;
+        Ok((reader.into_manifest(), pins))
+    }
+
+    /// What the catalog states of itself.
+    pub fn manifest(&self) -> &SnapshotManifest<CatalogManifest> {
+        self.reader.manifest()
+    }
+
+    /// Checks the files that are only mapped, by reading all of them.
+    pub fn check_mapped(&self) -> Result<(), SnapshotError> {
+        check_mapped(&self.reader)
+    }
+
+    /// Writes `pins`, their `codes` and the `graph` over them as the current
+    /// version of the catalog in `root`.
+    pub fn write(
+        root: &Path,
+        pins: &PinTable,
+        codes: &QuantizedVectors,
+        graph: &Graph,
+        facts: CatalogManifest,
+    ) -> Result<SnapshotManifest<CatalogManifest>, SnapshotError> {
+        let mut writer = Writer::create(root)?;
+        pins.write(&mut writer)?;
+        codes.write(&mut writer)?;
+        graph.write(&mut writer)?;
+        writer.finish(facts)
+    }
+}
+
+fn check_mapped(reader: &Reader<CatalogManifest>) -> Result<(), SnapshotError> {
+    PinTable::MAPPED
+        .into_iter()
+        .try_for_each(|name| reader.check(name))
+}

@@ -1,0 +1,271 @@
+//! QuantizedVectors: the vectors of the nodes in 8 bits a component, which is what a walk
+//! reads. A quarter of the memory, and memory is what a walk waits for.
+//!
+//! A component is a whole number of steps, and each component has a step of its
+//! own, because some vary a hundred times as much as others. An inner product
+//! with a code is sum_i q_i s_i c_i, so the steps go into the query (see
+//! [`Query`]). The order that codes give is nearly that of the vectors; the best
+//! of a walk are put into their true order from the vectors themselves.
+
+use std::io;
+
+use super::CatalogManifest;
+use super::sketches::{SketchQuery, Sketches};
+use crate::kernel::{self, CODE_LANES};
+use crate::memory::{Pages, prefetch};
+use crate::model::Embeddings;
+use crate::snapshot::{Reader, SnapshotError, Writer};
+
+const CODES: &str = "codes.bin";
+const STEPS: &str = "code_steps.bin";
+/// The greatest code, and with a minus the least: the sums of the kernel rely on
+/// -128 not being one.
+const MOST: f32 = 127.0;
+
+/// The codes of all nodes, one row a node, and their sketches.
+#[derive(Debug)]
+pub struct QuantizedVectors {
+    /// The step of each component.
+    steps: Vec<f32>,
+    /// Rows of `stride` codes; behind the last component zeros.
+    rows: Pages<i8>,
+    stride: usize,
+    sketches: Option<Sketches>,
+}
+
+/// A vector made ready for inner products with codes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query {
+    /// Its components, each times the step of that component, as whole numbers of
+    /// `unit`.
+    weights: Vec<i16>,
+    /// A sum of the kernel times this is a cosine.
+    pub(super) unit: f32,
+    /// Ready only where it is meant for a walk.
+    sketch: SketchQuery,
+}
+
+impl QuantizedVectors {
+    /// The codes and sketches of `vectors`.
+    pub fn new(vectors: &Embeddings) -> io::Result<Self> {
+        let mut greatest = vec![0.0f32; vectors.dimension()];
+        for row in vectors.as_slice().chunks_exact(vectors.dimension()) {
+            for (greatest, x) in greatest.iter_mut().zip(row) {
+                *greatest = greatest.max(x.abs());
+            }
+        }
+        // A component that is zero everywhere, or as good as that, has codes of
+        // zero, at any step.
+        let step = |greatest: f32| match greatest / MOST {
+            step if step >= f32::MIN_POSITIVE => step,
+            _ => 1.0,
+        };
+        let steps: Vec<f32> = greatest.into_iter().map(step).collect();
+        let stride = stride(vectors.dimension());
+        let mut rows = Pages::zeroed(vectors.len().saturating_mul(stride))?;
+        let of_rows = vectors.as_slice().chunks_exact(vectors.dimension());
+        for (codes, row) in rows.chunks_exact_mut(stride).zip(of_rows) {
+            for ((code, x), step) in codes.iter_mut().zip(row).zip(&steps) {
+                *code = (x / step).round().clamp(-MOST, MOST) as i8;
+            }
+        }
+        Ok(Self {
+            steps,
+            rows,
+            stride,
+            sketches: Sketches::new(vectors)?,
+        })
+    }
+
+    /// Number of nodes.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() / self.stride
+    }
+
+    /// Makes `query` ready for `vector`.
+    pub(super) fn query(&self, vector: &[f32], query: &mut Query) {
+        self.prepare(|| vector.iter().copied(), query);
+    }
+
+    /// Makes `query` ready for the vector of `node`, as far as its code tells.
+    pub(super) fn query_of(&self, node: u32, query: &mut Query) {
+        self.prepare(|| self.decoded(node), query);
+    }
+
+    /// Makes `query`, which is ready for `vector`, ready for a walk as well.
+    pub(super) fn query_walk(&self, vector: &[f32], query: &mut Query) {
+        if let Some(sketches) = &self.sketches {
+            sketches.query(vector.iter().copied(), &mut query.sketch);
+        }
+    }
+
+    /// The same for the vector of `node`, as far as its code tells.
+    pub(super) fn query_walk_of(&self, node: u32, query: &mut Query) {
+        if let Some(sketches) = &self.sketches {
+            sketches.query(self.decoded(node), &mut query.sketch);
+        }
+    }
+
+    /// The vector of `node`, as far as its code tells.
+    fn decoded(&self, node: u32) -> impl Iterator<Item = f32> {
+        let codes = self.row(node).iter().zip(&self.steps);
+        codes.map(|(&code, step)| f32::from(code) * step)
+    }
+
+    fn prepare<I: Iterator<Item = f32>>(&self, vector: impl Fn() -> I, query: &mut Query) {
+        query.sketch.clear();
+        let components = || vector().zip(&self.steps).map(|(x, step)| x * step);
+        let (mut most, mut sum) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE);
+        for component in components() {
+            most = most.max(component.abs());
+            sum += component.abs();
+        }
+        // As fine as 16 bits allow, with room for any row in the sums of 32 bits.
+        let scale = (f32::from(i16::MAX) / most).min(0.9 * i32::MAX as f32 / (MOST * sum));
+        query.weights.clear();
+        let weights = components().map(|component| (component * scale).round() as i16);
+        query.weights.extend(weights);
+        query.weights.resize(self.stride, 0);
+        query.unit = 1.0 / scale;
+    }
+
+    /// Most by which a cosine with a code may differ from that with its vector,
+    /// where `query` was made for `vector`. A code is at most half a step from its
+    /// component: sum_i |q_i| s_i / 2. A weight is at most half a unit from what it
+    /// stands for, times the greatest code. The rest is for rounding in f32.
+    pub(super) fn error(&self, vector: &[f32], query: &Query) -> f32 {
+        let of_codes: f32 = vector
+            .iter()
+            .zip(&self.steps)
+            .map(|(x, s)| x.abs() * s)
+            .sum();
+        let of_weights = vector.len() as f32 * MOST * query.unit;
+        0.5 * (of_codes + of_weights) + 1e-5
+    }
+
+    /// Inner products of `query` with the codes of `nodes`, in units of the
+    /// query; `out` is overwritten.
+    pub(super) fn dot_each(&self, query: &Query, nodes: &[u32], out: &mut Vec<i32>) {
+        kernel::dot_codes_each(&query.weights, &self.rows, nodes, out);
+    }
+
+    /// Begins to fetch the sketches of `nodes`.
+    pub(super) fn prefetch_sketches(&self, nodes: &[u32]) {
+        if let Some(sketches) = &self.sketches {
+            sketches.prefetch(nodes);
+        }
+    }
+
+    /// Begins to fetch the codes of `nodes`.
+    pub(super) fn prefetch(&self, nodes: &[u32]) {
+        nodes.iter().for_each(|&node| prefetch(self.row(node)));
+    }
+
+    /// Drops those of `nodes` that are less similar to the query than `similarity`, in
+    /// units of the query, as far as sketches tell: none where there are no sketches, or
+    /// the query is not ready for a walk. `sums` is scratch memory.
+    pub(super) fn prune(
+        &self,
+        query: &Query,
+        similarity: i32,
+        nodes: &mut Vec<u32>,
+        sums: &mut Vec<i32>,
+    ) {
+        if let Some(sketches) = &self.sketches
+            && query.sketch.is_ready()
+        {
+            sketches.prune(&query.sketch, similarity as f32 * query.unit, nodes, sums);
+        }
+    }
+
+    /// Cosine of `query` and the code of `node`, as far as codes tell.
+    pub(super) fn cosine(&self, query: &Query, node: u32) -> f32 {
+        kernel::dot_codes(&query.weights, self.row(node)) as f32 * query.unit
+    }
+
+    fn row(&self, node: u32) -> &[i8] {
+        &self.rows[node as usize * self.stride..][..self.stride]
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
+        writer.write(STEPS, bytemuck::cast_slice(&self.steps))?;
+        writer.write(CODES, bytemuck::cast_slice(&self.rows))?;
+        match &self.sketches {
+            Some(sketches) => sketches.write(writer),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Self, SnapshotError> {
+        let CatalogManifest {
+            dimension, nodes, ..
+        } = reader.manifest().facts;
+        let steps: Vec<f32> = reader.exactly(STEPS, dimension)?;
+        if !steps.iter().all(|step| step.is_finite() && *step > 0.0) {
+            return Err(reader.damaged(STEPS, "a step is no positive number"));
+        }
+        let stride = stride(dimension);
+        let rows = reader.pages(CODES, nodes.saturating_mul(stride))?;
+        Ok(Self {
+            steps,
+            rows,
+            stride,
+            sketches: Sketches::read(reader)?,
+        })
+    }
+}
+
+fn stride(dimension: usize) -> usize {
+    dimension.next_multiple_of(CODE_LANES)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn embeddings(dimension: usize, values: &[f32]) -> Embeddings {
+        let mut embeddings = Embeddings::new(dimension).expect("a dimension");
+        for row in values.chunks_exact(dimension) {
+            // A row of zeros is no embedding.
+            let _ = embeddings.push(row);
+        }
+        embeddings
+    }
+
+    proptest! {
+        #[test]
+        fn cosines_of_codes_are_near_those_of_the_vectors(
+            dimension in 2usize..100,
+            values in prop::collection::vec(-1.0f32..1.0, 2_000),
+        ) {
+            let vectors = embeddings(dimension, &values);
+            let codes = QuantizedVectors::new(&vectors).expect("memory");
+            let (mut query, mut of_code, mut dots) = (Query::default(), Query::default(), Vec::new());
+            codes.query(vectors.row(0), &mut query);
+            codes.query_of(0, &mut of_code);
+            let nodes: Vec<u32> = (0..vectors.len() as u32).collect();
+            codes.dot_each(&query, &nodes, &mut dots);
+            // A code is at most half a step off, and a step is at most 1/127.
+            let tolerance = (dimension as f32).sqrt() / 127.0;
+            for (node, dot) in nodes.into_iter().zip(dots) {
+                let exact = vectors.cosine(0, node as usize);
+                prop_assert!((dot as f32 * query.unit - exact).abs() <= tolerance);
+                prop_assert_eq!(codes.cosine(&query, node), dot as f32 * query.unit);
+                prop_assert!((codes.cosine(&of_code, node) - exact).abs() <= 2.0 * tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn the_greatest_sums_fit_into_32_bits() {
+        let dimension = 4096;
+        let row = vec![1.0 / 64.0; dimension];
+        let vectors = embeddings(dimension, &row);
+        let codes = QuantizedVectors::new(&vectors).expect("memory");
+        let mut query = Query::default();
+        codes.query(&row, &mut query);
+        assert!((codes.cosine(&query, 0) - 1.0).abs() < 1e-3);
+    }
+}

@@ -1,0 +1,4 @@
+//! How much is searched at a time, and what is refused when that is too much.
+
+pub(crate) mod limiter;
+pub(crate) mod workers;
