@@ -26,7 +26,15 @@ const PINS: u64 = 1 << 20;
 /// Sizes of a profile: a usual one and a heavy one.
 const PROFILES: [usize; 2] = [14, 100];
 /// Profile sizes and medoids to sample.
-const DRAWS: [(usize, usize); 6] = [(14, 3), (100, 3), (14, 5), (100, 5), (14, 20), (100, 20)];
+const DRAWS: [(usize, usize); 7] = [
+    (14, 3),
+    (100, 3),
+    (14, 5),
+    (100, 5),
+    (14, 10),
+    (14, 20),
+    (100, 20),
+];
 
 fn main() {
     divan::main();

@@ -30,6 +30,14 @@ static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 #[cfg(target_arch = "x86_64")]
 static AVX2: LazyLock<Option<V3>> = LazyLock::new(V3::try_new);
 
+/// Runs a loop of another module compiled for the best instruction set of this machine.
+///
+/// The loop and all that it calls must be `#[inline(always)]`: what is not inlined is
+/// compiled for the baseline.
+pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    ARCH.dispatch(work)
+}
+
 /// Inner product of two vectors of one length.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     ARCH.dispatch(

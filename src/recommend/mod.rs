@@ -13,6 +13,7 @@ mod pin_set;
 mod popularity_prior;
 mod quadrature;
 mod quota;
+mod rates;
 mod retrieve;
 mod sample;
 

@@ -15,7 +15,7 @@
 //! over l of w_l / (x - w_l) is a series in 1 / x whose coefficients are the sums
 //! of powers of the light rates, so that the whole takes linear time.
 
-use super::inclusion::Rates;
+use super::rates::Rates;
 
 /// Light are rates up to this share of the sum without the greatest.
 const LIGHT: f64 = 1.0 / 16.0;
@@ -24,9 +24,9 @@ const TERMS: usize = 8;
 /// Partial sums of a loop over the light ones.
 const LANES: usize = 4;
 
-/// Memory of a call, for the next.
+/// Buffers that one call leaves to the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct OrdersScratch {
     singles: Singles,
     light: Light,
     /// For each single the sum of g over its pairs with light ones, and with
@@ -39,7 +39,7 @@ pub(super) struct Scratch {
 pub(super) fn probabilities(
     rates: &Rates,
     k: usize,
-    scratch: &mut Scratch,
+    scratch: &mut OrdersScratch,
     probabilities: &mut Vec<f64>,
 ) {
     let asked = rates.asked.len();
@@ -47,7 +47,7 @@ pub(super) fn probabilities(
         probabilities.extend(&rates.asked);
         return;
     }
-    let Scratch {
+    let OrdersScratch {
         singles,
         light,
         pairs,

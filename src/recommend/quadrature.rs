@@ -10,7 +10,10 @@
 //! Several nodes are computed side by side, in plain arithmetic that gives the
 //! same bits on every machine.
 
-use super::inclusion::Rates;
+use pulp::{Simd, WithSimd};
+
+use super::rates::Rates;
+use crate::kernel;
 
 /// Step of the rule for k = 1; its error falls as exp(-c / step). The k-th
 /// arrival is a step about 1/sqrt(k) units wide, so the nodes follow it.
@@ -25,9 +28,9 @@ const LANES: usize = 4;
 /// One number for each of the nodes side by side.
 type Wide = [f64; LANES];
 
-/// Memory of a call, for the next.
+/// Buffers that one call leaves to the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct QuadratureScratch {
     /// For each i the probabilities that exactly m of those who are not asked
     /// for and of the first i asked for have arrived, m less than k.
     arrived: Vec<Wide>,
@@ -42,15 +45,55 @@ pub(super) struct Scratch {
 pub(super) fn probabilities(
     rates: &Rates,
     k: usize,
-    scratch: &mut Scratch,
+    scratch: &mut QuadratureScratch,
     probabilities: &mut Vec<f64>,
 ) {
-    let step = STEP / (k as f64).sqrt();
-    let sums = probabilities.len()..;
-    probabilities.resize(sums.start + rates.asked.len(), 0.0);
-    let sums = &mut probabilities[sums];
-    for block in 0.. {
-        let first = f64::from(block * LANES as u32);
+    let begin = probabilities.len();
+    probabilities.resize(begin + rates.asked.len(), 0.0);
+    kernel::dispatch(Integral {
+        rates,
+        k,
+        scratch,
+        sums: &mut probabilities[begin..],
+    });
+}
+
+/// The arguments of [`probabilities`], with one sum for each medoid that is asked for.
+struct Integral<'a> {
+    rates: &'a Rates,
+    k: usize,
+    scratch: &'a mut QuadratureScratch,
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for Integral<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let step = STEP / (self.k as f64).sqrt();
+        for block in 0.. {
+            let nodes = Nodes::new(step, f64::from(block * LANES as u32));
+            self.scratch.arrive(self.rates, self.k, &nodes.t);
+            if add_terms(&nodes, self.rates, self.k, self.scratch, self.sums) {
+                break;
+            }
+        }
+    }
+}
+
+/// Nodes of the rule that are computed side by side.
+struct Nodes {
+    /// The times.
+    t: Wide,
+    /// The widths of the steps around them.
+    width: Wide,
+}
+
+impl Nodes {
+    /// The nodes from number `first` on.
+    #[inline(always)]
+    fn new(step: f64, first: f64) -> Self {
         let (mut t, mut width) = ([0.0; LANES], [0.0; LANES]);
         for lane in 0..LANES {
             let s = FIRST + step * (first + lane as f64);
@@ -58,26 +101,36 @@ pub(super) fn probabilities(
             t[lane] = exp(s - fall);
             width[lane] = step * t[lane] * (1.0 + fall);
         }
-        let latest = t[LANES - 1];
-        let mut done = latest > 1.0;
-        scratch.arrive(rates, k, &t);
-        for (i, (rate, sum)) in rates.asked.iter().zip(&mut *sums).enumerate().rev() {
-            let fewer_than_k = scratch.fewer_than_k_others(i, k);
-            let mut term = [0.0; LANES];
-            for lane in 0..LANES {
-                term[lane] = width[lane] * rate * scratch.waits[i][lane] * fewer_than_k[lane];
-            }
-            *sum += term.iter().sum::<f64>();
-            done &= term[LANES - 1] <= NEGLIGIBLE * *sum;
-        }
-        if done {
-            break;
-        }
+        Self { t, width }
     }
 }
 
-impl Scratch {
+/// Adds the terms of `nodes` to `sums`. Returns whether the terms behind them are
+/// negligible.
+#[inline(always)]
+fn add_terms(
+    nodes: &Nodes,
+    rates: &Rates,
+    k: usize,
+    scratch: &mut QuadratureScratch,
+    sums: &mut [f64],
+) -> bool {
+    let mut is_done = nodes.t[LANES - 1] > 1.0;
+    for (i, (rate, sum)) in rates.asked.iter().zip(sums).enumerate().rev() {
+        let fewer_than_k = scratch.fewer_than_k_others(i, k);
+        let mut term = [0.0; LANES];
+        for lane in 0..LANES {
+            term[lane] = nodes.width[lane] * rate * scratch.waits[i][lane] * fewer_than_k[lane];
+        }
+        *sum += term.iter().sum::<f64>();
+        is_done &= term[LANES - 1] <= NEGLIGIBLE * *sum;
+    }
+    is_done
+}
+
+impl QuadratureScratch {
     /// Sets the state at times `t`.
+    #[inline(always)]
     fn arrive(&mut self, rates: &Rates, k: usize, t: &Wide) {
         let Self {
             arrived,
@@ -87,7 +140,9 @@ impl Scratch {
         at_most.clear();
         at_most.resize(k, [1.0; LANES]);
         waits.clear();
-        waits.extend(rates.asked.iter().map(|&rate| still_waits(rate, t)));
+        for &rate in &rates.asked {
+            waits.push(still_waits(rate, t));
+        }
         arrived.clear();
         arrived.resize(k * (rates.asked.len() + 1), [0.0; LANES]);
         arrived[0] = [1.0; LANES];
@@ -108,6 +163,7 @@ impl Scratch {
 
     /// The probability that fewer than k of all but i have arrived. To be called
     /// for each i, the last one first.
+    #[inline(always)]
     fn fewer_than_k_others(&mut self, i: usize, k: usize) -> Wide {
         let before = &self.arrived[i * k..][..k];
         let mut sum = [0.0; LANES];
@@ -123,6 +179,7 @@ impl Scratch {
 
 /// Whether at times `t` it is as good as certain that fewer than k have arrived:
 /// with rates that add up to 1, k have with a probability below t^k / k!.
+#[inline(always)]
 fn nobody_matters(k: usize, t: &Wide) -> bool {
     let latest = t[LANES - 1];
     (1..=k).fold(1.0, |product, j| product * latest / j as f64) < NEGLIGIBLE
@@ -130,7 +187,7 @@ fn nobody_matters(k: usize, t: &Wide) -> bool {
 
 /// Adds one medoid, which is still waiting with probability `waits`, to those of
 /// which exactly, or at most, m have arrived with probability `arrived[m]`.
-#[inline]
+#[inline(always)]
 fn add_arrival(arrived: &mut [Wide], waits: &Wide) {
     let mut fewer = [0.0; LANES];
     for arrived in arrived {
@@ -143,9 +200,13 @@ fn add_arrival(arrived: &mut [Wide], waits: &Wide) {
 }
 
 /// The probability that a medoid of this rate has not arrived at times `t`.
-#[inline]
+#[inline(always)]
 fn still_waits(rate: f64, t: &Wide) -> Wide {
-    t.map(|t| exp(-rate * t))
+    let mut waits = [0.0; LANES];
+    for lane in 0..LANES {
+        waits[lane] = exp(-rate * t[lane]);
+    }
+    waits
 }
 
 /// e^x for x below 709, to 14 digits; what is below 1e-307 is as good as 0.
@@ -153,7 +214,7 @@ fn still_waits(rate: f64, t: &Wide) -> Wide {
 /// Without a branch and without a call, so that the lanes stay together. x is
 /// n ln 2 + r with |r| at most ln 2 / 2; e^r is Taylor's series, and n goes into
 /// the exponent.
-#[inline]
+#[inline(always)]
 fn exp(x: f64) -> f64 {
     /// Added to a number it leaves the nearest integer in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;

@@ -30,7 +30,7 @@ pub(super) struct Scratch {
     /// Weights of those that chance decides on, and which of them are drawn.
     chances: Vec<f64>,
     drawn_by_chance: Vec<usize>,
-    inclusion: inclusion::Scratch,
+    inclusion: inclusion::InclusionScratch,
 }
 
 /// -ln(1 - u) is at least u; a little less than u is below it in floating point
@@ -208,7 +208,7 @@ mod tests {
                 .iter()
                 .map(|draw| rest.binary_search(&draw.index).expect("one of the others"))
                 .collect();
-            let scratch = &mut inclusion::Scratch::default();
+            let scratch = &mut inclusion::InclusionScratch::default();
             let expected = inclusion::probabilities(&others, k - top, &of, scratch);
             for (draw, &expected) in by_chance.iter().zip(expected) {
                 prop_assert_eq!(draw.inclusion_probability, expected);
