@@ -27,7 +27,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-#[path = "../tests/common/raw.rs"]
+#[path = "../tests/it/common/raw.rs"]
 #[allow(unreachable_pub)]
 mod raw;
 
