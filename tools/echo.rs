@@ -6,7 +6,7 @@
 //!     [--listen 127.0.0.1:50061] [--user 0]
 //! ```
 //!
-//! What `examples/load.rs` measures against it is what tonic, tokio and the
+//! What `tools/load.rs` measures against it is what tonic, tokio and the
 //! client cost; the difference to the real server is what recommending costs.
 
 use std::convert::Infallible;
