@@ -1,6 +1,6 @@
 //! Where the CPU work of calls runs.
 //!
-//! Measured with `examples/load.rs` (16 callers, 100,000 pins, three walks of about
+//! Measured with `tools/load.rs` (16 callers, 100,000 pins, three walks of about
 //! a millisecond each, server and callers on the same two cores, two rounds each):
 //!
 //! | place | calls/s | p99 of Recommend | p50, p99 of a health check meanwhile |

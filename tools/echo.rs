@@ -6,7 +6,7 @@
 //!     [--listen 127.0.0.1:50061] [--user 0]
 //! ```
 //!
-//! What `examples/load.rs` measures against it is what tonic, tokio and the
+//! What `tools/load.rs` measures against it is what tonic, tokio and the
 //! client cost; the difference to the real server is what recommending costs.
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-#[path = "../tests/common/raw.rs"]
+#[path = "../tests/it/common/raw.rs"]
 #[allow(unreachable_pub)]
 mod raw;
 

@@ -1,9 +1,8 @@
 //! `CatalogService`: single pins on a running server, and into the next catalog.
 
-mod common;
-
-use common::server::{Client, NOW, Server, ask};
-use common::{DIMENSION, EMBEDDING_VERSION, TOPICS, World, version_directory};
+use crate::common;
+use crate::common::server::{Client, NOW, Server, ask};
+use crate::common::{DIMENSION, EMBEDDING_VERSION, TOPICS, World, version_directory};
 use pinnersage::batch::{CatalogParams, ChangeFiles, UpsertedPin, build_catalog, write_changes};
 use pinnersage::index::GraphParams;
 use pinnersage::model::PinId;

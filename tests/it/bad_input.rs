@@ -1,16 +1,15 @@
 //! The command line on inputs that are wrong: each is refused by file, row and
 //! field, and nothing is written.
 
-mod common;
-
+use crate::common;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use crate::common::files::{columns, ids, texts, vectors};
+use crate::common::{Pin, World, version_directory};
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
-use common::files::{columns, ids, texts, vectors};
-use common::{Pin, World, version_directory};
 use pinnersage::batch::{NeighborParams, build_neighbors};
 use pinnersage::progress::Progress;
 

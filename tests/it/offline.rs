@@ -1,18 +1,17 @@
 //! Building catalogs and profiles: what is counted, what is written, and that
 //! equal inputs give equal bytes.
 
-mod common;
-
+use crate::common;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::files::{columns, ids, texts, vectors};
+use crate::common::{World, profile_params, version_directory};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, TimestampMillisecondArray, UInt64Array};
-use common::files::{columns, ids, texts, vectors};
-use common::{World, profile_params, version_directory};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
     BatchError, CatalogParams, ChangeFiles, build_catalog, build_profiles, export_profiles,

@@ -1,15 +1,14 @@
 //! New catalogs and profiles under a running server, through `AdminService` and
 //! by themselves.
 
-mod common;
-
+use crate::common;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::server::{NOW, Server, ask, source};
-use common::{EMBEDDING_VERSION, World, version_directory};
+use crate::common::server::{NOW, Server, ask, source};
+use crate::common::{EMBEDDING_VERSION, World, version_directory};
 use pinnersage::batch::ProfileParams;
 use pinnersage::model::Timestamp;
 use pinnersage::serve::Source;

@@ -1,11 +1,10 @@
 //! Judging a canary at the prompt: users to ask for, and two servers compared.
 
-mod common;
-
+use crate::common;
 use std::fs;
 
-use common::World;
-use common::process::{Process, command, path, run};
+use crate::common::World;
+use crate::common::process::{Process, command, path, run};
 use serde_json::Value;
 
 fn serve(world: &World, profiles: &str) -> Process {

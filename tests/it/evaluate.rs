@@ -1,12 +1,11 @@
 //! The replay as a person runs it, on a small world.
 
-mod common;
-
+use crate::common;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use common::process::{command, path, run_as};
-use common::{Action, World};
+use crate::common::process::{command, path, run_as};
+use crate::common::{Action, World};
 use pinnersage::config::Settings;
 use pinnersage::model::Timestamp;
 use pinnersage::store::ProfilesReader;

@@ -2,18 +2,17 @@
 //! files of a catalog and of profiles whose checksums were made to fit, and the
 //! action log. Nothing panics, and nothing says INTERNAL.
 //!
-//! `FUZZ_ROUNDS=100000 cargo test --release --test fuzz` goes on for longer. Requests
+//! `FUZZ_ROUNDS=100000 cargo test --release --test it fuzz` goes on for longer. Requests
 //! start from `tests/corpus/`, files from what a build writes.
 
-mod common;
-
+use crate::common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::World;
-use common::raw::Raw;
-use common::server::{Server, clock, source};
+use crate::common::World;
+use crate::common::raw::Raw;
+use crate::common::server::{Server, clock, source};
 use pinnersage::durable::Log;
 use pinnersage::index::{Catalog, CatalogManifest, Index, IndexParams, NeighborLists};
 use pinnersage::model::UserId;

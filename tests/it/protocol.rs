@@ -1,13 +1,11 @@
 //! The server as a gRPC server: bytes, health, reflection, probes, starting and
 //! stopping.
 
-mod common;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::World;
-use common::server::{Server, ask, clock, params, source};
+use crate::common::World;
+use crate::common::server::{Server, ask, clock, params, source};
 use pinnersage::serve::{LoadError, Parts, ProbeParams, ServeError, ServeParams, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

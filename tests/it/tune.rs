@@ -1,9 +1,8 @@
 //! Settings that are proposed for a data set, as a person asks for them.
 
-mod common;
-
-use common::World;
-use common::process::{command, path, run};
+use crate::common;
+use crate::common::World;
+use crate::common::process::{command, path, run};
 use pinnersage::config::Settings;
 
 const FROM: &str = "2026-02-01";

@@ -2,7 +2,7 @@
 """Checks exported profiles against SciPy, with no code of ours in between.
 
     pinnersage profiles export --profiles profiles --out export.parquet
-    python3 examples/check_profiles.py --pins pins.parquet --actions actions.parquet \
+    python3 tools/check_profiles.py --pins pins.parquet --actions actions.parquet \
         --export export.parquet [--alpha 4] [--lambda-per-day 0.01] [--window-days 90] [--every 1]
 
 Made for the sample: unit vectors, every action a save on a pin of the catalog, times in

@@ -1,11 +1,10 @@
 //! `RecommendationService` over the wire.
 
-mod common;
-
+use crate::common;
 use std::collections::{HashMap, HashSet};
 
-use common::server::{Server, ask};
-use common::{PINS, TOPICS, USERS, World};
+use crate::common::server::{Server, ask};
+use crate::common::{PINS, TOPICS, USERS, World};
 use pinnersage::index::Catalog;
 use pinnersage::model::PinId;
 use pinnersage::store::ProfilesReader;

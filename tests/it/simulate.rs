@@ -1,10 +1,8 @@
 //! A simulated world as a person makes and measures one.
 
-mod common;
-
 use std::path::Path;
 
-use common::process::{command, path, run, run_as};
+use crate::common::process::{command, path, run, run_as};
 use serde_json::Value;
 
 const SMALL: [&str; 8] = [

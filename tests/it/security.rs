@@ -1,14 +1,12 @@
 //! Certificates and tokens: who is let in, who is not, and what is said of it.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::World;
-use common::process::{Process, command, path};
-use common::server::{Server, ask, params};
+use crate::common::World;
+use crate::common::process::{Process, command, path};
+use crate::common::server::{Server, ask, params};
 use pinnersage::serve::{SecurityParams, ServeParams, TlsParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;

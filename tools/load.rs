@@ -9,11 +9,11 @@
 //! With `--rate` the callers together make that many calls a second, each at its
 //! moment; a call that is late counts from the moment when it was due.
 //!
-//! Every writer records that many actions a call, of those users on pins drawn
-//! evenly below `--pins`, and waits for the acknowledgement. Every caller has a connection of its own and asks for one user after the other
-//! (ids are drawn evenly below `--users`). Beside them a prober calls the health
-//! service each millisecond: its latency shows how long the server's async
-//! workers are kept from other work.
+//! Every caller has a connection of its own and asks for one user after the other, with
+//! ids drawn evenly below `--users`. Every writer records `--actions` actions a call, of
+//! those users on pins drawn evenly below `--pins`, and waits for the acknowledgement.
+//! Beside them a prober calls the health service each millisecond: its latency shows how
+//! long the server's async workers are kept from other work.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,15 +1,14 @@
 //! Recorded actions through crashes, damage and a full disk.
 
-mod common;
-
+use crate::common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use common::World;
-use common::process::{Process, path};
+use crate::common::World;
+use crate::common::process::{Process, path};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;

@@ -1,13 +1,12 @@
 //! The server when there is too much to do or too little time, and while it stops.
 
-mod common;
-
+use crate::common;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use common::World;
-use common::process::{Process, path};
-use common::server::{RECOMMEND, Server, ask, params};
+use crate::common::World;
+use crate::common::process::{Process, path};
+use crate::common::server::{RECOMMEND, Server, ask, params};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pinnersage::serve::{AdmissionParams, RateParams, ServeParams};

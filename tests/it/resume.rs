@@ -1,14 +1,13 @@
 //! A replay that is stopped and goes on.
 
-mod common;
-
+use crate::common;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use common::World;
-use common::process::{command, path, run};
+use crate::common::World;
+use crate::common::process::{command, path, run};
 use pinnersage::cluster::Params;
 use pinnersage::evaluation::{EvaluateError, EvaluateParams, ModelReport, evaluate};
 use pinnersage::model::Timestamp;

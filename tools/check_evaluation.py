@@ -3,7 +3,7 @@
 
     pinnersage evaluate --actions actions.parquet --catalog catalog --from 2017-10-01 \
         --to 2018-01-01 --users 100 --exact --details details.jsonl --json > report.jsonl
-    python3 examples/check_evaluation.py --pins pins.parquet --actions actions.parquet \
+    python3 tools/check_evaluation.py --pins pins.parquet --actions actions.parquet \
         --from 2017-10-01 --to 2018-01-01 --details details.jsonl --report report.jsonl
 
 Of the models pinnersage, pinnersage_1, last_pin, decay_average and ward_centroid each line

@@ -1,12 +1,11 @@
 //! `ActionService` over the wire: what is recorded changes the next answer.
 
-mod common;
-
+use crate::common;
 use std::collections::HashSet;
 use std::sync::{Arc, mpsc};
 
-use common::server::{Client, NOW, Server, action_params, ask, clock};
-use common::{PINS, TOPICS, World};
+use crate::common::server::{Client, NOW, Server, action_params, ask, clock};
+use crate::common::{PINS, TOPICS, World};
 use pinnersage::actions::Actions;
 use pinnersage::durable::Log;
 use pinnersage::model::{Action, ActionId, PinId, UserId};

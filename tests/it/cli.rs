@@ -1,9 +1,8 @@
 //! The commands as a person runs them, from files to printed candidates.
 
-mod common;
-
-use common::World;
-use common::process::{Process, command, path, run};
+use crate::common;
+use crate::common::World;
+use crate::common::process::{Process, command, path, run};
 use serde_json::Value;
 
 #[test]

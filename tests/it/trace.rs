@@ -1,14 +1,11 @@
 //! Spans reach a collector of OpenTelemetry, in the trace of the caller. Only in a build
 //! with the feature `otlp`.
-#![cfg(feature = "otlp")]
-
-mod common;
 
 use std::convert::Infallible;
 
-use common::World;
-use common::process::{Process, command, path};
-use common::server::ask;
+use crate::common::World;
+use crate::common::process::{Process, command, path};
+use crate::common::server::ask;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;

@@ -1,0 +1,26 @@
+//! Black-box tests: over the wire, over the command line, and over the library's own
+//! offline functions. One binary, one module per subject.
+
+mod common;
+
+mod actions;
+mod bad_input;
+mod canary;
+mod cli;
+mod crash;
+mod evaluate;
+mod fuzz;
+mod golden;
+mod offline;
+mod overload;
+mod pins;
+mod protocol;
+mod recall;
+mod recommend;
+mod resume;
+mod security;
+mod simulate;
+#[cfg(feature = "otlp")]
+mod trace;
+mod tune;
+mod versions;
