@@ -6,8 +6,8 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, PopularityPrior, Recommendation, Request, Retrieve,
-    Retrieved, Scratch, SearchParams, Unwatched, recommend,
+    Deadline, Interests, MergeStrategy, Origin, PopularityPrior, Recommendation, Request, Retrieve,
+    Retrieved, Scratch, SearchParams, Unobserved, recommend,
 };
 use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
@@ -97,7 +97,7 @@ impl World {
             request,
             &self.index,
             rng,
-            &Unwatched,
+            &Unobserved,
             scratch,
         )
     }
@@ -154,6 +154,7 @@ fn time(
         strategy,
         excluded: &[],
         effort: 1.0,
+        deadline: Deadline::never(),
     };
     let mut scratch = Scratch::default();
     let mut call = 0;

@@ -18,7 +18,7 @@ use crate::cluster::{self, Point};
 use crate::index::RetrieveNear;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::recommend::{
-    self, Origin, PopularityPrior, Recommendation, Request, Unwatched, recommend,
+    self, Deadline, Origin, PopularityPrior, Recommendation, Request, Unobserved, recommend,
 };
 
 /// Pins that a target is ranked against.
@@ -266,8 +266,9 @@ impl Replay<'_> {
                 strategy: model.merge,
                 excluded: &shown,
                 effort: 1.0,
+                deadline: Deadline::never(),
             };
-            let answer = recommend(known, &bars, &request, index, rng, &Unwatched, scratch);
+            let answer = recommend(known, &bars, &request, index, rng, &Unobserved, scratch);
             shown.extend(answer.candidates.iter().map(|candidate| candidate.pin));
             answer
         };

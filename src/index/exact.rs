@@ -43,7 +43,7 @@ impl RetrieveNear for Exact<'_> {
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
-            if (wanted.time_is_up)() {
+            if wanted.deadline.has_passed() {
                 return Retrieved::OutOfTime;
             }
             let rows = block.chunks_exact(vectors.dimension());

@@ -10,7 +10,7 @@ use quick_cache::sync::{Cache, GuardResult};
 
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
-use crate::recommend::{Retrieve, Retrieved, SearchParams};
+use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 
 /// How long to wait for a list that another computes before looking at the time.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -172,31 +172,31 @@ impl Index {
     }
 
     /// The list of a pin that has none, which is kept; none when time was up first.
-    fn compute(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Arc<[Neighbor]>> {
+    fn compute(&self, pin: PinId, deadline: Deadline<'_>) -> Option<Arc<[Neighbor]>> {
         loop {
             match self.computed.get_value_or_guard(&pin, Some(PATIENCE)) {
                 GuardResult::Value(list) => return Some(list),
                 GuardResult::Guard(place) => {
-                    let list: Arc<[Neighbor]> = self.list(pin, time_is_up)?.into();
+                    let list: Arc<[Neighbor]> = self.list(pin, deadline)?.into();
                     // Fails only where nothing is kept.
                     let _ = place.insert(list.clone());
                     return Some(list);
                 }
                 // Another computes it.
-                GuardResult::Timeout if time_is_up() => return None,
+                GuardResult::Timeout if deadline.has_passed() => return None,
                 GuardResult::Timeout => {}
             }
         }
     }
 
-    fn list(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Vec<Neighbor>> {
+    fn list(&self, pin: PinId, deadline: Deadline<'_>) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog().pins;
         let Some(place) = pins.place(pin) else {
             return Some(Vec::new());
         };
         let depth = self.depth.min(pins.ids().len());
         let effort = self.walks.effort(depth);
-        self.walks.nearest_in_time(place, depth, effort, time_is_up)
+        self.walks.nearest_in_time(place, depth, effort, deadline)
     }
 
     /// Whether a search for this makes a list. A list costs several times the search
@@ -254,7 +254,7 @@ impl Retrieve for Index {
             Looked::NoList => {
                 count(&self.counts.missing, 1);
                 if self.makes_list(wanted) {
-                    let Some(list) = self.compute(pin, wanted.time_is_up) else {
+                    let Some(list) = self.compute(pin, wanted.deadline) else {
                         return Retrieved::OutOfTime;
                     };
                     if self.first(list.iter().copied(), wanted, out) {

@@ -2,9 +2,10 @@
 //! look up -> sample -> retrieve -> merge.
 //!
 //! Pure but for the two seams that the shell fills: [`Retrieve`], where the
-//! index answers, and [`Watch`], where stages are timed. Randomness is passed
+//! index answers, and [`StageObserver`], where stages are timed. Randomness is passed
 //! in, and nothing depends on a clock.
 
+mod deadline;
 mod fallback;
 mod inclusion;
 mod merge;
@@ -16,6 +17,7 @@ mod quota;
 mod retrieve;
 mod sample;
 
+pub use deadline::Deadline;
 pub use fallback::{Fallback, Origin};
 pub use merge::MergeStrategy;
 pub use popularity_prior::PopularityPrior;
@@ -39,26 +41,19 @@ pub enum Stage {
     Merge,
 }
 
-/// The seam where the shell looks at its clock.
-pub trait Watch {
-    /// Runs `work`, which is a part of `stage`, and returns what it returns.
-    fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T;
-
-    /// Whether no time is left to retrieve more. Once it is, it stays so.
-    fn time_is_up(&self) -> bool;
+/// The seam where the shell times stages.
+pub trait StageObserver {
+    /// Runs `work`, which is a part of `stage`, and returns its result.
+    fn observe<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T;
 }
 
-/// Looks at no clock: times nothing, and has all the time there is.
+/// An observer that times nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Unwatched;
+pub struct Unobserved;
 
-impl Watch for Unwatched {
-    fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
+impl StageObserver for Unobserved {
+    fn observe<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
         work()
-    }
-
-    fn time_is_up(&self) -> bool {
-        false
     }
 }
 
@@ -95,6 +90,8 @@ pub struct Request<'a> {
     pub excluded: &'a [PinId],
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
+    /// When retrieval must stop.
+    pub deadline: Deadline<'a>,
 }
 
 /// A medoid that was drawn.
@@ -150,15 +147,14 @@ pub struct Scratch {
 /// `bars` tells whether there is something between the user and a pin: history,
 /// dislike, or that it was shown a moment ago; such pins are not returned. The answer
 /// is a function of the arguments and of the numbers that `rng` draws, one for each
-/// medoid that could be sampled; and, where `watch` says that time is up, of how far
-/// it came.
+/// medoid that could be sampled; and, where the deadline passes, of how far it came.
 pub fn recommend(
     interests: Interests<'_>,
     bars: &impl Fn(PinId) -> bool,
     request: &Request<'_>,
     index: &dyn Retrieve,
     rng: &mut impl Rng,
-    watch: &impl Watch,
+    observer: &impl StageObserver,
     scratch: &mut Scratch,
 ) -> Recommendation {
     let Scratch {
@@ -170,10 +166,10 @@ pub fn recommend(
         lists,
         merge,
     } = scratch;
-    let found = watch.stage(Stage::Lookup, || {
+    let found = observer.observe(Stage::Lookup, || {
         fallback::select_medoids(interests, |pin| index.contains(pin), kept)
     });
-    let sampled = watch.stage(Stage::Sample, || {
+    let sampled = observer.observe(Stage::Sample, || {
         sample_medoids(
             found.medoids,
             interests.factors,
@@ -198,17 +194,16 @@ pub fn recommend(
     for (list, place) in lists.iter_mut().zip(&*quotas) {
         list.reset(place.quota);
     }
-    let time_is_up = || watch.time_is_up();
     let mut wanted = SearchParams {
         effort: request.effort,
-        time_is_up: &time_is_up,
+        deadline: request.deadline,
         ..SearchParams::in_full(0, &eligible)
     };
     let prior = interests.prior;
     let (mut with_less_effort, mut out_of_time) = (false, false);
     let mut starved = 0..lists.len();
     let candidates = loop {
-        watch.stage(Stage::Retrieve, || {
+        observer.observe(Stage::Retrieve, || {
             for at in starved {
                 let depth = lists[at].next_depth(request.strategy, request.limit);
                 let pin = sampled[at].medoid.pin;
@@ -226,7 +221,7 @@ pub fn recommend(
         if out_of_time {
             lists.iter_mut().for_each(merge::List::cut);
         }
-        match watch.stage(Stage::Merge, || {
+        match observer.observe(Stage::Merge, || {
             merge::merge(lists, request.strategy, request.limit, prior, merge)
         }) {
             Ok(candidates) => break candidates,
@@ -304,7 +299,7 @@ mod tests {
             wanted: &SearchParams<'_>,
             out: &mut Vec<Neighbor>,
         ) -> Retrieved {
-            if (wanted.time_is_up)() {
+            if wanted.deadline.has_passed() {
                 return Retrieved::OutOfTime;
             }
             let neighbor = |other: u64| Neighbor {
@@ -317,21 +312,6 @@ mod tests {
             out.sort_by(Neighbor::by_falling_score);
             out.truncate(wanted.k);
             wanted.done()
-        }
-    }
-
-    /// Has time for so many retrievals.
-    struct TimeFor(Cell<usize>);
-
-    impl Watch for TimeFor {
-        fn stage<T>(&self, _: Stage, work: impl FnOnce() -> T) -> T {
-            work()
-        }
-
-        fn time_is_up(&self) -> bool {
-            let left = self.0.get();
-            self.0.set(left.saturating_sub(1));
-            left == 0
         }
     }
 
@@ -371,6 +351,7 @@ mod tests {
                     },
                     excluded: &excluded,
                     effort: 1.0,
+                    deadline: Deadline::never(),
                 };
                 let bars = |pin: PinId| pin.0 % 7 == 3;
                 let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
@@ -384,7 +365,7 @@ mod tests {
                 };
                 let answer = |scratch: &mut Scratch| {
                     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-                    recommend(interests, &bars, &request, &index, rng, &Unwatched, scratch)
+                    recommend(interests, &bars, &request, &index, rng, &Unobserved, scratch)
                 };
                 let found = answer(&mut used);
                 prop_assert_eq!(&found, &answer(&mut Scratch::default()));
@@ -411,7 +392,9 @@ mod tests {
             prior: None,
             all_in_catalog: true,
         };
-        let answer = |times: usize, effort: f32, strategy: MergeStrategy| {
+        let answer = |retrievals: usize, effort: f32, strategy: MergeStrategy| {
+            let left = Cell::new(retrievals);
+            let has_passed = || left.replace(left.get().saturating_sub(1)) == 0;
             let request = Request {
                 limit: 30,
                 medoids: 3,
@@ -419,8 +402,9 @@ mod tests {
                 strategy,
                 excluded: &[],
                 effort,
+                deadline: Deadline::new(&has_passed),
             };
-            let (rng, watch) = (&mut ChaCha8Rng::seed_from_u64(1), TimeFor(Cell::new(times)));
+            let rng = &mut ChaCha8Rng::seed_from_u64(1);
             let scratch = &mut Scratch::default();
             recommend(
                 interests,
@@ -428,7 +412,7 @@ mod tests {
                 &request,
                 &Line(60),
                 rng,
-                &watch,
+                &Unobserved,
                 scratch,
             )
         };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::deadline::Deadline;
 use crate::model::{Neighbor, PinId};
 
 /// Retrieval over the pins of one catalog.
@@ -47,8 +48,8 @@ pub struct SearchParams<'a> {
     pub eligible: &'a dyn Fn(PinId) -> bool,
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
-    /// Whether time is up: asked before a search, and many times in it.
-    pub time_is_up: &'a dyn Fn() -> bool,
+    /// When the search must stop: asked before it, and many times in it.
+    pub deadline: Deadline<'a>,
 }
 
 /// How a retrieval ended.
@@ -71,7 +72,7 @@ impl<'a> SearchParams<'a> {
             least: k,
             eligible,
             effort: 1.0,
-            time_is_up: &|| false,
+            deadline: Deadline::never(),
         }
     }
 

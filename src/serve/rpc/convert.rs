@@ -6,7 +6,7 @@ use tonic::Status;
 
 use crate::cluster::Interest;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
-use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
+use crate::recommend::{Deadline, Fallback, MergeStrategy, Origin, Recommendation, Request};
 use crate::serve::state::changed_pins::Serving;
 use crate::serve::state::user_context::UserContext;
 use crate::serve::status::CallError;
@@ -84,8 +84,8 @@ impl RecommendParams {
             && !self.include_titles
     }
 
-    /// What the core is asked, with this share of the usual effort.
-    pub(crate) fn request(&self, effort: f32) -> Request<'_> {
+    /// What the core is asked, with this share of the usual effort and until `deadline`.
+    pub(crate) fn request<'a>(&'a self, effort: f32, deadline: Deadline<'a>) -> Request<'a> {
         Request {
             limit: self.limit,
             medoids: self.medoids,
@@ -93,6 +93,7 @@ impl RecommendParams {
             strategy: self.strategy,
             excluded: &self.excluded,
             effort,
+            deadline,
         }
     }
 }

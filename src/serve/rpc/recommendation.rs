@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use crate::actions::{Actions, FreshnessToken};
 use crate::metrics as names;
 use crate::model::{Timestamp, UserId};
-use crate::recommend::{Fallback, Recommendation, Retrieve, Stage, Watch};
+use crate::recommend::{Deadline, Fallback, Recommendation, Retrieve, Stage, StageObserver};
 use crate::serve::middleware::deadline::Budget;
 use crate::serve::middleware::trace;
 use crate::serve::overload::limiter::Limiter;
@@ -58,7 +58,7 @@ impl Service {
             let until = budget.search_until();
             work(SearchBudget {
                 effort: permit.effort(),
-                time_is_up: &|| is_gone() || Instant::now() >= until,
+                deadline: Deadline::new(&|| is_gone() || Instant::now() >= until),
             })
         };
         self.workers.run(work).await
@@ -128,8 +128,8 @@ impl RecommendationService for Service {
 struct SearchBudget<'a> {
     /// Share of the usual effort of a search.
     effort: f32,
-    /// Whether nobody waits for the answer any more, or will when it is sent.
-    time_is_up: &'a dyn Fn() -> bool,
+    /// When nobody waits for the answer any more, or will when it is sent.
+    deadline: Deadline<'a>,
 }
 
 /// What an answer is made from: one catalog, one set of profiles, the actions
@@ -191,10 +191,10 @@ impl ValidatedRequest {
         // Lists take no effort, and less time than to look at the clock.
         let means = SearchBudget {
             effort: 1.0,
-            time_is_up: &|| false,
+            deadline: Deadline::never(),
         };
-        let (user, answer, stopwatch) = self.recommend(context, &index.over(&lists), means);
-        (!lists.needs_search()).then(|| self.response(&user, &answer, &stopwatch, context))
+        let (user, answer, timer) = self.recommend(context, &index.over(&lists), means);
+        (!lists.needs_search()).then(|| self.response(&user, &answer, &timer, context))
     }
 
     /// The answer, with walks where they are needed.
@@ -203,16 +203,16 @@ impl ValidatedRequest {
         context: &RequestContext,
         means: SearchBudget<'_>,
     ) -> Result<v1::RecommendResponse, CallError> {
-        if (means.time_is_up)() {
+        if means.deadline.has_passed() {
             return Err(CallError::OutOfTime);
         }
         let pins = context.serving.pins();
         let index = pins.over(context.serving.loaded.index());
-        let (user, answer, stopwatch) = self.recommend(context, &index, means);
+        let (user, answer, timer) = self.recommend(context, &index, means);
         if answer.answered_in_time == Some(0) {
             return Err(CallError::OutOfTime);
         }
-        Ok(self.response(&user, &answer, &stopwatch, context))
+        Ok(self.response(&user, &answer, &timer, context))
     }
 
     fn recommend<'a>(
@@ -220,14 +220,14 @@ impl ValidatedRequest {
         context: &'a RequestContext,
         index: &dyn Retrieve,
         means: SearchBudget<'a>,
-    ) -> (UserContext<'a>, Recommendation, Stopwatch<'a>) {
+    ) -> (UserContext<'a>, Recommendation, StageTimer) {
         let Self { ask, seed } = self;
-        let stopwatch = Stopwatch::new(means.time_is_up);
-        let user = stopwatch.stage(Stage::Lookup, || context.resolve(ask.user));
-        let request = ask.request(means.effort);
+        let timer = StageTimer::default();
+        let user = timer.observe(Stage::Lookup, || context.resolve(ask.user));
+        let request = ask.request(means.effort, means.deadline);
         let Serving { loaded, delta } = &*context.serving;
-        let answer = loaded.recommend(&user, &request, (index, delta), *seed, &stopwatch);
-        (user, answer, stopwatch)
+        let answer = loaded.recommend(&user, &request, (index, delta), *seed, &timer);
+        (user, answer, timer)
     }
 
     /// Counts and times `answer`, which is given now.
@@ -235,10 +235,10 @@ impl ValidatedRequest {
         &self,
         user: &UserContext<'_>,
         answer: &Recommendation,
-        stopwatch: &Stopwatch<'_>,
+        timer: &StageTimer,
         context: &RequestContext,
     ) -> v1::RecommendResponse {
-        stopwatch.record();
+        timer.record();
         count(answer);
         let RequestContext { serving, now, .. } = context;
         let sampled = answer.sampled.iter().map(|sampled| sampled.medoid.pin);
@@ -270,13 +270,13 @@ fn count(answer: &Recommendation) {
 
 /// Times the stages of the flow. A stage may come in several parts; it is
 /// recorded once a request, so that counts are those of requests.
-struct Stopwatch<'a> {
+#[derive(Default)]
+struct StageTimer {
     spent: [Cell<Duration>; 4],
-    time_is_up: &'a dyn Fn() -> bool,
 }
 
-impl Watch for Stopwatch<'_> {
-    fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
+impl StageObserver for StageTimer {
+    fn observe<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let span = trace::stage(stage);
         let result = work();
@@ -285,18 +285,9 @@ impl Watch for Stopwatch<'_> {
         spent.set(spent.get() + begun.elapsed());
         result
     }
-
-    fn time_is_up(&self) -> bool {
-        (self.time_is_up)()
-    }
 }
 
-impl<'a> Stopwatch<'a> {
-    fn new(time_is_up: &'a dyn Fn() -> bool) -> Self {
-        let spent = Default::default();
-        Self { spent, time_is_up }
-    }
-
+impl StageTimer {
     fn record(&self) {
         let stages = [
             (Stage::Lookup, "lookup"),

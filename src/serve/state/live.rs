@@ -13,7 +13,8 @@ use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, Neighbor
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{
-    self, Interests, PopularityPrior, Recommendation, Request, Retrieve, Unwatched, Watch,
+    self, Deadline, Interests, PopularityPrior, Recommendation, Request, Retrieve, StageObserver,
+    Unobserved,
 };
 use crate::serve::middleware::version_headers::VersionHeaders;
 use crate::serve::state::changed_pins::{ChangedPins, Serving};
@@ -258,7 +259,7 @@ impl Loaded {
         request: &Request<'_>,
         (index, delta): (&dyn Retrieve, &Delta),
         seed: u64,
-        watch: &impl Watch,
+        observer: &impl StageObserver,
     ) -> Recommendation {
         let popularity = |pin| self.popularity.get(pin);
         let interests = Interests {
@@ -271,7 +272,7 @@ impl Loaded {
         let bars = |pin| user.bars(pin);
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         self.scratches.with(|scratch| {
-            recommend::recommend(interests, &bars, request, index, rng, watch, scratch)
+            recommend::recommend(interests, &bars, request, index, rng, observer, scratch)
         })
     }
 
@@ -289,12 +290,19 @@ impl Loaded {
             strategy: recommend::MergeStrategy::Interleave,
             excluded: &[],
             effort: 1.0,
+            deadline: Deadline::never(),
         };
         let as_of = self.profiles.manifest().facts.as_of;
         let unchanged = Delta::new(self.catalog().pins.vectors());
         for seed in 0..WARMING_USERS {
             let user = UserContext::of_profile(&self.profiles, UserId(seed), as_of);
-            self.recommend(&user, &request, (&self.index, &unchanged), seed, &Unwatched);
+            self.recommend(
+                &user,
+                &request,
+                (&self.index, &unchanged),
+                seed,
+                &Unobserved,
+            );
         }
     }
 }
