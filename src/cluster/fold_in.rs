@@ -157,7 +157,7 @@ pub fn fold_in<'v>(
         ..draft.interest
     };
     let mut interests: Vec<Interest> = drafts.into_iter().map(finish).collect();
-    interests.sort_unstable_by(|a, b| Medoid::by_falling_importance(&a.medoid, &b.medoid));
+    interests.sort_unstable_by(|a, b| Medoid::by_descending_importance(&a.medoid, &b.medoid));
     Folded { interests, at }
 }
 

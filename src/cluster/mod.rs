@@ -71,7 +71,7 @@ pub fn profile_of(
 ) -> Vec<Medoid> {
     let clusters = clusters_of(points, embeddings, params, as_of, scratch);
     let mut medoids: Vec<Medoid> = clusters.iter().map(|c| medoid_of(c, points)).collect();
-    medoids.sort_unstable_by(Medoid::by_falling_importance);
+    medoids.sort_unstable_by(Medoid::by_descending_importance);
     medoids
 }
 

@@ -236,7 +236,7 @@ impl<'a, 's> Asker<'a, 's> {
             .iter()
             .map(|cluster| (cluster::medoid_of(cluster, points), cluster))
             .collect();
-        pairs.sort_unstable_by(|a, b| Medoid::by_falling_importance(&a.0, &b.0));
+        pairs.sort_unstable_by(|a, b| Medoid::by_descending_importance(&a.0, &b.0));
         let vectors = self.world.pins.vectors();
         let mut interests = Interests::default();
         for ((medoid, cluster), &id) in pairs.into_iter().zip(self.world.free_ids) {
@@ -324,7 +324,7 @@ fn medoids(clusters: &[Cluster], points: &[Point]) -> Vec<Medoid> {
         .iter()
         .map(|cluster| cluster::medoid_of(cluster, points));
     let mut medoids: Vec<Medoid> = medoids.collect();
-    medoids.sort_unstable_by(Medoid::by_falling_importance);
+    medoids.sort_unstable_by(Medoid::by_descending_importance);
     medoids
 }
 

@@ -133,9 +133,9 @@ impl Approximate {
                 .count()
         };
         match self.search((target, starts), k, bounds, weigh, eligible, out) {
-            Err(Halt::OutOfTime) => Retrieved::OutOfTime,
+            Err(Halt::OutOfTime) => Retrieved::DeadlinePassed,
             // Fewer than k are an answer only when they are all; the scan can tell.
-            Ok(()) if out.len() == k => wanted.done(),
+            Ok(()) if out.len() == k => wanted.completed(),
             Ok(()) | Err(Halt::GaveUp) => Exact(pins).near(target, wanted, out),
         }
     }
@@ -227,7 +227,7 @@ impl Retrieve for Approximate {
         let pins = &self.catalog.pins;
         out.clear();
         let Some(place) = pins.place(pin) else {
-            return Retrieved::InFull;
+            return Retrieved::Complete;
         };
         let node = pins.node(place);
         let target = pins.vectors().row(node);

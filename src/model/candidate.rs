@@ -13,13 +13,13 @@ pub struct Neighbor {
 
 impl Neighbor {
     /// The order of every list of neighbors: by falling score, then by pin id.
-    pub fn by_falling_score(a: &Self, b: &Self) -> std::cmp::Ordering {
+    pub fn by_descending_score(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
     }
 
     /// Keeps the best `k` of `neighbors`, in that order.
     pub fn keep_best(neighbors: &mut Vec<Self>, k: usize) {
-        neighbors.sort_unstable_by(Self::by_falling_score);
+        neighbors.sort_unstable_by(Self::by_descending_score);
         neighbors.truncate(k);
     }
 }

@@ -27,7 +27,7 @@ pub struct Medoid {
 
 impl Medoid {
     /// The order of a profile: by falling importance, then by pin id.
-    pub fn by_falling_importance(a: &Self, b: &Self) -> std::cmp::Ordering {
+    pub fn by_descending_importance(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.importance
             .total_cmp(&a.importance)
             .then(a.pin.cmp(&b.pin))

@@ -13,8 +13,8 @@ use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, Neighbor
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{
-    self, Deadline, Interests, PopularityPrior, Recommendation, Request, Retrieve, StageObserver,
-    Unobserved,
+    Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
+    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User,
 };
 use crate::serve::middleware::version_headers::VersionHeaders;
 use crate::serve::state::changed_pins::{ChangedPins, Serving};
@@ -103,7 +103,7 @@ pub struct Loaded {
     popularity: Popularity,
     popularity_weight: f32,
     fold_in_cache: FoldInCache,
-    scratches: Pool<recommend::Scratch>,
+    scratches: Pool<RecommendScratch>,
     stamp: VersionHeaders,
 }
 
@@ -260,20 +260,22 @@ impl Loaded {
         (index, delta): (&dyn Retrieve, &Delta),
         seed: u64,
         observer: &impl StageObserver,
-    ) -> Recommendation {
+    ) -> Result<Recommendation, NotCached> {
         let popularity = |pin| self.popularity.get(pin);
-        let interests = Interests {
-            own: user.medoids(),
-            popular: self.profiles.popular(),
-            factors: user.factors(),
-            prior: PopularityPrior::weighing(self.popularity_weight, &popularity),
-            all_in_catalog: self.has_all_medoids(delta),
+        let user = User {
+            sources: MedoidSources {
+                user_medoids: user.medoids(),
+                popular_medoids: self.profiles.popular(),
+                sampling_factors: user.factors(),
+                all_in_catalog: self.has_all_medoids(delta),
+            },
+            prior: PopularityPrior::new(self.popularity_weight, &popularity),
+            is_blocked: |pin| user.bars(pin),
         };
-        let bars = |pin| user.bars(pin);
+        let recommender = Recommender { index, observer };
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        self.scratches.with(|scratch| {
-            recommend::recommend(interests, &bars, request, index, rng, observer, scratch)
-        })
+        self.scratches
+            .with(|scratch| recommender.recommend(&user, request, rng, scratch))
     }
 
     /// Checks the files that are only mapped, by reading all of them.
@@ -287,7 +289,7 @@ impl Loaded {
             limit: crate::serve::DEFAULT_LIMIT,
             medoids: crate::serve::DEFAULT_MEDOIDS,
             top: 0,
-            strategy: recommend::MergeStrategy::Interleave,
+            strategy: MergeStrategy::Interleave,
             excluded: &[],
             effort: 1.0,
             deadline: Deadline::never(),
@@ -296,7 +298,8 @@ impl Loaded {
         let unchanged = Delta::new(self.catalog().pins.vectors());
         for seed in 0..WARMING_USERS {
             let user = UserContext::of_profile(&self.profiles, UserId(seed), as_of);
-            self.recommend(
+            // An index that searches answers for every list.
+            let _ = self.recommend(
                 &user,
                 &request,
                 (&self.index, &unchanged),

@@ -13,7 +13,7 @@ use crate::cluster::{self, FoldParams, Folded, Params, fold_in};
 use crate::index::Delta;
 use crate::model::{Held, Medoid, PinId, Timestamp, UserId};
 use crate::pool::Pool;
-use crate::recommend::Origin;
+use crate::recommend::{Origin, UserMedoids};
 use crate::serve::state::changed_pins::Serving;
 use crate::store::{HistoryFilter, ProfileStore};
 
@@ -189,17 +189,16 @@ impl<'a> UserContext<'a> {
 
     /// The medoids to sample from, and the step of the ladder that they are; none for
     /// a user of whom nothing is known.
-    pub(crate) fn medoids(&self) -> Option<(&[Medoid], Origin)> {
-        let step = match self.stored {
+    pub(crate) fn medoids(&self) -> Option<UserMedoids<'_>> {
+        let origin = match self.stored {
             Some(_) => Origin::Profile,
             None => Origin::Recent,
         };
-        match (self.recent(), self.stored) {
-            (Some((recent, folded)), _) if !folded.interests.is_empty() => {
-                Some((&recent.active, step))
-            }
-            (_, stored) => stored.map(|stored| (stored, step)),
-        }
+        let medoids = match (self.recent(), self.stored) {
+            (Some((recent, folded)), _) if !folded.interests.is_empty() => Some(&recent.active[..]),
+            (_, stored) => stored,
+        };
+        medoids.map(|medoids| UserMedoids { medoids, origin })
     }
 
     /// By ascending medoid: how much more often than in proportion to importance it is
