@@ -14,7 +14,7 @@ use super::measures::{self, Tally};
 use super::models::Model;
 use super::query_vectors::WithQueryVectors;
 use super::seeds::{Purpose, Seeds};
-use crate::cluster::{self, Point};
+use crate::cluster::{ClusterScratch, Point};
 use crate::index::RetrieveNear;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::recommend::{
@@ -94,7 +94,7 @@ pub(super) struct Replayed {
 /// Memory of a user, for the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    cluster: cluster::Scratch,
+    cluster: ClusterScratch,
     recommend: RecommendScratch,
     cosines: Vec<f32>,
     sum: Vec<f64>,

@@ -23,7 +23,7 @@ impl Delta {
     pub fn new(vectors: &Embeddings) -> Self {
         Self {
             ids: Vec::new(),
-            vectors: vectors.none_like(),
+            vectors: vectors.empty_like(),
             titles: Vec::new(),
             deleted: Vec::new(),
         }

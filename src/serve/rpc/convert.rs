@@ -249,9 +249,9 @@ pub(crate) fn interests(user: &UserContext<'_>, serving: &Serving) -> v1::Explai
         silenced: false,
     };
     let folded = |folded: &Interest| v1::Interest {
-        profile_clusters: folded.stored,
-        recent_actions: folded.added,
-        negative_actions: folded.lowered_by,
+        profile_clusters: folded.profile_clusters,
+        recent_actions: folded.recent_actions,
+        negative_actions: folded.negative_actions,
         silenced: folded.silenced,
         ..interest(&folded.medoid, origin_of(folded))
     };
@@ -307,7 +307,8 @@ fn origin(step: Origin, user: &UserContext<'_>, pin: PinId) -> v1::MedoidOrigin 
 }
 
 fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
-    match (interest.stored, interest.added + interest.lowered_by) {
+    let actions = interest.recent_actions + interest.negative_actions;
+    match (interest.profile_clusters, actions) {
         (0, _) => v1::MedoidOrigin::Recent,
         (1, 0) => v1::MedoidOrigin::Profile,
         _ => v1::MedoidOrigin::ProfileAndRecent,
