@@ -2,8 +2,11 @@
 //! again: what a read after a write costs, and what it would.
 
 use divan::{Bencher, black_box};
-use pinnersage::cluster::{FoldParams, Params, Point, Scratch, fold_in, profile_of};
-use pinnersage::model::{Embeddings, Held, Medoid, PinId, Timestamp};
+use pinnersage::cluster::{
+    ClusterScratch, FoldInParams, Params, Point, RecentActions, StoredProfile, build_profile,
+    fold_in,
+};
+use pinnersage::model::{Embeddings, Medoid, PinId, RecordedAction, Timestamp};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -57,7 +60,13 @@ fn user(clusters: usize) -> User {
     let points: Vec<Point> = (0..embeddings.len()).map(point).collect();
     let as_of = time(clusters * 10);
     let before = &points[..clusters * 10];
-    let stored = profile_of(before, &embeddings, &PARAMS, as_of, &mut Scratch::default());
+    let stored = build_profile(
+        before,
+        &embeddings,
+        &PARAMS,
+        as_of,
+        &mut ClusterScratch::default(),
+    );
     assert_eq!(stored.len(), clusters);
     User {
         embeddings,
@@ -75,28 +84,29 @@ fn fold_in_20_actions(bencher: Bencher<'_, '_>, clusters: usize) {
         stored,
         as_of,
     } = &user(clusters);
-    let params = FoldParams {
+    let params = FoldInParams {
         cluster: PARAMS,
         clustered: RECENT,
         silenced_by: 3,
     };
-    let held = |point: &Point| Held {
+    let recorded = |point: &Point| RecordedAction {
         time: point.time,
         pin: point.pin,
         weight: point.weight,
     };
-    let recent: Vec<Held> = points[clusters * 10..].iter().map(held).collect();
-    let scratch = &mut Scratch::default();
+    let recent: Vec<RecordedAction> = points[clusters * 10..].iter().map(recorded).collect();
+    let scratch = &mut ClusterScratch::default();
     bencher.bench_local(|| {
         let vector_of = |pin: PinId| Some(embeddings.row(pin.0 as usize));
-        let stored = (&stored[..], *as_of);
-        fold_in(
-            black_box(stored),
-            (&recent, &[]),
-            vector_of,
-            &params,
-            scratch,
-        )
+        let profile = StoredProfile {
+            medoids: stored,
+            as_of: *as_of,
+        };
+        let actions = RecentActions {
+            positive: &recent,
+            negative: &[],
+        };
+        fold_in(black_box(profile), actions, vector_of, &params, scratch)
     });
 }
 
@@ -108,6 +118,6 @@ fn cluster_all_again(bencher: Bencher<'_, '_>, clusters: usize) {
         as_of,
         ..
     } = &user(clusters);
-    let scratch = &mut Scratch::default();
-    bencher.bench_local(|| profile_of(black_box(points), embeddings, &PARAMS, *as_of, scratch));
+    let scratch = &mut ClusterScratch::default();
+    bencher.bench_local(|| build_profile(black_box(points), embeddings, &PARAMS, *as_of, scratch));
 }

@@ -6,8 +6,9 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Interests, MergeStrategy, Origin, PopularityPrior, Recommendation, Request, Retrieve,
-    Retrieved, Scratch, SearchParams, Unwatched, recommend,
+    Deadline, MedoidSources, MergeStrategy, Origin, PopularityPrior, RecommendScratch,
+    Recommendation, Recommender, Request, Retrieve, Retrieved, SearchParams, Unobserved, User,
+    UserMedoids,
 };
 use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
@@ -51,27 +52,27 @@ impl Retrieve for Table {
     fn neighbors(
         &self,
         pin: PinId,
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
         let list = self.0[pin.0 as usize].iter();
         out.clear();
         out.extend(
-            list.filter(|neighbor| (wanted.eligible)(neighbor.pin))
-                .take(wanted.k),
+            list.filter(|neighbor| (params.eligible)(neighbor.pin))
+                .take(params.k),
         );
-        Retrieved::InFull
+        Retrieved::Complete
     }
 }
 
-struct User {
+struct StoredUser {
     profile: Vec<Medoid>,
     history: BinaryFuse8,
 }
 
 struct World {
     index: Table,
-    users: Vec<User>,
+    users: Vec<StoredUser>,
 }
 
 impl World {
@@ -87,32 +88,34 @@ impl World {
         call: usize,
         request: &Request<'_>,
         prior: Option<PopularityPrior<'_>>,
-        scratch: &mut Scratch,
+        scratch: &mut RecommendScratch,
     ) -> Recommendation {
         let user = &self.users[call % USERS];
-        let interests = Interests {
-            own: Some((&user.profile, Origin::Profile)),
-            popular: &[],
-            factors: &[],
+        let user = User {
+            sources: MedoidSources {
+                user_medoids: Some(UserMedoids {
+                    medoids: &user.profile,
+                    origin: Origin::Profile,
+                }),
+                popular_medoids: &[],
+                sampling_factors: &[],
+                all_in_catalog: true,
+            },
             prior,
-            all_in_catalog: true,
+            is_blocked: |pin: PinId| user.history.contains(&pin.0),
         };
-        let bars = |pin: PinId| user.history.contains(&pin.0);
+        let recommender = Recommender {
+            index: &self.index,
+            observer: &Unobserved,
+        };
         let rng = &mut ChaCha8Rng::seed_from_u64(call as u64);
-        recommend(
-            interests,
-            &bars,
-            request,
-            &self.index,
-            rng,
-            &Unwatched,
-            scratch,
-        )
+        let answer = recommender.recommend(&user, request, rng, scratch);
+        answer.expect("every medoid has a list")
     }
 }
 
 /// A user with lists that overlap somewhat, and a history near them.
-fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> User {
+fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> StoredUser {
     let nearby: Vec<PinId> = (0..NEARBY)
         .map(|_| PinId(rng.random_range(0..PINS)))
         .collect();
@@ -126,7 +129,7 @@ fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> User {
             .collect();
         list.sort_by_key(|neighbor| neighbor.pin);
         list.dedup_by_key(|neighbor| neighbor.pin);
-        list.sort_by(Neighbor::by_falling_score);
+        list.sort_by(Neighbor::by_descending_score);
         index.0.push(list);
         let importance = libm::exp(rng.random_range(-2.0..3.0));
         Medoid {
@@ -138,13 +141,13 @@ fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> User {
         }
     };
     let mut profile: Vec<Medoid> = (0..medoids).map(medoid).collect();
-    profile.sort_by(Medoid::by_falling_importance);
+    profile.sort_by(Medoid::by_descending_importance);
     let mut keys: Vec<u64> = nearby[..HISTORY / 5].iter().map(|pin| pin.0).collect();
     keys.extend((keys.len()..HISTORY).map(|_| rng.next_u64()));
     keys.sort_unstable();
     keys.dedup();
     let history = BinaryFuse8::try_from(&keys).expect("distinct keys");
-    User { profile, history }
+    StoredUser { profile, history }
 }
 
 fn time(
@@ -162,8 +165,9 @@ fn time(
         strategy,
         excluded: &[],
         effort: 1.0,
+        deadline: Deadline::never(),
     };
-    let mut scratch = Scratch::default();
+    let mut scratch = RecommendScratch::default();
     let mut call = 0;
     bencher.bench_local(|| {
         call += 1;
@@ -186,7 +190,7 @@ fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
     };
     let popularity = Popularity::of(&(0..PINS).map(acted_on).collect::<Vec<_>>());
     let popularity = |pin| popularity.get(pin);
-    let prior = PopularityPrior::weighing(0.1, &popularity);
+    let prior = PopularityPrior::new(0.1, &popularity);
     let asked = (3, LIMIT);
     time(bencher, profile, asked, MergeStrategy::Interleave, prior);
 }

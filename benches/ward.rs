@@ -11,7 +11,7 @@ use divan::Bencher;
 use kodama::Method;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2};
-use pinnersage::cluster::{Params, Point, Scratch, clusters_of};
+use pinnersage::cluster::{ClusterScratch, Params, Point, cluster_points};
 use pinnersage::model::{Embeddings, PinId, Timestamp};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -66,9 +66,10 @@ fn ours(bencher: Bencher<'_, '_>, count: usize, alpha: f64) {
         alpha,
         lambda_per_day: 0.01,
     };
-    let mut scratch = Scratch::default();
-    bencher
-        .bench_local(|| clusters_of(black_box(&points), &embeddings, &params, time, &mut scratch));
+    let mut scratch = ClusterScratch::default();
+    bencher.bench_local(|| {
+        cluster_points(black_box(&points), &embeddings, &params, time, &mut scratch)
+    });
 }
 
 fn embeddings(count: usize) -> Embeddings {

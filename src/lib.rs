@@ -3,10 +3,10 @@
 //! # Two flows
 //!
 //! Offline, [`batch::build_profiles`]: files of actions -> group by user ->
-//! [`cluster::profile_of`] (Ward's clusters, a medoid and an importance of each)
+//! [`cluster::build_profile`] (Ward's clusters, a medoid and an importance of each)
 //! -> a versioned directory.
 //!
-//! Online, [`recommend::recommend`]: look up the user's medoids -> sample a few
+//! Online, [`recommend::Recommender::recommend`]: look up the user's medoids -> sample a few
 //! in proportion to importance -> retrieve the nearest pins of each -> merge.
 //! [`serve::run`] puts it behind gRPC.
 //!

@@ -1,6 +1,6 @@
 //! What is kept of one user in memory.
 
-use crate::model::{ActionKind, Held, PinId, Timestamp};
+use crate::model::{ActionKind, PinId, RecordedAction, Timestamp};
 
 /// How much is kept of a user.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,8 +70,8 @@ impl Engagement {
 /// that was ever hidden.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserState {
-    positive: Vec<Held>,
-    negative: Vec<Held>,
+    positive: Vec<RecordedAction>,
+    negative: Vec<RecordedAction>,
     /// By pin, each with the last time when it was shown.
     seen: Vec<(PinId, Timestamp)>,
     /// Ascending.
@@ -83,7 +83,7 @@ pub struct UserState {
 impl UserState {
     /// Takes an action up.
     pub fn add(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, params: &StateParams) {
-        let held = |weight| Held { time, pin, weight };
+        let held = |weight| RecordedAction { time, pin, weight };
         match kind {
             ActionKind::Positive(weight) => hold(&mut self.positive, held(weight), params.positive),
             ActionKind::Negative(weight) => {
@@ -191,12 +191,12 @@ impl UserState {
     }
 
     /// The most recent positive actions, by time and then by pin id.
-    pub fn positive(&self) -> &[Held] {
+    pub fn positive(&self) -> &[RecordedAction] {
         &self.positive
     }
 
     /// The most recent negative actions, by time and then by pin id.
-    pub fn negative(&self) -> &[Held] {
+    pub fn negative(&self) -> &[RecordedAction] {
         &self.negative
     }
 
@@ -222,8 +222,8 @@ fn sum(days: &[Day]) -> Engagement {
 }
 
 /// Puts `action` among the `most` latest ones in `actions`.
-fn hold(actions: &mut Vec<Held>, action: Held, most: usize) {
-    let place = actions.partition_point(|held| Held::by_time(held, &action).is_lt());
+fn hold(actions: &mut Vec<RecordedAction>, action: RecordedAction, most: usize) {
+    let place = actions.partition_point(|held| RecordedAction::by_time(held, &action).is_lt());
     actions.insert(place, action);
     if actions.len() > most {
         actions.remove(0);

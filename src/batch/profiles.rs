@@ -10,7 +10,7 @@ use super::actions::{ActionRecord, Filter};
 use super::partition::{self, Partitions};
 use super::runs::{self, RunWriter};
 use super::{BatchError, actions};
-use crate::cluster::{self, Params, Point, Scratch};
+use crate::cluster::{self, ClusterScratch, Params, Point};
 use crate::index::{Catalog, PinTable};
 use crate::model::{PinId, Timestamp};
 use crate::pool::Pool;
@@ -143,7 +143,7 @@ fn cluster_users(
     pins: &PinTable,
     weights: &[f64],
     params: &ProfileParams,
-    scratches: &Pool<Scratch>,
+    scratches: &Pool<ClusterScratch>,
 ) -> Vec<Result<ProfileRecord, BatchError>> {
     users
         .par_iter()
@@ -161,7 +161,7 @@ fn profile_record(
     pins: &PinTable,
     weights: &[f64],
     params: &ProfileParams,
-    scratch: &mut Scratch,
+    scratch: &mut ClusterScratch,
 ) -> Result<ProfileRecord, BatchError> {
     let user = actions[0].user;
     let point = |action: &ActionRecord| Point {
@@ -171,7 +171,7 @@ fn profile_record(
         weight: weights[action.action as usize],
     };
     let points: Vec<Point> = actions.iter().map(point).collect();
-    let medoids = cluster::profile_of(
+    let medoids = cluster::build_profile(
         &points,
         pins.vectors(),
         &params.cluster,

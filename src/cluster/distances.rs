@@ -1,4 +1,4 @@
-//! Clusters that may still merge, and who is the nearest to whom: a sieve of f32
+//! The clusters that may still merge, and their nearest neighbors: a sieve in f32
 //! before decisions in f64.
 //!
 //! Instead of distances, the matrix holds inner products of the sums of the
@@ -27,7 +27,7 @@ pub(super) struct Points<'a> {
     pub(super) rows: &'a [f32],
     /// Components of a vector.
     pub(super) dimension: usize,
-    /// For each row the place of its vector among `rows`.
+    /// By row: the index of its vector in `rows`.
     pub(super) firsts: &'a [usize],
 }
 
@@ -70,21 +70,23 @@ pub(super) struct Clusters {
     heads: Vec<Head>,
     /// By row: its centroid, where the head says so.
     centroids: Vec<f64>,
-    /// Greatest depth of a head.
+    /// Maximum depth of a head.
     deepest: u32,
     /// The roundoff times the greatest squared norm of a vector.
     unit: f32,
+    /// By column: lower bound of the distance to the row that was sieved last.
     lows: Vec<f32>,
+    /// Columns that may be nearest to that row.
     near: Vec<usize>,
 }
 
-/// What is known of the cluster of a row.
+/// State of the cluster of a row.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     column: usize,
-    /// Points at the place of the row.
+    /// Number of points equal to that of the row.
     weight: f64,
-    /// Points in the cluster.
+    /// Number of points in the cluster.
     size: f64,
     /// Additions behind a product of the cluster, one after the other.
     depth: u32,
@@ -96,45 +98,65 @@ struct Head {
 }
 
 impl Clusters {
-    /// Begins with each point that is no copy as a cluster.
-    pub(super) fn start(
+    /// Starts with each point that is no copy as a cluster.
+    ///
+    /// `parents` holds, for each point, the first point that equals it. `weighted` is a
+    /// buffer.
+    pub(super) fn reset(
         &mut self,
         points: &Points<'_>,
         sizes: &[u32],
         parents: &[usize],
         weighted: &mut Vec<f32>,
     ) {
-        let count = points.firsts.len();
+        self.reset_heads(points, sizes, parents);
+        self.compute_products(points, weighted);
+        self.reset_columns(points.firsts.len());
+        let centroids = points.firsts.len() * points.dimension;
+        if self.centroids.len() < centroids {
+            self.centroids.resize(centroids, 0.0);
+        }
+    }
+
+    fn reset_heads(&mut self, points: &Points<'_>, sizes: &[u32], parents: &[usize]) {
+        let heads = points.firsts.iter().enumerate();
         self.heads.clear();
-        self.heads
-            .extend(points.firsts.iter().enumerate().map(|(row, &point)| Head {
-                column: row,
-                weight: f64::from(sizes[point]),
-                size: f64::from(sizes[point]),
-                depth: 0,
-                has_centroid: false,
-                next: None,
-                last: row,
-            }));
-        if count < parents.len() {
-            for (point, &first) in parents.iter().enumerate() {
-                if let (true, Ok(row)) = (point != first, points.firsts.binary_search(&first)) {
-                    self.heads[row].weight += f64::from(sizes[point]);
-                    self.heads[row].size = self.heads[row].weight;
-                }
+        self.heads.extend(heads.map(|(row, &point)| Head {
+            column: row,
+            weight: f64::from(sizes[point]),
+            size: f64::from(sizes[point]),
+            depth: 0,
+            has_centroid: false,
+            next: None,
+            last: row,
+        }));
+        self.deepest = 0;
+        if points.firsts.len() == parents.len() {
+            return;
+        }
+        for (point, &first) in parents.iter().enumerate() {
+            if let (true, Ok(row)) = (point != first, points.firsts.binary_search(&first)) {
+                self.heads[row].weight += f64::from(sizes[point]);
+                self.heads[row].size = self.heads[row].weight;
             }
         }
+    }
+
+    fn compute_products(&mut self, points: &Points<'_>, weighted: &mut Vec<f32>) {
         if self.heads.iter().all(|head| head.size == 1.0) {
             gram::gram(points.rows, points.dimension, &mut self.products);
-        } else {
-            weighted.clear();
-            for (row, head) in self.heads.iter().enumerate() {
-                let weight = head.weight as f32;
-                weighted.extend(points.vector(row).iter().map(|x| x * weight));
-            }
-            gram::gram(weighted, points.dimension, &mut self.products);
+            return;
         }
+        weighted.clear();
+        for (row, head) in self.heads.iter().enumerate() {
+            let weight = head.weight as f32;
+            weighted.extend(points.vector(row).iter().map(|x| x * weight));
+        }
+        gram::gram(weighted, points.dimension, &mut self.products);
+    }
 
+    /// Makes each row a column, and bounds the error of the products.
+    fn reset_columns(&mut self, count: usize) {
         self.stride = gram::padded(count);
         self.seen.clear();
         self.seen.resize(count, 0);
@@ -145,9 +167,9 @@ impl Clusters {
         self.shares.clear();
         let mut greatest = 0.0f64;
         for (row, head) in self.heads.iter().enumerate() {
-            let own = &mut self.products[row * self.stride + row];
-            let square = f64::from(*own) / (head.size * head.size);
-            *own = f32::NEG_INFINITY;
+            let with_itself = &mut self.products[row * self.stride + row];
+            let square = f64::from(*with_itself) / (head.size * head.size);
+            *with_itself = f32::NEG_INFINITY;
             greatest = greatest.max(square);
             self.squares.push(square as f32);
             self.shares.push((1.0 / head.size) as f32);
@@ -158,17 +180,13 @@ impl Clusters {
         self.squares.resize(self.stride, f32::INFINITY);
         self.shares.resize(self.stride, 1.0);
         self.lows.resize(self.stride, 0.0);
-        self.deepest = 0;
-        if self.centroids.len() < count * points.dimension {
-            self.centroids.resize(count * points.dimension, 0.0);
-        }
     }
 
-    /// A row to begin a chain with: another one each time, so that the clusters
+    /// A row to start a chain with: another one each time, so that the clusters
     /// grow side by side and few additions follow one another.
-    pub(super) fn any(&self) -> Option<usize> {
-        let at = self.steps.len().checked_rem(self.rows.len())?;
-        Some(self.rows[at])
+    pub(super) fn chain_start(&self) -> Option<usize> {
+        let column = self.steps.len().checked_rem(self.rows.len())?;
+        Some(self.rows[column])
     }
 
     /// The cluster nearest to that of `row`, if at most `alpha` away. Of equally
@@ -185,38 +203,53 @@ impl Clusters {
             return None;
         }
         self.catch_up(row);
+        let limit = self.sieve(row, points.dimension);
+        if let [only] = self.near[..]
+            && f64::from(limit) <= alpha
+        {
+            return Some(self.rows[only]);
+        }
+        self.nearest_of_sieved(row, before, alpha, points)
+    }
+
+    /// Makes `near` the columns that may be nearest to `row`, and `lows` lower bounds of
+    /// the distances to all columns. Returns an upper bound of the distance to the nearest.
+    fn sieve(&mut self, row: usize, dimension: usize) -> f32 {
         let column = self.heads[row].column;
         let wide = gram::padded(self.rows.len());
-        let limit = gram::nearest(
+        gram::nearest(
             gram::Row {
                 products: &self.products[row * self.stride..][..wide],
                 squares: &self.squares[..wide],
                 shares: &self.shares[..wide],
                 square: self.squares[column],
                 share: self.shares[column],
-                error: self.error(row, points.dimension),
+                error: self.error(row, dimension),
             },
             &mut self.lows[..wide],
             &mut self.near,
-        );
-        if let [only] = self.near[..]
-            && f64::from(limit) <= alpha
-        {
-            return Some(self.rows[only]);
-        }
+        )
+    }
+
+    /// Decides among the columns of `near` in f64.
+    fn nearest_of_sieved(
+        &mut self,
+        row: usize,
+        before: Option<usize>,
+        alpha: f64,
+        points: &Points<'_>,
+    ) -> Option<usize> {
         let mut best: Option<(f64, bool, usize)> = None;
         for at in 0..self.near.len() {
             let near = self.near[at];
-            if f64::from(self.lows[near]) <= alpha {
-                let other = self.rows[near];
-                let found = (
-                    self.distance(row, other, points),
-                    before != Some(other),
-                    other,
-                );
-                if found.0 <= alpha && best.is_none_or(|best| found < best) {
-                    best = Some(found);
-                }
+            if f64::from(self.lows[near]) > alpha {
+                continue;
+            }
+            let other = self.rows[near];
+            let distance = self.distance(row, other, points);
+            let found = (distance, before != Some(other), other);
+            if distance <= alpha && best.is_none_or(|best| found < best) {
+                best = Some(found);
             }
         }
         best.map(|(_, _, other)| other)
@@ -241,14 +274,14 @@ impl Clusters {
 
     /// The distance of two clusters in f64.
     fn distance(&mut self, a: usize, b: usize, points: &Points<'_>) -> f64 {
-        self.settle_centroid(a, points);
-        self.settle_centroid(b, points);
+        self.ensure_centroid(a, points);
+        self.ensure_centroid(b, points);
         let (n, m) = (self.heads[a].size, self.heads[b].size);
         let centroid = |row: usize| &self.centroids[row * points.dimension..][..points.dimension];
         2.0 * n * m / (n + m) * kernel::squared_l2_f64(centroid(a), centroid(b))
     }
 
-    fn settle_centroid(&mut self, row: usize, points: &Points<'_>) {
+    fn ensure_centroid(&mut self, row: usize, points: &Points<'_>) {
         if self.heads[row].has_centroid {
             return;
         }
@@ -264,7 +297,7 @@ impl Clusters {
         centroid.iter_mut().for_each(|sum| *sum /= size);
     }
 
-    /// Takes the row through the steps that it has missed.
+    /// Applies the steps that the row has missed.
     fn catch_up(&mut self, row: usize) {
         let products = &mut self.products[row * self.stride..][..self.stride];
         let seen = &mut self.seen[row];
@@ -304,7 +337,7 @@ impl Clusters {
         self.remove(a.column, b.column);
     }
 
-    /// Takes out a cluster that merges with no other any more.
+    /// Removes a cluster that can merge with no other.
     pub(super) fn retire(&mut self, row: usize) {
         let column = self.heads[row].column;
         self.remove(column, column);

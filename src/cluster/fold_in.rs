@@ -1,9 +1,9 @@
-//! Fold-in: what a user did since the profile was made, in the profile.
+//! Fold-in: brings a profile up to date with what the user did since it was made.
 //!
 //! The clusters of the profile are weighted points at their medoids, as heavy as
 //! they have members; the most recent actions are points of weight one; Ward makes
 //! clusters of both, with the threshold of the profile. Actions before those only
-//! add to the importance of a cluster that they belong to: the one whose medoid is
+//! add to the importance of the cluster that they belong to: the one whose medoid is
 //! nearest, if Ward would merge the two. Negative actions take from it in the same
 //! way.
 //!
@@ -11,14 +11,19 @@
 //! those of the profile there is exact. Sampling sees only their ratios, which are
 //! the same at any moment: no clock is needed.
 
-use super::importance::LEAST;
-use super::{Params, Scratch, decayed, medoid, ward};
-use crate::kernel;
-use crate::model::{Held, Medoid, PinId, Timestamp};
+use super::assign::assign_cluster;
+use super::decay::Decay;
+use super::draft::{Draft, EmbeddedAction};
+use super::interest::Interest;
+use super::medoid::find_medoid;
+use super::params::Params;
+use super::scratch::ClusterScratch;
+use super::ward;
+use crate::model::{Medoid, PinId, RecordedAction, Timestamp};
 
-/// How actions are folded in.
+/// Parameters of a fold-in.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FoldParams {
+pub struct FoldInParams {
     /// Those of the profile.
     pub cluster: Params,
     /// Number of most recent actions that are clustered; 20 in the paper.
@@ -28,210 +33,133 @@ pub struct FoldParams {
     pub silenced_by: usize,
 }
 
+/// A profile as the batch made it.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredProfile<'a> {
+    /// By descending importance.
+    pub medoids: &'a [Medoid],
+    /// The moment at which importances hold.
+    pub as_of: Timestamp,
+}
+
+/// Actions of the user since then, each list by [`RecordedAction::by_time`].
+#[derive(Clone, Copy, Debug)]
+pub struct RecentActions<'a> {
+    /// They add importance.
+    pub positive: &'a [RecordedAction],
+    /// They take importance away.
+    pub negative: &'a [RecordedAction],
+}
+
 /// A profile with recent actions folded in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Folded {
-    /// By falling importance, equal importances by pin id.
+pub struct FoldInResult {
+    /// By descending importance, equal importances by pin id.
     pub interests: Vec<Interest>,
     /// The moment at which importances hold: that of the latest action, or the
     /// `as_of` of the profile.
-    pub at: Timestamp,
+    pub as_of: Timestamp,
 }
 
-/// One interest, and how it came to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interest {
-    /// What stands for it; an importance of 0 when negative actions took all.
-    pub medoid: Medoid,
-    /// Number of clusters of the profile in it.
-    pub stored: u32,
-    /// Number of recent positive actions in it.
-    pub added: u32,
-    /// Number of negative actions that lowered its importance.
-    pub lowered_by: u32,
-    /// Whether it must not be sampled.
-    pub silenced: bool,
-}
-
-impl Interest {
-    /// Whether it can be sampled.
-    pub fn is_active(&self) -> bool {
-        !self.silenced && self.medoid.importance > 0.0
-    }
-}
-
-/// An interest on its way, and the vector of its medoid; none when the catalog no
-/// longer has it.
-struct Draft<'v> {
-    interest: Interest,
-    vector: Option<&'v [f32]>,
-    /// Negative actions since the last positive one.
-    disliked: usize,
-    /// The latest recent positive action, and what is left of its weight.
-    liked: Option<(Timestamp, f64)>,
-}
-
-/// The profile `stored`, whose importances hold at `as_of`, with actions since then
-/// folded in: `positive` and `negative` ones, both by [`Held::by_time`]. The weight of
-/// a negative action is by how much it lowers importance. `vector_of` tells the unit
-/// vector of a pin; actions on pins without one are passed over.
+/// Folds `actions` into `profile`. `vector_of` returns the unit vector of a pin; actions
+/// on pins without one are skipped.
 pub fn fold_in<'v>(
-    (stored, as_of): (&[Medoid], Timestamp),
-    (positive, negative): (&[Held], &[Held]),
+    profile: StoredProfile<'_>,
+    actions: RecentActions<'_>,
     vector_of: impl Fn(PinId) -> Option<&'v [f32]>,
-    params: &FoldParams,
-    scratch: &mut Scratch,
-) -> Folded {
-    let known = |held: &Held| Some((*held, vector_of(held.pin)?));
-    let positive: Vec<(Held, &[f32])> = positive.iter().filter_map(known).collect();
-    let negative: Vec<(Held, &[f32])> = negative.iter().filter_map(known).collect();
-    let times = positive.iter().chain(&negative).map(|(held, _)| held.time);
-    let at = times.fold(as_of, Timestamp::max);
-    let lambda = params.cluster.lambda_per_day;
-    // One factor for all of them, so that their ratios stay what they were.
-    let decay = decayed(1.0, lambda, at.days_since(as_of));
-    let stored = stored.iter().map(|&medoid| Draft {
-        interest: Interest {
-            medoid: Medoid {
-                importance: (medoid.importance * decay).max(LEAST),
-                ..medoid
-            },
-            stored: 1,
-            added: 0,
-            lowered_by: 0,
-            silenced: false,
-        },
-        vector: vector_of(medoid.pin),
-        disliked: 0,
-        liked: None,
-    });
-    let (older, newest) = positive.split_at(positive.len().saturating_sub(params.clustered));
-    let weight = |held: &Held| decayed(held.weight, lambda, at.days_since(held.time));
-    let newest = newest.iter().map(|&(held, vector)| Draft {
-        interest: Interest {
-            medoid: Medoid {
-                pin: held.pin,
-                importance: weight(&held).max(LEAST),
-                last_action_time: held.time,
-                size: 1,
-                reserved: 0,
-            },
-            stored: 0,
-            added: 1,
-            lowered_by: 0,
-            silenced: false,
-        },
-        vector: Some(vector),
-        disliked: 0,
-        liked: Some((held.time, weight(&held))),
-    });
-    let mut drafts = clusters(stored.chain(newest), params.cluster.alpha, scratch);
-
-    let alpha = params.cluster.alpha;
-    for (held, vector) in older {
-        if let Some(Draft { interest, .. }) = home(&mut drafts, vector, alpha) {
-            interest.medoid.importance += weight(held);
-            interest.medoid.size = interest.medoid.size.saturating_add(1);
-            let last = &mut interest.medoid.last_action_time;
-            *last = (*last).max(held.time);
-            interest.added += 1;
-        }
-    }
-    for (held, vector) in &negative {
-        if let Some(draft) = home(&mut drafts, vector, alpha) {
-            let interest = &mut draft.interest;
-            // What the user liked later is not taken back by what came before.
-            let least = match draft.liked {
-                Some((time, weight)) if time > held.time => weight,
-                _ => 0.0,
-            };
-            let left = interest.medoid.importance - weight(held);
-            interest.medoid.importance = left.max(least);
-            interest.lowered_by += 1;
-            draft.disliked += usize::from(held.time > interest.medoid.last_action_time);
-        }
-    }
-    let silenced_by = params.silenced_by;
-    let finish = |draft: Draft| Interest {
-        silenced: silenced_by > 0 && draft.disliked >= silenced_by,
-        ..draft.interest
+    params: &FoldInParams,
+    scratch: &mut ClusterScratch,
+) -> FoldInResult {
+    let positive = embed(actions.positive, &vector_of);
+    let negative = embed(actions.negative, &vector_of);
+    let Params {
+        alpha,
+        lambda_per_day,
+    } = params.cluster;
+    let decay = Decay {
+        lambda_per_day,
+        as_of: latest_time(profile.as_of, &positive, &negative),
     };
-    let mut interests: Vec<Interest> = drafts.into_iter().map(finish).collect();
-    interests.sort_unstable_by(|a, b| Medoid::by_falling_importance(&a.medoid, &b.medoid));
-    Folded { interests, at }
+    let (older, newest) = positive.split_at(positive.len().saturating_sub(params.clustered));
+    // One factor for the whole profile, so that the ratios of importances stay.
+    let decay_factor = decay.apply(1.0, profile.as_of);
+    let stored = profile.medoids.iter();
+    let stored =
+        stored.map(|&medoid| Draft::from_profile(medoid, decay_factor, vector_of(medoid.pin)));
+    let newest = newest
+        .iter()
+        .map(|&action| Draft::from_action(action, decay));
+    let mut drafts = cluster_drafts(stored.chain(newest), alpha, scratch);
+    for EmbeddedAction { action, vector } in older {
+        if let Some(draft) = assign_cluster(&mut drafts, vector, alpha) {
+            draft.add_positive(action, decay);
+        }
+    }
+    for EmbeddedAction { action, vector } in &negative {
+        if let Some(draft) = assign_cluster(&mut drafts, vector, alpha) {
+            draft.add_negative(action, decay);
+        }
+    }
+    FoldInResult {
+        interests: finish(drafts, params.silenced_by),
+        as_of: decay.as_of,
+    }
 }
 
-/// Ward's clusters of `points`, each of which is as heavy as its size; those
-/// without a vector stay by themselves.
-fn clusters<'v>(
-    points: impl Iterator<Item = Draft<'v>>,
+fn embed<'v>(
+    actions: &[RecordedAction],
+    vector_of: impl Fn(PinId) -> Option<&'v [f32]>,
+) -> Vec<EmbeddedAction<'v>> {
+    let embed = |&action: &RecordedAction| {
+        let vector = vector_of(action.pin)?;
+        Some(EmbeddedAction { action, vector })
+    };
+    actions.iter().filter_map(embed).collect()
+}
+
+fn latest_time(
+    as_of: Timestamp,
+    positive: &[EmbeddedAction<'_>],
+    negative: &[EmbeddedAction<'_>],
+) -> Timestamp {
+    let all = positive.iter().chain(negative);
+    all.map(|embedded| embedded.action.time)
+        .fold(as_of, Timestamp::max)
+}
+
+/// Ward's clusters of `drafts`, each of which is as heavy as its size. A draft without a
+/// vector stays by itself.
+fn cluster_drafts<'v>(
+    drafts: impl Iterator<Item = Draft<'v>>,
     alpha: f64,
-    scratch: &mut Scratch,
+    scratch: &mut ClusterScratch,
 ) -> Vec<Draft<'v>> {
-    let Scratch { rows, sizes, ward } = scratch;
+    let ClusterScratch { rows, sizes, ward } = scratch;
     rows.clear();
     sizes.clear();
-    let (points, mut drafts): (Vec<_>, Vec<_>) = points.partition(|point| point.vector.is_some());
+    let (points, mut clusters): (Vec<_>, Vec<_>) = drafts.partition(|draft| draft.vector.is_some());
     for point in &points {
         rows.extend_from_slice(point.vector.unwrap_or_default());
         sizes.push(point.interest.medoid.size);
     }
     let Some(dimension) = rows.len().checked_div(sizes.len()) else {
-        return drafts;
+        return clusters;
     };
     for members in ward::partition(rows, sizes, dimension, alpha, ward) {
-        let medoid = &points[medoid::medoid(rows, sizes, dimension, &members)];
-        let mut whole = Interest {
-            medoid: Medoid {
-                importance: 0.0,
-                size: 0,
-                ..medoid.interest.medoid
-            },
-            stored: 0,
-            added: 0,
-            lowered_by: 0,
-            silenced: false,
-        };
-        let mut liked: Option<(Timestamp, f64)> = None;
-        for &member in &members {
-            let later = points[member].liked;
-            if later.map(|(time, _)| time) >= liked.map(|(time, _)| time) {
-                liked = later;
-            }
-            let part = &points[member].interest;
-            whole.medoid.importance += part.medoid.importance;
-            whole.medoid.size = whole.medoid.size.saturating_add(part.medoid.size);
-            let last = &mut whole.medoid.last_action_time;
-            *last = (*last).max(part.medoid.last_action_time);
-            whole.stored += part.stored;
-            whole.added += part.added;
-        }
-        drafts.push(Draft {
-            interest: whole,
-            vector: medoid.vector,
-            disliked: 0,
-            liked,
-        });
+        let medoid = &points[find_medoid(rows, sizes, dimension, &members)];
+        let members = members.iter().map(|&member| &points[member]);
+        clusters.push(Draft::union(medoid, members));
     }
-    drafts
+    clusters
 }
 
-/// The cluster that an action on the pin of `vector` belongs to: the one with the
-/// nearest medoid, if Ward would merge the two.
-fn home<'d, 'v>(
-    drafts: &'d mut [Draft<'v>],
-    vector: &[f32],
-    alpha: f64,
-) -> Option<&'d mut Draft<'v>> {
-    let distance = |medoid: &[f32]| f64::from(kernel::squared_l2(vector, medoid));
-    let distances = drafts
-        .iter()
-        .enumerate()
-        .filter_map(|(at, draft)| Some((distance(draft.vector?), at)));
-    let (distance, at) = distances.min_by(|a, b| a.0.total_cmp(&b.0))?;
-    let draft = &mut drafts[at];
-    let size = f64::from(draft.interest.medoid.size);
-    (2.0 * size / (size + 1.0) * distance <= alpha).then_some(draft)
+fn finish(drafts: Vec<Draft<'_>>, silenced_by: usize) -> Vec<Interest> {
+    let finished = drafts
+        .into_iter()
+        .map(|draft| draft.into_interest(silenced_by));
+    let mut interests: Vec<Interest> = finished.collect();
+    interests.sort_unstable_by(|a, b| Medoid::by_descending_importance(&a.medoid, &b.medoid));
+    interests
 }
 
 #[cfg(test)]
@@ -239,11 +167,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cluster::{Point, profile_of};
+    use crate::cluster::{Point, build_profile};
     use crate::model::Embeddings;
 
     const DIMENSION: usize = 6;
-    const PARAMS: FoldParams = FoldParams {
+    const PARAMS: FoldInParams = FoldInParams {
         cluster: Params {
             alpha: 1.0,
             lambda_per_day: 0.05,
@@ -284,21 +212,28 @@ mod tests {
         positive: &[Point],
         negative: &[Point],
         embeddings: &Embeddings,
-    ) -> Folded {
+    ) -> FoldInResult {
         let vector_of = |pin: PinId| {
             let known = pin.0 < embeddings.len() as u64;
             known.then(|| embeddings.row(pin.0 as usize))
         };
-        let held = |point: &Point| Held {
+        let recorded = |point: &Point| RecordedAction {
             time: point.time,
             pin: point.pin,
             weight: point.weight,
         };
-        let positive: Vec<Held> = positive.iter().map(held).collect();
-        let negative: Vec<Held> = negative.iter().map(held).collect();
-        let scratch = &mut Scratch::default();
-        let actions = (&positive[..], &negative[..]);
-        fold_in((stored, day(100)), actions, vector_of, &PARAMS, scratch)
+        let positive: Vec<RecordedAction> = positive.iter().map(recorded).collect();
+        let negative: Vec<RecordedAction> = negative.iter().map(recorded).collect();
+        let scratch = &mut ClusterScratch::default();
+        let profile = StoredProfile {
+            medoids: stored,
+            as_of: day(100),
+        };
+        let actions = RecentActions {
+            positive: &positive,
+            negative: &negative,
+        };
+        fold_in(profile, actions, vector_of, &PARAMS, scratch)
     }
 
     fn rows() -> impl Strategy<Value = Vec<[f32; DIMENSION]>> {
@@ -315,22 +250,22 @@ mod tests {
             let embeddings = vectors(&rows);
             let old = sorted(old.into_iter().map(|(row, time)| point(row, time)).collect());
             let new = sorted(new.into_iter().map(|(row, time)| point(row, time)).collect());
-            let scratch = &mut Scratch::default();
-            let stored = profile_of(&old, &embeddings, &PARAMS.cluster, day(100), scratch);
+            let scratch = &mut ClusterScratch::default();
+            let stored = build_profile(&old, &embeddings, &PARAMS.cluster, day(100), scratch);
             let folded = fold(&stored, &new, &[], &embeddings);
 
             let at = new.last().map_or(day(100), |last| last.time);
-            prop_assert_eq!(folded.at, at);
-            let exact = |point: &Point| decayed(1.0, 0.05, at.days_since(point.time));
+            prop_assert_eq!(folded.as_of, at);
+            let exact = |point: &Point| Decay { lambda_per_day: 0.05, as_of: at }.apply(1.0, point.time);
             let exact: f64 = old.iter().chain(&new).map(exact).sum();
             let all = folded.interests.iter();
             let importance: f64 = all.clone().map(|i| i.medoid.importance).sum();
             prop_assert!((importance / exact - 1.0).abs() < 1e-12);
             let size: u32 = all.clone().map(|i| i.medoid.size).sum();
             prop_assert_eq!(size as usize, old.len() + new.len());
-            let stored_in: u32 = all.clone().map(|i| i.stored).sum();
+            let stored_in: u32 = all.clone().map(|i| i.profile_clusters).sum();
             prop_assert_eq!(stored_in as usize, stored.len());
-            prop_assert_eq!(all.map(|i| i.added as usize).sum::<usize>(), new.len());
+            prop_assert_eq!(all.map(|i| i.recent_actions as usize).sum::<usize>(), new.len());
         }
 
         #[test]
@@ -341,8 +276,8 @@ mod tests {
             let embeddings = vectors(&rows);
             let new = sorted(new.into_iter().map(|(row, time)| point(row, time)).collect());
             let folded = fold(&[], &new, &[], &embeddings);
-            let scratch = &mut Scratch::default();
-            let batch = profile_of(&new, &embeddings, &PARAMS.cluster, folded.at, scratch);
+            let scratch = &mut ClusterScratch::default();
+            let batch = build_profile(&new, &embeddings, &PARAMS.cluster, folded.as_of, scratch);
             prop_assert_eq!(folded.interests.len(), batch.len());
             for (folded, batch) in folded.interests.iter().zip(&batch) {
                 let importance = folded.medoid.importance / batch.importance;
@@ -387,11 +322,15 @@ mod tests {
             panic!("{folded:?}")
         };
         assert_eq!(
-            (gone.medoid.pin, gone.stored, gone.added),
+            (gone.medoid.pin, gone.profile_clusters, gone.recent_actions),
             (PinId(77), 1, 0)
         );
         assert_eq!(
-            (grown.medoid.pin, grown.stored, grown.added),
+            (
+                grown.medoid.pin,
+                grown.profile_clusters,
+                grown.recent_actions
+            ),
             (PinId(0), 1, 1)
         );
         assert_eq!((grown.medoid.size, grown.medoid.importance), (5, 6.0));
@@ -408,8 +347,8 @@ mod tests {
         let [new, old] = folded.interests[..] else {
             panic!("{folded:?}")
         };
-        assert_eq!((new.medoid.pin, new.added), (PinId(2), 20));
-        assert_eq!((old.medoid.pin, old.added), (PinId(0), 2));
+        assert_eq!((new.medoid.pin, new.recent_actions), (PinId(2), 20));
+        assert_eq!((old.medoid.pin, old.recent_actions), (PinId(0), 2));
         let expected = 7.0 * (-0.05f64).exp();
         assert!((old.medoid.importance - expected).abs() < 1e-12);
     }
@@ -419,17 +358,20 @@ mod tests {
         let stored = [medoid(0, 1.5), medoid(1, 5.0)];
         let first = point(3, 100);
         let once = fold(&stored, &[], &[first], &axes());
-        let of = |folded: &Folded, pin| {
+        let of = |folded: &FoldInResult, pin| {
             let mut interests = folded.interests.iter();
             *interests
                 .find(|i| i.medoid.pin == PinId(pin))
                 .expect("an interest")
         };
         assert_eq!(of(&once, 0).medoid.importance, 0.5);
-        assert!(of(&once, 0).is_active() && of(&once, 1).lowered_by == 0);
+        assert!(of(&once, 0).is_active() && of(&once, 1).negative_actions == 0);
         let twice = fold(&stored, &[], &[first, first], &axes());
         assert_eq!(
-            (of(&twice, 0).medoid.importance, of(&twice, 0).lowered_by),
+            (
+                of(&twice, 0).medoid.importance,
+                of(&twice, 0).negative_actions
+            ),
             (0.0, 2)
         );
         assert!(of(&twice, 0).silenced && !of(&twice, 0).is_active());

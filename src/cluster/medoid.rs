@@ -12,12 +12,17 @@ const TIE: f64 = 1e-5;
 /// The same for sums that are zero but for rounding, as in clusters of copies.
 const TIE_AT_ZERO: f64 = 1e-8;
 
-/// Position of the medoid of `members` among the rows of `dimension` in `rows`,
+/// Finds the position of the medoid of `members` among the rows of `dimension` in `rows`,
 /// which stand for as many actions as `sizes` says.
 ///
 /// Ties go to the first member, which is the earliest action. `members` must not
 /// be empty.
-pub(super) fn medoid(rows: &[f32], sizes: &[u32], dimension: usize, members: &[usize]) -> usize {
+pub(super) fn find_medoid(
+    rows: &[f32],
+    sizes: &[u32],
+    dimension: usize,
+    members: &[usize],
+) -> usize {
     match *members {
         [only] => return only,
         [first, second] if sizes[first] == sizes[second] => return first,
@@ -25,33 +30,31 @@ pub(super) fn medoid(rows: &[f32], sizes: &[u32], dimension: usize, members: &[u
     }
     let row = |member: usize| &rows[member * dimension..(member + 1) * dimension];
     let weight = |member: usize| f64::from(sizes[member]);
+    let weight_sum: f64 = members.iter().map(|&member| weight(member)).sum();
     let mut centroid = vec![0.0f64; dimension];
     for &member in members {
         kernel::add_weighted(&mut centroid, row(member), weight(member));
     }
-    let count: f64 = members.iter().map(|&member| weight(member)).sum();
-    centroid.iter_mut().for_each(|sum| *sum /= count);
+    centroid.iter_mut().for_each(|sum| *sum /= weight_sum);
 
-    let to_centroid: Vec<f64> = members
+    let to_centroid = members
         .iter()
-        .map(|&member| kernel::squared_l2_f64(row(member), &centroid))
-        .collect();
-    let spread: f64 = to_centroid
-        .iter()
-        .zip(members)
+        .map(|&member| kernel::squared_l2_f64(row(member), &centroid));
+    let to_centroid: Vec<f64> = to_centroid.collect();
+    let pairs = to_centroid.iter().zip(members);
+    let spread: f64 = pairs
         .map(|(distance, &member)| distance * weight(member))
         .sum();
-    let cost = |distance: f64| count * distance + spread;
-    let least = to_centroid
-        .iter()
-        .copied()
-        .map(cost)
-        .fold(f64::INFINITY, f64::min);
+    let cost = |&distance: &f64| weight_sum * distance + spread;
+    members[first_of_least(to_centroid.iter().map(cost))]
+}
+
+/// Index of the first cost that ties with the least.
+fn first_of_least(costs: impl Iterator<Item = f64> + Clone) -> usize {
+    let least = costs.clone().fold(f64::INFINITY, f64::min);
     let limit = least * (1.0 + TIE) + TIE_AT_ZERO;
-    let first = to_centroid
-        .iter()
-        .position(|&distance| cost(distance) <= limit);
-    members[first.unwrap_or(0)]
+    let mut costs = costs;
+    costs.position(|cost| cost <= limit).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -93,21 +96,21 @@ mod tests {
             let members: Vec<usize> = (skip.min(rows.len() / 3 - 1)..rows.len() / 3).collect();
             for sizes in [&sizes, &vec![1; 20]] {
                 let expected = by_definition(&rows, sizes, 3, &members);
-                prop_assert_eq!(medoid(&rows, sizes, 3, &members), expected);
+                prop_assert_eq!(find_medoid(&rows, sizes, 3, &members), expected);
             }
         }
     }
 
     #[test]
     fn a_pair_and_a_cluster_of_copies_choose_the_earliest() {
-        assert_eq!(medoid(&[1.0, 0.0, 0.0, 1.0], &[1; 2], 2, &[0, 1]), 0);
+        assert_eq!(find_medoid(&[1.0, 0.0, 0.0, 1.0], &[1; 2], 2, &[0, 1]), 0);
         let copies = [0.6, 0.8, 0.6, 0.8, 0.6, 0.8];
-        assert_eq!(medoid(&copies, &[1; 3], 2, &[1, 2]), 1);
-        assert_eq!(medoid(&copies, &[1; 3], 2, &[0, 1, 2]), 0);
+        assert_eq!(find_medoid(&copies, &[1; 3], 2, &[1, 2]), 1);
+        assert_eq!(find_medoid(&copies, &[1; 3], 2, &[0, 1, 2]), 0);
     }
 
     #[test]
     fn the_heavier_of_a_pair_stays() {
-        assert_eq!(medoid(&[1.0, 0.0, 0.0, 1.0], &[1, 2], 2, &[0, 1]), 1);
+        assert_eq!(find_medoid(&[1.0, 0.0, 0.0, 1.0], &[1, 2], 2, &[0, 1]), 1);
     }
 }

@@ -18,7 +18,7 @@ use super::distances::{Clusters, Points};
 
 /// Memory that is used again for the next user.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct WardScratch {
     /// A number that equal points share, and the point.
     keys: Vec<(u32, u32)>,
     /// For each point the one into whose cluster its own was merged, or itself.
@@ -32,7 +32,7 @@ pub(super) struct Scratch {
     clusters: Clusters,
 }
 
-/// The clusters of the rows of `dimension` in `rows`, cut at `alpha`: positions
+/// Partitions into clusters the rows of `dimension` in `rows`, cut at `alpha`: positions
 /// of the members, ascending; clusters by their first member. Each row stands for
 /// as many points at its place as `sizes` says, at least one.
 pub(super) fn partition(
@@ -40,9 +40,9 @@ pub(super) fn partition(
     sizes: &[u32],
     dimension: usize,
     alpha: f64,
-    scratch: &mut Scratch,
+    scratch: &mut WardScratch,
 ) -> Vec<Vec<usize>> {
-    let Scratch {
+    let WardScratch {
         keys,
         parents,
         firsts,
@@ -58,10 +58,10 @@ pub(super) fn partition(
         dimension,
         firsts,
     };
-    clusters.start(&points, sizes, parents, weighted);
+    clusters.reset(&points, sizes, parents, weighted);
 
     chain.clear();
-    while let Some(start) = chain.last().copied().or_else(|| clusters.any()) {
+    while let Some(start) = chain.last().copied().or_else(|| clusters.chain_start()) {
         if chain.is_empty() {
             chain.push(start);
         }
@@ -83,7 +83,7 @@ pub(super) fn partition(
             }
         }
     }
-    members(parents)
+    group_members(parents)
 }
 
 /// Sets each point's parent to the first point that is equal to it. A point may
@@ -115,7 +115,7 @@ fn join_copies(
 
 /// Groups the points by the head of their cluster. A head is the first member,
 /// because a merge always keeps the lower position.
-fn members(parents: &mut [usize]) -> Vec<Vec<usize>> {
+fn group_members(parents: &mut [usize]) -> Vec<Vec<usize>> {
     let mut clusters: Vec<Vec<usize>> = Vec::new();
     let mut cluster_of = vec![0; parents.len()];
     for point in 0..parents.len() {
@@ -147,7 +147,7 @@ mod tests {
     /// [`partition`] of single points.
     fn clusters(rows: &[f32], dimension: usize, alpha: f64) -> Vec<Vec<usize>> {
         let sizes = vec![1; rows.len() / dimension];
-        partition(rows, &sizes, dimension, alpha, &mut Scratch::default())
+        partition(rows, &sizes, dimension, alpha, &mut WardScratch::default())
     }
 
     /// O(m^3 d): merge the two nearest clusters, by the closed form over their
@@ -267,7 +267,7 @@ mod tests {
         ) {
             let rows: Vec<f32> = points.iter().flat_map(|(row, _)| *row).collect();
             let sizes: Vec<u32> = points.iter().map(|&(_, size)| size).collect();
-            let found = partition(&rows, &sizes, 4, alpha, &mut Scratch::default());
+            let found = partition(&rows, &sizes, 4, alpha, &mut WardScratch::default());
             prop_assert_eq!(&found, &greedy(&rows, &sizes, 4, alpha));
 
             let copies: Vec<f32> = points
@@ -305,7 +305,7 @@ mod tests {
         #[test]
         fn many_dimensions_equal_the_greedy_twin(rows in clustered(), alpha in 0.1f64..60.0) {
             // The same memory for other points must change nothing.
-            let mut scratch = Scratch::default();
+            let mut scratch = WardScratch::default();
             for rows in [&rows[..], &rows[..rows.len() / 512 * 256], &rows[..]] {
                 let sizes = vec![1; rows.len() / 256];
                 let found = partition(rows, &sizes, 256, alpha, &mut scratch);

@@ -14,10 +14,13 @@ use super::models::{Method, Model, ORDINARY, Quota, Representative, Source};
 use super::popularity::Ranking;
 use super::query_vectors::QueryVector;
 use super::seeds::{Purpose, Seeds};
-use crate::cluster::{self, Cluster, FoldParams, Params, Point, Scratch, clusters_from, fold_in};
+use crate::cluster::{
+    self, Cluster, ClusterScratch, Decay, FoldInParams, Params, Point, RecentActions,
+    StoredProfile, describe_clusters, fold_in,
+};
 use crate::index::PinTable;
 use crate::kernel;
-use crate::model::{Embeddings, Held, Medoid, PinId, Timestamp};
+use crate::model::{Embeddings, Medoid, PinId, RecordedAction, Timestamp};
 
 /// What does not change from user to user.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,7 @@ pub(super) struct Asker<'a, 's> {
     pub(super) day: Timestamp,
     pub(super) seeds: Seeds,
     partitions: Vec<(Clustering, Timestamp, Partition)>,
-    scratch: &'s mut Scratch,
+    scratch: &'s mut ClusterScratch,
 }
 
 /// Positions of the members of each cluster.
@@ -74,7 +77,7 @@ impl<'a, 's> Asker<'a, 's> {
         history: &'s History,
         day: Timestamp,
         seeds: Seeds,
-        scratch: &'s mut Scratch,
+        scratch: &'s mut ClusterScratch,
     ) -> Self {
         Self {
             world,
@@ -114,9 +117,11 @@ impl<'a, 's> Asker<'a, 's> {
                 .hand_over(model)
             }
             Source::DecayAverage => {
-                let lambda = self.lambda(model);
-                let weight =
-                    |p: &Point| cluster::decayed(p.weight, lambda, as_of.days_since(p.time));
+                let decay = Decay {
+                    lambda_per_day: self.lambda(model),
+                    as_of,
+                };
+                let weight = |p: &Point| decay.apply(p.weight, p.time);
                 let weighted = points.iter().map(|p| (p.row, weight(p)));
                 let mean = mean_direction(self.world.pins.vectors(), weighted);
                 self.one(mean.map(QueryVector::Vector), as_of, model)
@@ -191,12 +196,14 @@ impl<'a, 's> Asker<'a, 's> {
             }),
         };
         let partition = self.partition(clustering, as_of).to_vec();
-        clusters_from(
+        describe_clusters(
             partition,
             self.history.window(as_of),
             self.world.pins.vectors(),
-            self.lambda(model),
-            as_of,
+            Decay {
+                lambda_per_day: self.lambda(model),
+                as_of,
+            },
             self.scratch,
         )
     }
@@ -212,7 +219,7 @@ impl<'a, 's> Asker<'a, 's> {
             let partition = match clustering {
                 _ if points.is_empty() => Vec::new(),
                 Clustering::Ward { alpha } => {
-                    cluster::partition_of(points, vectors, alpha, self.scratch)
+                    cluster::partition_points(points, vectors, alpha, self.scratch)
                 }
                 Clustering::KMeans { k } => {
                     kmeans::partition(points, vectors, k, &mut self.seeds.rng(Purpose::KMeans))
@@ -234,9 +241,9 @@ impl<'a, 's> Asker<'a, 's> {
     fn centroids(&self, clusters: &[Cluster], points: &[Point]) -> Interests<'a> {
         let mut pairs: Vec<(Medoid, &Cluster)> = clusters
             .iter()
-            .map(|cluster| (cluster::medoid_of(cluster, points), cluster))
+            .map(|cluster| (cluster::summarize_cluster(cluster, points), cluster))
             .collect();
-        pairs.sort_unstable_by(|a, b| Medoid::by_falling_importance(&a.0, &b.0));
+        pairs.sort_unstable_by(|a, b| Medoid::by_descending_importance(&a.0, &b.0));
         let vectors = self.world.pins.vectors();
         let mut interests = Interests::default();
         for ((medoid, cluster), &id) in pairs.into_iter().zip(self.world.free_ids) {
@@ -257,7 +264,7 @@ impl<'a, 's> Asker<'a, 's> {
     /// The profile `stored`, with what the user did since folded in.
     fn folded(&mut self, stored: &[Medoid], model: &Model, as_of: Timestamp) -> Vec<Medoid> {
         let (most, clustered) = self.world.folded;
-        let params = FoldParams {
+        let params = FoldInParams {
             cluster: Params {
                 alpha: self.alpha(model, as_of),
                 lambda_per_day: self.lambda(model),
@@ -268,12 +275,12 @@ impl<'a, 's> Asker<'a, 's> {
         };
         let since = self.history.between(as_of, self.day);
         let since = &since[since.len().saturating_sub(most)..];
-        let held = |point: &Point| Held {
+        let held = |point: &Point| RecordedAction {
             time: point.time,
             pin: point.pin,
             weight: point.weight,
         };
-        let positive: Vec<Held> = since.iter().map(held).collect();
+        let positive: Vec<RecordedAction> = since.iter().map(held).collect();
         // Both come from these points, so each pin is one of theirs.
         let known = [self.history.window(as_of), since];
         let vector_of = |pin: PinId| {
@@ -285,8 +292,14 @@ impl<'a, 's> Asker<'a, 's> {
             Some(self.world.pins.vectors().row(point.row))
         };
         let folded = fold_in(
-            (stored, as_of),
-            (&positive, &[]),
+            StoredProfile {
+                medoids: stored,
+                as_of,
+            },
+            RecentActions {
+                positive: &positive,
+                negative: &[],
+            },
             vector_of,
             &params,
             self.scratch,
@@ -322,9 +335,9 @@ impl Interests<'_> {
 fn medoids(clusters: &[Cluster], points: &[Point]) -> Vec<Medoid> {
     let medoids = clusters
         .iter()
-        .map(|cluster| cluster::medoid_of(cluster, points));
+        .map(|cluster| cluster::summarize_cluster(cluster, points));
     let mut medoids: Vec<Medoid> = medoids.collect();
-    medoids.sort_unstable_by(Medoid::by_falling_importance);
+    medoids.sort_unstable_by(Medoid::by_descending_importance);
     medoids
 }
 

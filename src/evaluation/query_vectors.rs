@@ -84,7 +84,7 @@ impl Retrieve for WithQueryVectors<'_> {
                 out.clear();
                 let eligible = ranked.filter(|neighbor| (wanted.eligible)(neighbor.pin));
                 out.extend(eligible.take(wanted.k));
-                wanted.done()
+                wanted.completed()
             }
             None => self.index.neighbors(pin, wanted, out),
         }

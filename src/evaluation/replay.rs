@@ -14,11 +14,12 @@ use super::measures::{self, Tally};
 use super::models::Model;
 use super::query_vectors::WithQueryVectors;
 use super::seeds::{Purpose, Seeds};
-use crate::cluster::{self, Point};
+use crate::cluster::{ClusterScratch, Point};
 use crate::index::RetrieveNear;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::recommend::{
-    self, Origin, PopularityPrior, Recommendation, Request, Unwatched, recommend,
+    Deadline, MedoidSources, Origin, PopularityPrior, RecommendScratch, Recommendation,
+    Recommender, Request, Unobserved, User, UserMedoids,
 };
 
 /// Pins that a target is ranked against.
@@ -93,8 +94,8 @@ pub(super) struct Replayed {
 /// Memory of a user, for the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    cluster: cluster::Scratch,
-    recommend: recommend::Scratch,
+    cluster: ClusterScratch,
+    recommend: RecommendScratch,
     cosines: Vec<f32>,
     sum: Vec<f64>,
     categories: Vec<u32>,
@@ -238,7 +239,7 @@ impl Replay<'_> {
         question: &Question,
         interests: &Interests<'_>,
         index: &WithQueryVectors<'_>,
-        scratch: &mut recommend::Scratch,
+        scratch: &mut RecommendScratch,
     ) -> Recommendation {
         let as_of = question.day.minus_days(f64::from(model.stale_days));
         let popular = self.world.popular.get(&as_of);
@@ -247,15 +248,24 @@ impl Replay<'_> {
             let score = |place: usize| Some(popular?.scores[place]);
             place.and_then(score).unwrap_or(0.0)
         };
-        let known = recommend::Interests {
-            own: Some((&interests.handed, Origin::Profile)),
-            popular: &[],
-            factors: &interests.factors,
-            prior: PopularityPrior::weighing(model.popularity(self.params.popularity), &popularity),
-            all_in_catalog: true,
+        let user = User {
+            sources: MedoidSources {
+                user_medoids: Some(UserMedoids {
+                    medoids: &interests.handed,
+                    origin: Origin::Profile,
+                }),
+                popular_medoids: &[],
+                sampling_factors: &interests.factors,
+                all_in_catalog: true,
+            },
+            prior: PopularityPrior::new(model.popularity(self.params.popularity), &popularity),
+            is_blocked: |pin| question.barred.binary_search(&pin).is_ok(),
+        };
+        let recommender = Recommender {
+            index,
+            observer: &Unobserved,
         };
         let rng = &mut question.seeds.rng(Purpose::Sample);
-        let bars = |pin| question.barred.binary_search(&pin).is_ok();
         let mut shown: Vec<PinId> = Vec::new();
         let mut page = |page: usize| {
             let (limit, pages) = (self.params.limit, model.pages);
@@ -266,8 +276,11 @@ impl Replay<'_> {
                 strategy: model.merge,
                 excluded: &shown,
                 effort: 1.0,
+                deadline: Deadline::never(),
             };
-            let answer = recommend(known, &bars, &request, index, rng, &Unwatched, scratch);
+            let answer = recommender
+                .recommend(&user, &request, rng, scratch)
+                .expect("an index that searches needs no cached list");
             shown.extend(answer.candidates.iter().map(|candidate| candidate.pin));
             answer
         };

@@ -10,7 +10,7 @@ use crate::kernel;
 use crate::memory::prefetch;
 use crate::model::{Neighbor, PinId};
 use crate::pool::Pool;
-use crate::recommend::{Retrieve, Retrieved, SearchParams};
+use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 
 /// Nodes that a walk looks for, for each pin that is asked for.
 const MARGIN: usize = 2;
@@ -64,7 +64,7 @@ impl Approximate {
     /// score, as far as a walk that expands the best `effort` nodes finds them.
     pub fn nearest(&self, place: usize, k: usize, effort: usize) -> Vec<Neighbor> {
         // A walk that always has time comes to its end.
-        let found = self.nearest_in_time(place, k, effort, &|| false);
+        let found = self.nearest_in_time(place, k, effort, Deadline::never());
         found.unwrap_or_default()
     }
 
@@ -74,12 +74,12 @@ impl Approximate {
         place: usize,
         k: usize,
         effort: usize,
-        time_is_up: &dyn Fn() -> bool,
+        deadline: Deadline<'_>,
     ) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog.pins;
         let bounds = Bounds {
             max_expansions: effort,
-            time_is_up,
+            deadline,
             ..Bounds::of(effort.max(k))
         };
         let weigh = |node: u32| pins.weight(node as usize);
@@ -124,7 +124,7 @@ impl Approximate {
         let bounds = Bounds {
             // Less effort must not lead to a scan where the usual one would not.
             max_candidates: usual.saturating_mul(NODES_A_PIN),
-            time_is_up: wanted.time_is_up,
+            deadline: wanted.deadline,
             ..Bounds::of(effort)
         };
         let weigh = |node: u32| {
@@ -133,9 +133,9 @@ impl Approximate {
                 .count()
         };
         match self.search((target, starts), k, bounds, weigh, eligible, out) {
-            Err(Halt::OutOfTime) => Retrieved::OutOfTime,
+            Err(Halt::OutOfTime) => Retrieved::DeadlinePassed,
             // Fewer than k are an answer only when they are all; the scan can tell.
-            Ok(()) if out.len() == k => wanted.done(),
+            Ok(()) if out.len() == k => wanted.completed(),
             Ok(()) | Err(Halt::GaveUp) => Exact(pins).near(target, wanted, out),
         }
     }
@@ -227,7 +227,7 @@ impl Retrieve for Approximate {
         let pins = &self.catalog.pins;
         out.clear();
         let Some(place) = pins.place(pin) else {
-            return Retrieved::InFull;
+            return Retrieved::Complete;
         };
         let node = pins.node(place);
         let target = pins.vectors().row(node);

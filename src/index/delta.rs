@@ -23,7 +23,7 @@ impl Delta {
     pub fn new(vectors: &Embeddings) -> Self {
         Self {
             ids: Vec::new(),
-            vectors: vectors.none_like(),
+            vectors: vectors.empty_like(),
             titles: Vec::new(),
             deleted: Vec::new(),
         }
@@ -139,7 +139,7 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
         }
         out.clear();
         let Some(target) = self.layers.vector(pin) else {
-            return Retrieved::InFull;
+            return Retrieved::Complete;
         };
         let SearchParams { k, eligible, .. } = *wanted;
         let still = |pin: PinId| !delta.replaces(pin) && eligible(pin);
@@ -151,12 +151,12 @@ impl<R: RetrieveNear> Retrieve for Over<'_, R> {
             true => self.base.near(target, &of_base, out),
             false => self.base.neighbors(pin, &of_base, out),
         };
-        if retrieved == Retrieved::OutOfTime {
+        if !retrieved.has_neighbors() {
             return retrieved;
         }
         // What is further away than all that was found is not even looked up, unless
         // that is all there is.
-        let worst = out.last().filter(|_| out.len() >= wanted.least);
+        let worst = out.last().filter(|_| out.len() >= wanted.min_k);
         let least = worst.map_or(f32::NEG_INFINITY, |worst| worst.score);
         let mut cosines = Vec::new();
         let rows = (0..delta.ids.len()).map(|place| delta.vectors.row(place));

@@ -28,7 +28,7 @@ impl Retrieve for Exact<'_> {
             Some(query) => self.near(query, wanted, out),
             None => {
                 out.clear();
-                Retrieved::InFull
+                Retrieved::Complete
             }
         }
     }
@@ -43,8 +43,8 @@ impl RetrieveNear for Exact<'_> {
         let mut scores = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
-            if (wanted.time_is_up)() {
-                return Retrieved::OutOfTime;
+            if wanted.deadline.has_passed() {
+                return Retrieved::DeadlinePassed;
             }
             let rows = block.chunks_exact(vectors.dimension());
             kernel::dot_each(query, rows, &mut scores);
@@ -60,6 +60,6 @@ impl RetrieveNear for Exact<'_> {
             }
             Neighbor::keep_best(out, k);
         }
-        Retrieved::InFull
+        Retrieved::Complete
     }
 }

@@ -18,7 +18,7 @@ const BLOCK: usize = 32;
 const STRETCH: usize = 1024;
 
 /// For each pin in `places` its `depth` nearest pins, itself among them, by
-/// [`Neighbor::by_falling_score`]; fewer where the catalog has no more. On all
+/// [`Neighbor::by_descending_score`]; fewer where the catalog has no more. On all
 /// cores.
 pub fn exact_lists(catalog: &Catalog, places: &[usize], depth: usize) -> Vec<Vec<Neighbor>> {
     places

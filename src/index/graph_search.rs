@@ -15,6 +15,7 @@
 
 use super::graph::Graph;
 use super::quantization::{QuantizedVectors, Query};
+use crate::recommend::Deadline;
 
 /// Marks a node of the pool that was expanded.
 const EXPANDED: u32 = 1 << 31;
@@ -59,8 +60,8 @@ pub(super) struct Bounds<'a> {
     pub(super) max_expansions: usize,
     /// Most nodes to keep in the pool; past that the walk gives up.
     pub(super) max_candidates: usize,
-    /// Whether the walk must end as it is.
-    pub(super) time_is_up: &'a dyn Fn() -> bool,
+    /// When the walk must end as it is.
+    pub(super) deadline: Deadline<'a>,
 }
 
 /// Why a walk did not come to its end.
@@ -79,7 +80,7 @@ impl Bounds<'_> {
             effort: effort.max(1),
             max_expansions: usize::MAX,
             max_candidates: usize::MAX,
-            time_is_up: &|| false,
+            deadline: Deadline::never(),
         }
     }
 }
@@ -128,7 +129,7 @@ pub(super) fn walk<'a>(
     // Everything before it in the pool is expanded.
     let mut next = 0;
     for hop in 0_usize.. {
-        if hop.is_multiple_of(HOPS) && (bounds.time_is_up)() {
+        if hop.is_multiple_of(HOPS) && bounds.deadline.has_passed() {
             return Err(Halt::OutOfTime);
         }
         fresh.clear();

@@ -1,111 +1,87 @@
-//! The index that is served: lists made ahead of time, else lists that were asked
-//! for before, else a walk.
+//! The index that is served: neighbor lists made ahead of time, else lists that were
+//! computed for earlier calls and cached, else a search.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, GuardResult};
 
+use super::lookups::{ListSource, LookupCounters, Lookups};
+use super::retrieve_near::RetrieveNear;
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
-use crate::recommend::{Retrieve, Retrieved, SearchParams};
+use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 
-/// How long to wait for a list that another computes before looking at the time.
-const PATIENCE: Duration = Duration::from_millis(1);
-/// Of so many searches that must save effort one makes a list.
-const SAVERS: u64 = 8;
+/// Time between two looks at the deadline while another call computes the list.
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+/// Of this many searches with less than the usual effort, one computes a list.
+const REDUCED_SEARCHES_PER_LIST: u64 = 8;
 
-/// How neighbors are looked up.
+/// Parameters of an [`Index`].
 #[derive(Clone, Copy, Debug)]
 pub struct IndexParams {
-    /// Nodes that a walk looks for at least.
+    /// Minimum number of nodes that a graph search looks for.
     pub ef_search: usize,
-    /// Neighbors in a list that is computed when it is first asked for.
+    /// Neighbors in a list that is computed for a call.
     pub depth: usize,
-    /// Bytes of such lists to keep.
+    /// Bytes of such lists to cache.
     pub cache_bytes: u64,
 }
 
 /// Retrieval over one catalog.
 ///
-/// A pin without a list gets one by a walk, and keeps it in a cache; while it is
-/// computed, others who ask for it wait for it. A list that does not hold enough
-/// eligible pins is passed over for a walk of its own, with the filter inside.
+/// A list that is missing is computed by a search and cached; while it is computed,
+/// other calls that need it wait for it. When a list does not hold enough eligible pins,
+/// a search of its own, with the filter inside, answers instead.
 #[derive(Debug)]
 pub struct Index {
-    walks: Approximate,
+    approximate: Approximate,
     lists: NeighborLists,
-    computed: Cache<PinId, Arc<[Neighbor]>>,
+    cache: Cache<PinId, Arc<[Neighbor]>>,
     depth: usize,
-    /// Searches with less effort that had no list.
-    saved: AtomicU64,
-    counts: Arc<Counts>,
+    /// Number of searches with less than the usual effort that found no list.
+    reduced_searches: AtomicU64,
+    counters: Arc<LookupCounters>,
 }
 
-/// How often lists were asked for, since the first index was opened.
-#[derive(Debug, Default)]
-struct Counts {
-    ahead: AtomicU64,
-    cached: AtomicU64,
-    missing: AtomicU64,
-    short: AtomicU64,
-}
-
-/// How often lists were asked for, up to one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lookups {
-    /// Answered from a list made ahead of time.
-    pub ahead: u64,
-    /// Answered from a list that was computed for an earlier call.
-    pub cached: u64,
-    /// There was no list: it was computed, or its computation waited for.
-    pub missing: u64,
-    /// The list did not hold enough eligible pins, so a walk was made.
-    pub short: u64,
-}
-
-/// Where a list comes from.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    Ahead,
-    Cached,
-}
-
-/// What a lookup without a walk comes to: whether the list was long enough.
-enum Looked {
-    List(bool, Source),
-    NoList,
+/// Outcome of a lookup among the lists.
+pub(super) enum ListLookup {
+    /// The list holds enough eligible pins.
+    Found(ListSource),
+    /// The list does not hold enough eligible pins.
+    TooShort,
+    /// There is no list.
+    Missing,
 }
 
 impl Index {
     /// Retrieval over `catalog` with its `lists`.
     pub fn new(catalog: Arc<Catalog>, lists: NeighborLists, params: IndexParams) -> Self {
         let bytes_of_list = (params.depth * size_of::<Neighbor>()).max(1) as u64;
-        let kept = usize::try_from(params.cache_bytes / bytes_of_list).unwrap_or(usize::MAX);
+        let capacity = usize::try_from(params.cache_bytes / bytes_of_list).unwrap_or(usize::MAX);
         Self {
-            walks: Approximate::new(catalog, params.ef_search),
+            approximate: Approximate::new(catalog, params.ef_search),
             lists,
-            computed: Cache::new(kept),
+            cache: Cache::new(capacity),
             depth: params.depth,
-            saved: AtomicU64::new(0),
-            counts: Arc::default(),
+            reduced_searches: AtomicU64::new(0),
+            counters: Arc::default(),
         }
     }
 
-    /// The same, counting on from where `other` is.
+    /// The same index, with the counters of `other`, which count on.
     #[must_use]
     pub fn with_counters_of(self, other: &Self) -> Self {
         Self {
-            counts: other.counts.clone(),
+            counters: other.counters.clone(),
             ..self
         }
     }
 
     /// The catalog.
     pub fn catalog(&self) -> &Arc<Catalog> {
-        self.walks.catalog()
+        self.approximate.catalog()
     }
 
     /// The lists made ahead of time.
@@ -113,230 +89,176 @@ impl Index {
         &self.lists
     }
 
-    /// Bytes of the lists that were computed for calls.
-    pub fn computed_bytes(&self) -> u64 {
+    /// Bytes of the cached lists.
+    pub fn cached_bytes(&self) -> u64 {
         let depth = self.depth.min(self.catalog().pins.ids().len());
-        (self.computed.len() * depth * size_of::<Neighbor>()) as u64
+        (self.cache.len() * depth * size_of::<Neighbor>()) as u64
     }
 
-    /// How often which list was asked for, warming included.
+    /// Number of lookups by outcome, warming included.
     pub fn lookups(&self) -> Lookups {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Lookups {
-            ahead: read(&self.counts.ahead),
-            cached: read(&self.counts.cached),
-            missing: read(&self.counts.missing),
-            short: read(&self.counts.short),
+        self.counters.read()
+    }
+
+    pub(super) fn counters(&self) -> &LookupCounters {
+        &self.counters
+    }
+
+    /// Looks `pin` up among the lists. `out` is the answer if one is found.
+    pub(super) fn look_up(
+        &self,
+        pin: PinId,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> ListLookup {
+        let (is_enough, source) = if let Some(list) = self.lists.get(pin) {
+            (self.take_eligible(list, params, out), ListSource::Ahead)
+        } else if let Some(list) = self.cache.get(&pin) {
+            let list = list.iter().copied();
+            (self.take_eligible(list, params, out), ListSource::Cache)
+        } else {
+            return ListLookup::Missing;
+        };
+        if is_enough {
+            ListLookup::Found(source)
+        } else {
+            ListLookup::TooShort
         }
     }
 
-    /// The same index, as far as lists answer.
-    pub fn lists_only(&self) -> ListsOnly<'_> {
-        ListsOnly {
-            index: self,
-            needs_search: Cell::new(false),
-            ahead: Cell::new(0),
-            cached: Cell::new(0),
-        }
-    }
-
-    fn look_up(&self, pin: PinId, wanted: &SearchParams<'_>, out: &mut Vec<Neighbor>) -> Looked {
-        if let Some(list) = self.lists.get(pin) {
-            return Looked::List(self.first(list, wanted, out), Source::Ahead);
-        }
-        match self.computed.get(&pin) {
-            Some(list) => {
-                let first = self.first(list.iter().copied(), wanted, out);
-                Looked::List(first, Source::Cached)
-            }
-            None => Looked::NoList,
-        }
-    }
-
-    /// Makes `out` the first neighbors of a list that are wanted. False when the list
-    /// is too short.
-    fn first(
+    /// Makes `out` the first eligible neighbors of `list`, up to `k`. False when there
+    /// are fewer than `min_k` and the catalog has pins beyond the list.
+    fn take_eligible(
         &self,
         list: impl ExactSizeIterator<Item = Neighbor>,
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> bool {
         let SearchParams {
-            k, least, eligible, ..
-        } = *wanted;
-        let whole = list.len() >= self.catalog().pins.ids().len();
+            k, min_k, eligible, ..
+        } = *params;
+        let has_whole_catalog = list.len() >= self.catalog().pins.ids().len();
         out.clear();
         out.reserve(k.min(list.len()));
         out.extend(list.filter(|neighbor| eligible(neighbor.pin)).take(k));
-        out.len() >= least || whole
+        out.len() >= min_k || has_whole_catalog
     }
 
-    /// The list of a pin that has none, which is kept; none when time was up first.
-    fn compute(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Arc<[Neighbor]>> {
+    /// Answers for `pin`, which has no list, from a list that is computed and cached.
+    fn compute_and_take(
+        &self,
+        pin: PinId,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> ComputedList {
+        match self.compute(pin, params.deadline) {
+            None => ComputedList::DeadlinePassed,
+            Some(list) if self.take_eligible(list.iter().copied(), params, out) => {
+                ComputedList::Enough
+            }
+            Some(_) => ComputedList::TooShort,
+        }
+    }
+
+    /// Computes and caches the list of `pin`, or waits for another call that does; none
+    /// when the deadline passes first.
+    fn compute(&self, pin: PinId, deadline: Deadline<'_>) -> Option<Arc<[Neighbor]>> {
         loop {
-            match self.computed.get_value_or_guard(&pin, Some(PATIENCE)) {
+            let interval = Some(DEADLINE_CHECK_INTERVAL);
+            match self.cache.get_value_or_guard(&pin, interval) {
                 GuardResult::Value(list) => return Some(list),
-                GuardResult::Guard(place) => {
-                    let list: Arc<[Neighbor]> = self.list(pin, time_is_up)?.into();
-                    // Fails only where nothing is kept.
-                    let _ = place.insert(list.clone());
+                GuardResult::Guard(guard) => {
+                    let list: Arc<[Neighbor]> = self.search_list(pin, deadline)?.into();
+                    // Fails only where the cache holds nothing.
+                    let _ = guard.insert(list.clone());
                     return Some(list);
                 }
-                // Another computes it.
-                GuardResult::Timeout if time_is_up() => return None,
+                // Another call computes it.
+                GuardResult::Timeout if deadline.has_passed() => return None,
                 GuardResult::Timeout => {}
             }
         }
     }
 
-    fn list(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Vec<Neighbor>> {
+    /// The list of `pin`, by a search; empty when the catalog does not have the pin.
+    fn search_list(&self, pin: PinId, deadline: Deadline<'_>) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog().pins;
         let Some(place) = pins.place(pin) else {
             return Some(Vec::new());
         };
         let depth = self.depth.min(pins.ids().len());
-        let effort = self.walks.effort(depth);
-        self.walks.nearest_in_time(place, depth, effort, time_is_up)
+        let effort = self.approximate.effort(depth);
+        self.approximate
+            .nearest_in_time(place, depth, effort, deadline)
     }
 
-    /// Whether a search for this makes a list. A list costs several times the search
-    /// for what is wanted now, and serves the next who ask: who must save leaves it to
-    /// one in a few, for without any list being made there would be no end to saving.
-    fn makes_list(&self, wanted: &SearchParams<'_>) -> bool {
-        let saves = || self.saved.fetch_add(1, Ordering::Relaxed);
-        wanted.least <= self.depth && (wanted.effort >= 1.0 || saves().is_multiple_of(SAVERS))
+    /// Whether to compute the missing list instead of a search for `params` alone. A list
+    /// costs several times as much, and serves the calls that follow. With less than
+    /// the usual effort only one search in a few computes a list: without any, the load
+    /// that reduces the effort would never end.
+    fn is_worth_a_list(&self, params: &SearchParams<'_>) -> bool {
+        let is_turn = || {
+            let searches = self.reduced_searches.fetch_add(1, Ordering::Relaxed);
+            searches.is_multiple_of(REDUCED_SEARCHES_PER_LIST)
+        };
+        params.min_k <= self.depth && (params.effort >= 1.0 || is_turn())
     }
 }
 
-/// Retrieval by a vector as well, which may be that of no pin.
-pub trait RetrieveNear: Retrieve {
-    /// [`Retrieve::neighbors`] of the unit vector `target`.
-    fn near(&self, target: &[f32], wanted: &SearchParams<'_>, out: &mut Vec<Neighbor>)
-    -> Retrieved;
+/// Outcome of computing a missing list.
+enum ComputedList {
+    Enough,
+    TooShort,
+    DeadlinePassed,
+}
+
+impl Retrieve for Index {
+    fn contains(&self, pin: PinId) -> bool {
+        self.approximate.contains(pin)
+    }
+
+    fn neighbors(
+        &self,
+        pin: PinId,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        match self.look_up(pin, params, out) {
+            ListLookup::Found(source) => {
+                self.counters.add_hits(source, 1);
+                return Retrieved::Complete;
+            }
+            ListLookup::TooShort => self.counters.add_too_short(),
+            ListLookup::Missing => {
+                self.counters.add_missing();
+                if self.is_worth_a_list(params) {
+                    match self.compute_and_take(pin, params, out) {
+                        ComputedList::Enough => return Retrieved::Complete,
+                        ComputedList::DeadlinePassed => return Retrieved::DeadlinePassed,
+                        ComputedList::TooShort => {}
+                    }
+                }
+            }
+        }
+        self.approximate.neighbors(pin, params, out)
+    }
 }
 
 impl RetrieveNear for Index {
     fn near(
         &self,
         target: &[f32],
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        self.walks.near(target, wanted, out)
-    }
-}
-
-impl RetrieveNear for ListsOnly<'_> {
-    fn near(&self, _: &[f32], _: &SearchParams<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
-        out.clear();
-        self.needs_search.set(true);
-        Retrieved::InFull
-    }
-}
-
-impl Retrieve for Index {
-    fn contains(&self, pin: PinId) -> bool {
-        self.walks.contains(pin)
-    }
-
-    fn neighbors(
-        &self,
-        pin: PinId,
-        wanted: &SearchParams<'_>,
-        out: &mut Vec<Neighbor>,
-    ) -> Retrieved {
-        match self.look_up(pin, wanted, out) {
-            Looked::List(true, source) => {
-                self.counts.add(source, 1);
-                return Retrieved::InFull;
-            }
-            Looked::List(false, _) => count(&self.counts.short, 1),
-            Looked::NoList => {
-                count(&self.counts.missing, 1);
-                if self.makes_list(wanted) {
-                    let Some(list) = self.compute(pin, wanted.time_is_up) else {
-                        return Retrieved::OutOfTime;
-                    };
-                    if self.first(list.iter().copied(), wanted, out) {
-                        return Retrieved::InFull;
-                    }
-                }
-            }
-        }
-        self.walks.neighbors(pin, wanted, out)
-    }
-}
-
-/// An [`Index`] that answers from lists only, and remembers when one was missing
-/// or too short: then the answer is worth nothing, and the index must be asked.
-#[derive(Debug)]
-pub struct ListsOnly<'a> {
-    index: &'a Index,
-    needs_search: Cell<bool>,
-    ahead: Cell<u64>,
-    cached: Cell<u64>,
-}
-
-impl ListsOnly<'_> {
-    /// Whether something could not be answered.
-    pub fn needs_search(&self) -> bool {
-        self.needs_search.get()
-    }
-}
-
-impl Retrieve for ListsOnly<'_> {
-    fn contains(&self, pin: PinId) -> bool {
-        self.index.contains(pin)
-    }
-
-    fn neighbors(
-        &self,
-        pin: PinId,
-        wanted: &SearchParams<'_>,
-        out: &mut Vec<Neighbor>,
-    ) -> Retrieved {
-        out.clear();
-        if self.needs_search.get() {
-            return Retrieved::InFull;
-        }
-        match self.index.look_up(pin, wanted, out) {
-            Looked::List(true, Source::Ahead) => self.ahead.set(self.ahead.get() + 1),
-            Looked::List(true, Source::Cached) => self.cached.set(self.cached.get() + 1),
-            Looked::List(false, _) | Looked::NoList => self.needs_search.set(true),
-        }
-        Retrieved::InFull
-    }
-}
-
-impl Drop for ListsOnly<'_> {
-    /// Counts the hits, unless the index will be asked for the same again.
-    fn drop(&mut self) {
-        if !self.needs_search.get() {
-            self.index.counts.add(Source::Ahead, self.ahead.get());
-            self.index.counts.add(Source::Cached, self.cached.get());
-        }
-    }
-}
-
-impl Counts {
-    fn add(&self, source: Source, hits: u64) {
-        match source {
-            Source::Ahead => count(&self.ahead, hits),
-            Source::Cached => count(&self.cached, hits),
-        }
-    }
-}
-
-fn count(counter: &AtomicU64, times: u64) {
-    if times > 0 {
-        counter.fetch_add(times, Ordering::Relaxed);
+        self.approximate.near(target, params, out)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{Exact, GraphParams, PinTable, exact_lists};
+    use crate::index::{Exact, GraphParams, ListsOnly, PinTable, exact_lists};
 
     fn catalog(pins: u64) -> (tempfile::TempDir, Arc<Catalog>) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -391,6 +313,23 @@ mod tests {
         Index::new(catalog.clone(), lists, params)
     }
 
+    /// The neighbors that lists alone give; none when a search is needed.
+    fn from_lists(
+        lists: &ListsOnly<'_>,
+        pin: PinId,
+        k: usize,
+        eligible: &dyn Fn(PinId) -> bool,
+    ) -> Option<Vec<Neighbor>> {
+        let mut found = Vec::new();
+        match lists.neighbors(pin, &SearchParams::unbounded(k, eligible), &mut found) {
+            Retrieved::Complete => Some(found),
+            Retrieved::NotCached => None,
+            other @ (Retrieved::WithLessEffort | Retrieved::DeadlinePassed) => {
+                panic!("{other:?} of lists")
+            }
+        }
+    }
+
     #[test]
     fn exact_lists_are_those_of_the_scan() {
         let (_directory, catalog) = catalog(3_000);
@@ -430,20 +369,18 @@ mod tests {
         let (index, exact) = (index(&catalog, lists), Exact(&catalog.pins));
         let pin = catalog.pins.ids()[500];
         let eligible = |other: PinId| other != pin && !other.0.is_multiple_of(2);
-        let ahead = index.lists_only();
-        let found = ahead.neighbors_of(pin, 15, &eligible);
+        let ahead = ListsOnly::new(&index);
+        let found = from_lists(&ahead, pin, 15, &eligible).expect("a list");
         assert_eq!(found, exact.neighbors_of(pin, 15, &eligible));
-        assert!(!ahead.needs_search());
-        drop(ahead);
+        assert_eq!(index.lookups().ahead, 0, "counted only when it is of use");
+        ahead.count_hits();
         assert_eq!(index.lookups().ahead, 1);
-        // More than the list holds, or more than is eligible in it, needs a walk.
+        // More than the list holds, or more than is eligible in it, needs a search.
         for (k, eligible) in [(41, &(|_| true) as &dyn Fn(PinId) -> bool), (30, &eligible)] {
-            let ahead = index.lists_only();
-            ahead.neighbors_of(pin, k, eligible);
-            assert!(ahead.needs_search());
+            assert_eq!(from_lists(&ListsOnly::new(&index), pin, k, eligible), None);
             assert_eq!(index.neighbors_of(pin, k, eligible).len(), k);
         }
-        assert_eq!((index.lookups().ahead, index.lookups().short), (1, 2));
+        assert_eq!((index.lookups().ahead, index.lookups().too_short), (1, 2));
     }
 
     #[test]
@@ -452,9 +389,8 @@ mod tests {
         let nothing = NeighborLists::open(std::path::Path::new("/nowhere"), "v").expect("no lists");
         let index = index(&catalog, nothing);
         let pin = catalog.pins.ids()[7];
-        let ahead = index.lists_only();
-        ahead.neighbors_of(pin, 5, &|_| true);
-        assert!(ahead.needs_search());
+        let from_lists = |k| from_lists(&ListsOnly::new(&index), pin, k, &|_| true);
+        assert_eq!(from_lists(5), None);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| assert_eq!(index.neighbors_of(pin, 5, &|_| true).len(), 5));
@@ -464,12 +400,8 @@ mod tests {
             cached, missing, ..
         } = index.lookups();
         assert!(missing >= 1 && missing + cached == 8, "{missing} {cached}");
-        assert_eq!(index.computed.len(), 1);
-        assert_eq!(index.computed_bytes(), 40 * size_of::<Neighbor>() as u64);
-        let ahead = index.lists_only();
-        assert_eq!(
-            ahead.neighbors_of(pin, 5, &|_| true),
-            index.neighbors_of(pin, 5, &|_| true)
-        );
+        assert_eq!(index.cache.len(), 1);
+        assert_eq!(index.cached_bytes(), 40 * size_of::<Neighbor>() as u64);
+        assert_eq!(from_lists(5), Some(index.neighbors_of(pin, 5, &|_| true)));
     }
 }

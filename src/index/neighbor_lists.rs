@@ -138,7 +138,7 @@ impl NeighborLists {
     }
 
     /// The neighbors of `pin`, itself among them, by
-    /// [`Neighbor::by_falling_score`].
+    /// [`Neighbor::by_descending_score`].
     pub fn get(&self, pin: PinId) -> Option<impl ExactSizeIterator<Item = Neighbor>> {
         let &(segment, place) = self.places.get(&pin)?;
         let segment = &self.segments[segment as usize];

@@ -1,4 +1,4 @@
-//! What a user does on a pin.
+//! Actions of users on pins.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,11 +9,11 @@ use super::{PinId, Timestamp, UserId};
 
 /// The name of the action that says that a pin was shown.
 pub const IMPRESSION: &str = "impression";
-/// Most bytes in the name of an action.
+/// Maximum length of the name of an action, in bytes.
 pub const MAX_ACTION_NAME: usize = 64;
 
-/// Identifies an action: 16 bytes that whoever records it assigns, so that it
-/// counts once however often it is delivered.
+/// Identifies an action: 16 bytes that the recorder assigns, so that the action counts
+/// once however often it is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ActionId(pub [u8; 16]);
@@ -27,70 +27,72 @@ impl fmt::Display for ActionId {
 /// One action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// Which.
+    /// Identifies the action.
     pub id: ActionId,
-    /// Who acted.
+    /// The user who acted.
     pub user: UserId,
-    /// On what.
+    /// The pin acted on.
     pub pin: PinId,
-    /// What kind of action, by its name.
+    /// Name of the kind of action.
     pub name: String,
-    /// When.
+    /// Time of the action.
     pub time: Timestamp,
-    /// The medoid that found the pin, when it was recommended.
+    /// The medoid that found the pin, if the pin was recommended.
     pub medoid: Option<PinId>,
 }
 
-/// What an action says.
+/// Meaning of an action.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ActionKind {
-    /// The user likes the pin: adds this much to the importance of its cluster,
-    /// above 0.
+    /// The user likes the pin. Adds this much to the importance of its cluster; above 0.
     Positive(f64),
-    /// The user does not want the pin: takes this much, above 0.
+    /// The user does not want the pin. Takes this much away; above 0.
     Negative(f64),
     /// The user was shown the pin.
     Impression,
 }
 
-/// What is held of one action of a user.
+/// One positive or negative action, as it is kept for a user.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
-    /// When.
+pub struct RecordedAction {
+    /// Time of the action.
     pub time: Timestamp,
-    /// On what.
+    /// The pin acted on.
     pub pin: PinId,
-    /// How much it adds to importance, or takes from it, at its own moment; above 0.
+    /// Importance that it adds, or takes away, at its own moment; above 0.
     pub weight: f64,
 }
 
-impl Held {
-    /// By time, then by pin; by weight, so that equal ones can stand for each other.
+impl RecordedAction {
+    /// By time, then by pin, then by weight. Actions that compare equal are
+    /// interchangeable.
     pub fn by_time(a: &Self, b: &Self) -> std::cmp::Ordering {
         let weight = || a.weight.total_cmp(&b.weight);
         (a.time, a.pin).cmp(&(b.time, b.pin)).then_with(weight)
     }
 }
 
-/// What actions say, by their names.
+/// The weights of actions by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActionWeights(BTreeMap<String, f64>);
 
 impl ActionWeights {
-    /// From weights by name: those below 0 are of what people do not want.
+    /// Weights below 0 are those of negative actions.
     pub fn new(weights: BTreeMap<String, f64>) -> Self {
         Self(weights)
     }
 
-    /// What actions of this name say; none when the name is not known.
+    /// The kind of actions with this name; none when the name is not known.
     pub fn kind(&self, name: &str) -> Option<ActionKind> {
         if name == IMPRESSION {
             return Some(ActionKind::Impression);
         }
-        let kind = |&weight: &f64| match weight > 0.0 {
-            true => ActionKind::Positive(weight),
-            false => ActionKind::Negative(-weight),
-        };
-        self.0.get(name).map(kind)
+        self.0.get(name).map(|&weight| {
+            if weight > 0.0 {
+                ActionKind::Positive(weight)
+            } else {
+                ActionKind::Negative(-weight)
+            }
+        })
     }
 }

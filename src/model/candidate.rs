@@ -1,4 +1,5 @@
-//! What retrieval finds and what is recommended; each keeps why it is there.
+//! Neighbors that retrieval finds, and candidates that are recommended. Each says why it
+//! is there.
 
 use super::PinId;
 
@@ -12,14 +13,14 @@ pub struct Neighbor {
 }
 
 impl Neighbor {
-    /// The order of every list of neighbors: by falling score, then by pin id.
-    pub fn by_falling_score(a: &Self, b: &Self) -> std::cmp::Ordering {
+    /// The order of every list of neighbors: by descending score, then by pin id.
+    pub fn by_descending_score(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.score.total_cmp(&a.score).then(a.pin.cmp(&b.pin))
     }
 
-    /// Keeps the best `k` of `neighbors`, in that order.
+    /// Sorts `neighbors` in that order, and keeps the best `k`.
     pub fn keep_best(neighbors: &mut Vec<Self>, k: usize) {
-        neighbors.sort_unstable_by(Self::by_falling_score);
+        neighbors.sort_unstable_by(Self::by_descending_score);
         neighbors.truncate(k);
     }
 }
@@ -31,6 +32,6 @@ pub struct Candidate {
     pub pin: PinId,
     /// Its cosine to the medoid that found it, in [-1, 1].
     pub score: f32,
-    /// Place of that medoid among the sampled ones.
+    /// Index of that medoid among the sampled ones.
     pub medoid_index: usize,
 }

@@ -3,9 +3,9 @@
 use crate::kernel;
 use crate::memory::Stored;
 
-/// The least dimension of an embedding.
+/// The minimum dimension of an embedding.
 pub const MIN_DIMENSION: usize = 2;
-/// The greatest dimension of an embedding.
+/// The maximum dimension of an embedding.
 pub const MAX_DIMENSION: usize = 4096;
 
 /// A vector whose length differs from 1 by less than this is kept as it is, so
@@ -63,15 +63,15 @@ impl Embeddings {
         })
     }
 
-    /// An empty matrix of vectors of the same dimension.
-    pub fn none_like(&self) -> Self {
+    /// An empty matrix of vectors of the dimension of this one.
+    pub fn empty_like(&self) -> Self {
         Self {
             dimension: self.dimension,
             data: Stored::Owned(Vec::new()),
         }
     }
 
-    /// A matrix over rows that were normalized before, as our files hold them.
+    /// A matrix over rows that are normalized already, as the files hold them.
     ///
     /// `data.len()` must be a multiple of `dimension`.
     pub fn from_unit_rows(dimension: usize, data: Stored<f32>) -> Self {
@@ -81,7 +81,7 @@ impl Embeddings {
 
     /// Appends `vector`, L2-normalized.
     pub fn push(&mut self, vector: &[f32]) -> Result<(), EmbeddingError> {
-        let norm = norm_of(vector, self.dimension)?;
+        let norm = checked_norm(vector, self.dimension)?;
         let data = self.data.to_mut();
         if (norm - 1.0).abs() < UNIT_TOLERANCE {
             // The sum turns -0.0 into 0.0, so that equal vectors have equal bytes.
@@ -123,7 +123,8 @@ impl Embeddings {
     }
 }
 
-fn norm_of(vector: &[f32], expected: usize) -> Result<f64, EmbeddingError> {
+/// The L2 norm of `vector`, which must be finite, not zero, and of the `expected` length.
+fn checked_norm(vector: &[f32], expected: usize) -> Result<f64, EmbeddingError> {
     if vector.is_empty() {
         return Err(EmbeddingError::Empty);
     }
@@ -133,8 +134,8 @@ fn norm_of(vector: &[f32], expected: usize) -> Result<f64, EmbeddingError> {
             actual: vector.len(),
         });
     }
-    if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(EmbeddingError::NotFinite(at));
+    if let Some(component) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(EmbeddingError::NotFinite(component));
     }
     let norm = vector
         .iter()

@@ -8,7 +8,9 @@ mod ids;
 mod profile;
 mod time;
 
-pub use action::{Action, ActionId, ActionKind, ActionWeights, Held, IMPRESSION, MAX_ACTION_NAME};
+pub use action::{
+    Action, ActionId, ActionKind, ActionWeights, IMPRESSION, MAX_ACTION_NAME, RecordedAction,
+};
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
 pub use ids::{PinId, UserId};

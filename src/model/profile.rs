@@ -1,12 +1,12 @@
-//! What the batch keeps of a user.
+//! The profile of a user: a list of medoids.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{PinId, Timestamp};
 
-/// One interest of a user: the pin that stands for a cluster of actions, and
-/// how much the cluster weighs. A profile is a list of these by falling
-/// importance, equal importances by pin id.
+/// One interest of a user: the pin that represents a cluster of actions, and the
+/// importance of the cluster. A profile is a list of these by descending importance,
+/// equal importances by pin id.
 ///
 /// The layout is that of a record in the profile files: 32 bytes, little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
@@ -17,17 +17,17 @@ pub struct Medoid {
     /// Sum over the members of weight * exp(-lambda * age in days), at the
     /// `as_of` of the profile.
     pub importance: f64,
-    /// The latest action of the cluster.
+    /// Time of the latest action of the cluster.
     pub last_action_time: Timestamp,
     /// Number of actions in the cluster.
     pub size: u32,
-    /// Always 0; fills the record.
+    /// Always 0; pads the record to 32 bytes.
     pub reserved: u32,
 }
 
 impl Medoid {
-    /// The order of a profile: by falling importance, then by pin id.
-    pub fn by_falling_importance(a: &Self, b: &Self) -> std::cmp::Ordering {
+    /// The order of a profile: by descending importance, then by pin id.
+    pub fn by_descending_importance(a: &Self, b: &Self) -> std::cmp::Ordering {
         b.importance
             .total_cmp(&a.importance)
             .then(a.pin.cmp(&b.pin))

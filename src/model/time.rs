@@ -55,7 +55,7 @@ impl Timestamp {
         (i128::from(self.0) - i128::from(earlier.0)) as f64 / MICROS_PER_DAY
     }
 
-    /// Number of the day that this moment is in, 0 for 1970-01-01.
+    /// Number of the day of this moment, 0 for 1970-01-01.
     pub fn day(self) -> i64 {
         self.0.div_euclid(86_400 * MICROS_PER_SECOND)
     }
@@ -68,7 +68,7 @@ impl Timestamp {
     /// The moment `days` before this one, at the earliest possible moment when
     /// that cannot be represented.
     pub fn minus_days(self, days: f64) -> Self {
-        // A float that is out of range saturates, which is what is wanted here.
+        // A float that is out of range saturates, as the documentation promises.
         Self(self.0.saturating_sub((days * MICROS_PER_DAY) as i64))
     }
 }

@@ -1,36 +1,25 @@
-//! The cold-start ladder: whose medoids stand for a user.
+//! The cold-start ladder: the user's own medoids, else the popular ones.
 
-use super::Interests;
+use super::user::{MedoidSources, Origin, UserMedoids};
 use crate::model::{Medoid, PinId};
-
-/// The step of the ladder on which medoids were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The user's profile, with recent actions in it.
-    Profile,
-    /// The user's recent actions alone.
-    Recent,
-    /// The popular medoids over all users.
-    Popular,
-}
 
 /// Why the user's own profile was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// The user has no profile.
     UnknownUser,
-    /// The user has one, but the catalog has none of its medoids.
+    /// The catalog has none of the medoids of the profile.
     ProfileNotInCatalog,
-    /// The user has none, only recent actions, whose clusters are used.
+    /// The user has no profile. The medoids of recent actions are used.
     RecentActionsOnly,
-    /// There is nothing that the user has not turned against.
+    /// Negative actions silenced every interest of the user.
     NothingWanted,
 }
 
 /// Medoids to sample from.
 #[derive(Debug)]
-pub(super) struct Found<'a> {
-    /// In the catalog, by falling importance; empty when nobody has any.
+pub(super) struct SelectedMedoids<'a> {
+    /// In the catalog, by descending importance; empty when nobody has any.
     pub(super) medoids: &'a [Medoid],
     pub(super) origin: Origin,
     pub(super) fallback: Option<Fallback>,
@@ -38,45 +27,53 @@ pub(super) struct Found<'a> {
     pub(super) medoids_missing: bool,
 }
 
-/// The first step of the ladder that holds a medoid of the catalog: the user's
-/// own medoids, from a profile or from recent actions alone, else the popular ones.
-/// `kept` is scratch memory.
+/// Selects the user's medoids, from a profile or from recent actions alone, if the
+/// catalog has one of them; else the popular ones. `in_catalog` is a buffer for medoids
+/// that the catalog `contains`.
 pub(super) fn select_medoids<'a>(
-    interests: Interests<'a>,
-    in_catalog: impl Fn(PinId) -> bool,
-    kept: &'a mut Vec<Medoid>,
-) -> Found<'a> {
-    let (own, step) = interests.own.unwrap_or((&[], Origin::Popular));
-    let mut known = |medoids: &'a [Medoid]| -> usize {
-        if interests.all_in_catalog {
+    sources: MedoidSources<'a>,
+    contains: impl Fn(PinId) -> bool,
+    in_catalog: &'a mut Vec<Medoid>,
+) -> SelectedMedoids<'a> {
+    let mut count_in_catalog = |medoids: &[Medoid]| {
+        if sources.all_in_catalog {
             return medoids.len();
         }
-        kept.clear();
-        kept.extend(medoids.iter().filter(|medoid| in_catalog(medoid.pin)));
-        kept.len()
+        in_catalog.clear();
+        in_catalog.extend(medoids.iter().filter(|medoid| contains(medoid.pin)));
+        in_catalog.len()
     };
-    let known_own = known(own);
-    let (given, origin, fallback) = if known_own > 0 {
-        let fallback = (step == Origin::Recent).then_some(Fallback::RecentActionsOnly);
-        (own, step, fallback)
-    } else {
-        known(interests.popular);
-        let fallback = match interests.own {
-            None => Fallback::UnknownUser,
-            Some(([], _)) => Fallback::NothingWanted,
-            Some(_) => Fallback::ProfileNotInCatalog,
-        };
-        (interests.popular, Origin::Popular, Some(fallback))
+    let user_medoids = sources.user_medoids.map_or(&[][..], |user| user.medoids);
+    let user_count = count_in_catalog(user_medoids);
+    let (medoids, origin, fallback) = match sources.user_medoids {
+        Some(user) if user_count > 0 => (user.medoids, user.origin, recent_only(user.origin)),
+        user => {
+            count_in_catalog(sources.popular_medoids);
+            let reason = reason_for_popular(user);
+            (sources.popular_medoids, Origin::Popular, Some(reason))
+        }
     };
-    Found {
-        medoids: if interests.all_in_catalog {
-            given
+    SelectedMedoids {
+        medoids: if sources.all_in_catalog {
+            medoids
         } else {
-            kept
+            in_catalog
         },
         origin,
         fallback,
-        medoids_missing: origin != Origin::Popular && known_own < own.len(),
+        medoids_missing: origin != Origin::Popular && user_count < user_medoids.len(),
+    }
+}
+
+fn recent_only(origin: Origin) -> Option<Fallback> {
+    (origin == Origin::Recent).then_some(Fallback::RecentActionsOnly)
+}
+
+fn reason_for_popular(user: Option<UserMedoids<'_>>) -> Fallback {
+    match user {
+        None => Fallback::UnknownUser,
+        Some(UserMedoids { medoids: [], .. }) => Fallback::NothingWanted,
+        Some(_) => Fallback::ProfileNotInCatalog,
     }
 }
 
@@ -95,20 +92,27 @@ mod tests {
         }
     }
 
+    fn sources<'a>(
+        user: Option<(&'a [Medoid], Origin)>,
+        popular_medoids: &'a [Medoid],
+        all_in_catalog: bool,
+    ) -> MedoidSources<'a> {
+        MedoidSources {
+            user_medoids: user.map(|(medoids, origin)| UserMedoids { medoids, origin }),
+            popular_medoids,
+            sampling_factors: &[],
+            all_in_catalog,
+        }
+    }
+
     #[test]
     fn each_step_is_taken_when_the_one_before_is_empty() {
         let (own, popular) = ([medoid(1), medoid(2)], [medoid(7), medoid(8)]);
         let select_medoids = |own, in_catalog: &dyn Fn(u64) -> bool| {
-            let interests = Interests {
-                own,
-                popular: &popular,
-                factors: &[],
-                prior: None,
-                all_in_catalog: false,
-            };
-            let mut kept = vec![medoid(9)];
-            let found = select_medoids(interests, |pin| in_catalog(pin.0), &mut kept);
-            let Found {
+            let sources = sources(own, &popular, false);
+            let mut buffer = vec![medoid(9)];
+            let found = select_medoids(sources, |pin| in_catalog(pin.0), &mut buffer);
+            let SelectedMedoids {
                 medoids,
                 origin,
                 fallback,
@@ -152,15 +156,9 @@ mod tests {
     fn medoids_known_to_be_in_the_catalog_are_not_looked_up() {
         let (own, popular) = ([medoid(1), medoid(2)], [medoid(7)]);
         let select_medoids = |own| {
-            let interests = Interests {
-                own,
-                popular: &popular,
-                factors: &[],
-                prior: None,
-                all_in_catalog: true,
-            };
-            let mut kept = Vec::new();
-            let found = select_medoids(interests, |_| panic!("looked up"), &mut kept);
+            let sources = sources(own, &popular, true);
+            let mut buffer = Vec::new();
+            let found = select_medoids(sources, |_| panic!("looked up"), &mut buffer);
             assert!(!found.medoids_missing);
             (found.medoids.to_vec(), found.fallback)
         };

@@ -1,18 +1,18 @@
 //! A set of pins for the length of one request.
 //!
 //! Open addressing with linear probing in memory that is used again. The slots
-//! hold places in a list of the pins, so that many slots are little memory: most
-//! are empty, most searches end at the first one, and the processor guesses so.
+//! hold indices into a list of the pins, so that many slots take little memory. Most
+//! slots are empty, so most searches end at the first one, as the processor predicts.
 //!
-//! The first slot of a pin follows from its id by fixed multiplications. Only
-//! pins of the catalog and of profiles come in here, which are data of the
-//! operator: what a caller excludes could be chosen to collide. `std`'s hash would
-//! withstand that, and costs several times as much.
+//! The first slot of a pin follows from its id by fixed multiplications. Only pins of
+//! the catalog and of profiles are inserted, which are data of the operator. Pins that a
+//! caller excludes could be chosen to collide. `std`'s hash would withstand that, and
+//! costs several times as much.
 
 use crate::model::PinId;
 
-/// Least number of slots for each pin.
-const SLOTS_A_PIN: usize = 8;
+/// Minimum number of slots for each pin.
+const SLOTS_PER_PIN: usize = 8;
 /// An empty slot.
 const EMPTY: u32 = 0;
 /// 2^64 divided by the golden ratio: spreads numbers that differ in few bits.
@@ -24,23 +24,23 @@ const SPREAD_FIRST: u64 = 0xd6e8_feb8_6659_fd93;
 #[derive(Debug, Default)]
 pub(super) struct PinSet {
     pins: Vec<PinId>,
-    /// Places in `pins`, counted from 1; a power of two of slots.
+    /// Indices into `pins`, counted from 1. The number of slots is a power of two.
     slots: Vec<u32>,
-    /// How far the product of a pin is shifted to be a slot.
+    /// Number of bits by which the product of a pin is shifted to give a slot.
     shift: u32,
 }
 
 impl PinSet {
-    /// Empties the set and makes room for `most` pins.
-    pub(super) fn reset(&mut self, most: usize) {
-        let slots = (most.max(1) * SLOTS_A_PIN).next_power_of_two();
+    /// Empties the set and makes room for `capacity` pins.
+    pub(super) fn reset(&mut self, capacity: usize) {
+        let slots = (capacity.max(1) * SLOTS_PER_PIN).next_power_of_two();
         self.pins.clear();
         self.slots.clear();
         self.slots.resize(slots, EMPTY);
         self.shift = u64::BITS - slots.trailing_zeros();
     }
 
-    /// Adds `pin`; whether it is new. The set must have room.
+    /// Adds `pin`, and says whether it is new. The set must have room.
     #[inline]
     pub(super) fn insert(&mut self, pin: PinId) -> bool {
         let slot = self.slot(pin);
@@ -62,16 +62,16 @@ impl PinSet {
     #[inline]
     fn slot(&self, pin: PinId) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = self.home(pin) & mask;
+        let mut slot = self.first_slot(pin) & mask;
         while self.slots[slot] != EMPTY && self.pins[self.slots[slot] as usize - 1] != pin {
             slot = (slot + 1) & mask;
         }
         slot
     }
 
-    /// Where the search for `pin` begins.
+    /// The slot where the search for `pin` begins, before it is masked.
     #[inline]
-    fn home(&self, pin: PinId) -> usize {
+    fn first_slot(&self, pin: PinId) -> usize {
         // The highest bits of a product depend on all bits of a factor. One round
         // would crowd ids in steps of certain sizes, 2^50 for one.
         let fold = |bits: u64| bits ^ (bits >> 32);
@@ -116,10 +116,14 @@ mod tests {
         for step in powers.chain(products) {
             let mut set = PinSet::default();
             set.reset(500);
-            let homes = (1..=500u64).map(|i| set.home(PinId(i.wrapping_mul(step))));
-            let homes: HashSet<usize> = homes.collect();
+            let first_slots = (1..=500u64).map(|i| set.first_slot(PinId(i.wrapping_mul(step))));
+            let first_slots: HashSet<usize> = first_slots.collect();
             // By chance it would be 471 of the 4096.
-            assert!(homes.len() > 440, "{} at steps of {step}", homes.len());
+            assert!(
+                first_slots.len() > 440,
+                "{} at steps of {step}",
+                first_slots.len()
+            );
         }
     }
 }

@@ -1,65 +1,79 @@
-//! What counts beside nearness: how popular a pin is over all users.
+//! The popularity prior: pins that are popular over all users rank higher.
 //!
 //! The paper ranks the neighbors of a medoid by cosine alone. With a prior they are
 //! ranked by cosine + weight * popularity, among a few times as many of the nearest as
-//! are wanted: a pin from further away cannot come in, however popular it is.
+//! are needed: a pin from further away cannot come in, however popular it is.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use crate::model::{Neighbor, PinId};
 
-/// How many times as many neighbors are ranked as are wanted; fewer where a list that
-/// was made ahead of time has no more, so that it answers with a prior what it answers
-/// without.
-pub(super) const REACH: usize = 3;
+/// Number of neighbors that are ranked for each one that is needed. Fewer are ranked
+/// where a list that was made ahead of time has no more, so that the same lists suffice
+/// with a prior and without.
+pub(super) const DEPTH_FACTOR: usize = 3;
 
-/// What counts beside nearness.
+/// Popularity that counts beside nearness.
 #[derive(Clone, Copy)]
 pub struct PopularityPrior<'a> {
     /// The popularity of a pin, in [0, 1].
     popularity: &'a dyn Fn(PinId) -> f32,
-    /// What a popularity of 1 is worth, as a difference of cosines; above 0.
+    /// Gain in rank of a popularity of 1, as a difference of cosines; above 0.
     weight: f32,
 }
 
 /// Memory of a ranking, for the next.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scratch(Vec<(f32, Neighbor)>);
+pub(super) struct RankScratch(Vec<RankedNeighbor>);
+
+/// A neighbor and its rank: cosine + weight * popularity.
+#[derive(Clone, Copy, Debug)]
+struct RankedNeighbor {
+    rank: f32,
+    neighbor: Neighbor,
+}
 
 impl<'a> PopularityPrior<'a> {
-    /// What `popularity` is with this weight; none where it weighs nothing.
-    pub fn weighing(weight: f32, popularity: &'a dyn Fn(PinId) -> f32) -> Option<Self> {
+    /// A prior of `popularity`, in [0, 1], with `weight`; none when the weight is not
+    /// above 0.
+    pub fn new(weight: f32, popularity: &'a dyn Fn(PinId) -> f32) -> Option<Self> {
         (weight > 0.0).then_some(Self { popularity, weight })
     }
 
-    fn of(&self, neighbor: &Neighbor) -> f32 {
-        neighbor.score + self.weight * (self.popularity)(neighbor.pin)
+    fn rank_of(&self, neighbor: &Neighbor) -> RankedNeighbor {
+        RankedNeighbor {
+            rank: neighbor.score + self.weight * (self.popularity)(neighbor.pin),
+            neighbor: *neighbor,
+        }
     }
 
-    /// Keeps the first `most` of `neighbors`, which come by falling score, by
-    /// [`by_falling_rank`], in that order.
-    pub(super) fn rank(&self, neighbors: &mut Vec<Neighbor>, most: usize, scratch: &mut Scratch) {
-        let Scratch(ranked) = scratch;
+    /// Sorts `neighbors`, which come by descending score, by [`by_descending_rank`], and
+    /// keeps the first `count`.
+    pub(super) fn rank(
+        &self,
+        neighbors: &mut Vec<Neighbor>,
+        count: usize,
+        scratch: &mut RankScratch,
+    ) {
+        let RankScratch(ranked) = scratch;
         ranked.clear();
-        let (nearest, further) = neighbors.split_at(most.min(neighbors.len()));
-        ranked.extend(nearest.iter().map(|found| (self.of(found), *found)));
-        // What is too far away, were it the most popular one, is not looked up, and what
-        // follows is further away.
-        let least = ranked
-            .iter()
-            .map(|&(rank, _)| rank)
-            .fold(f32::INFINITY, f32::min);
-        let may = |found: &&Neighbor| found.score + self.weight >= least;
-        let further = further.iter().take_while(may);
-        ranked.extend(further.map(|found| (self.of(found), *found)));
-        if (1..ranked.len()).contains(&most) {
-            ranked.select_nth_unstable_by(most - 1, by_rank);
-            ranked.truncate(most);
+        let (nearest, further) = neighbors.split_at(count.min(neighbors.len()));
+        ranked.extend(nearest.iter().map(|found| self.rank_of(found)));
+        let ranks = ranked.iter().map(|found| found.rank);
+        let min_rank = ranks.fold(f32::INFINITY, f32::min);
+        // A neighbor that would be too far away even as the most popular pin is not
+        // looked up. Those behind it are further away still.
+        let may_enter = |found: &&Neighbor| found.score + self.weight >= min_rank;
+        let further = further.iter().take_while(may_enter);
+        ranked.extend(further.map(|found| self.rank_of(found)));
+        if (1..ranked.len()).contains(&count) {
+            ranked.select_nth_unstable_by(count - 1, RankedNeighbor::by_descending_rank);
+            ranked.truncate(count);
         }
-        ranked.sort_unstable_by(by_rank);
+        ranked.sort_unstable_by(RankedNeighbor::by_descending_rank);
         neighbors.clear();
-        neighbors.extend(ranked.iter().map(|&(_, found)| found));
+        neighbors.extend(ranked.iter().map(|found| found.neighbor));
     }
 }
 
@@ -70,20 +84,23 @@ impl fmt::Debug for PopularityPrior<'_> {
     }
 }
 
-/// By falling rank, which is the score where there is no prior; equal ones by pin id.
-pub(super) fn by_falling_rank(
+/// By descending rank, which is the score where there is no prior; equal ones by pin id.
+pub(super) fn by_descending_rank(
     prior: Option<PopularityPrior<'_>>,
     a: &Neighbor,
     b: &Neighbor,
 ) -> Ordering {
     match prior {
-        Some(prior) => by_rank(&(prior.of(a), *a), &(prior.of(b), *b)),
-        None => Neighbor::by_falling_score(a, b),
+        Some(prior) => RankedNeighbor::by_descending_rank(&prior.rank_of(a), &prior.rank_of(b)),
+        None => Neighbor::by_descending_score(a, b),
     }
 }
 
-fn by_rank(a: &(f32, Neighbor), b: &(f32, Neighbor)) -> Ordering {
-    b.0.total_cmp(&a.0).then(a.1.pin.cmp(&b.1.pin))
+impl RankedNeighbor {
+    fn by_descending_rank(a: &Self, b: &Self) -> Ordering {
+        let by_pin = || a.neighbor.pin.cmp(&b.neighbor.pin);
+        b.rank.total_cmp(&a.rank).then_with(by_pin)
+    }
 }
 
 #[cfg(test)]
@@ -106,12 +123,12 @@ mod tests {
                 score: f32::from(score) / 8.0,
             };
             let mut all: Vec<Neighbor> = (0..).zip(&scores).map(neighbor).collect();
-            all.sort_by(Neighbor::by_falling_score);
+            all.sort_by(Neighbor::by_descending_score);
             let mut sorted = all.clone();
-            sorted.sort_by(|a, b| by_falling_rank(Some(prior), a, b));
+            sorted.sort_by(|a, b| by_descending_rank(Some(prior), a, b));
             sorted.truncate(most);
             let mut kept = all;
-            prior.rank(&mut kept, most, &mut Scratch::default());
+            prior.rank(&mut kept, most, &mut RankScratch::default());
             prop_assert_eq!(kept, sorted);
         }
     }
@@ -132,9 +149,9 @@ mod tests {
                 popularity: &popularity,
                 weight,
             };
-            by_falling_rank(Some(prior), &near, &popular)
+            by_descending_rank(Some(prior), &near, &popular)
         };
-        assert_eq!(by_falling_rank(None, &near, &popular), Ordering::Less);
+        assert_eq!(by_descending_rank(None, &near, &popular), Ordering::Less);
         assert_eq!(order(0.1), Ordering::Less);
         assert_eq!(order(0.3), Ordering::Greater);
     }

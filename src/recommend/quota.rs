@@ -1,56 +1,66 @@
-//! Quotas: how many candidates each sampled medoid may bring.
+//! Quotas: the number of candidates that each sampled medoid may bring.
 
-/// What one medoid may claim, and what it gets.
+/// The share of one medoid in the candidates.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Its exact share.
-    share: f64,
-    /// Its share in whole candidates.
+pub(super) struct QuotaShare {
+    /// In proportion to importance, with a fraction.
+    exact: f64,
+    /// In whole candidates.
     pub(super) quota: usize,
 }
 
-impl Place {
-    fn claim(&self) -> f64 {
-        self.share - self.quota as f64
+impl QuotaShare {
+    /// The part of the exact share that the quota leaves unmet.
+    fn remainder(&self) -> f64 {
+        self.exact - self.quota as f64
     }
 }
 
 /// Splits `limit` in proportion to the importances, by the largest remainder,
 /// with at least one for each medoid. When `limit` is too small for that, the
-/// most important medoids get one each. The quotas, which replace what is in
-/// `places`, add up to `limit`; equal claims are settled in favor of the
+/// most important medoids get one each. The quotas, which replace the contents of
+/// `shares`, add up to `limit`; equal remainders are settled in favor of the
 /// earlier medoid.
 pub(super) fn split(
     importances: impl Iterator<Item = f64> + Clone,
     limit: usize,
-    places: &mut Vec<Place>,
+    shares: &mut Vec<QuotaShare>,
 ) {
     let total: f64 = importances.clone().sum();
-    places.clear();
-    places.extend(importances.map(|importance| {
-        let share = importance / total * limit as f64;
-        let quota = (share as usize).max(1);
-        Place { share, quota }
+    shares.clear();
+    shares.extend(importances.map(|importance| {
+        let exact = importance / total * limit as f64;
+        let quota = (exact as usize).max(1);
+        QuotaShare { exact, quota }
     }));
-    let mut given: usize = places.iter().map(|place| place.quota).sum();
+    let given: usize = shares.iter().map(|share| share.quota).sum();
     // Each round moves one candidate, so there are at most as many as medoids.
-    while given < limit {
-        let places = places.iter_mut();
-        let Some(place) = places.reduce(|a, b| if b.claim() > a.claim() { b } else { a }) else {
-            return;
-        };
-        place.quota += 1;
-        given += 1;
+    for _ in given..limit {
+        raise_one(shares);
     }
-    while given > limit {
-        // Whoever has more than one gives first, then whoever has the least claim.
-        let key = |place: &Place| (place.quota <= 1, place.claim());
-        let givers = places.iter_mut().filter(|place| place.quota > 0);
-        let Some(place) = givers.reduce(|a, b| if key(b) <= key(a) { b } else { a }) else {
-            return;
-        };
-        place.quota -= 1;
-        given -= 1;
+    for _ in limit..given {
+        lower_one(shares);
+    }
+}
+
+/// Adds a candidate to the quota with the greatest remainder.
+fn raise_one(shares: &mut [QuotaShare]) {
+    let greater = |a: &QuotaShare, b: &QuotaShare| b.remainder() > a.remainder();
+    let taker = shares
+        .iter_mut()
+        .reduce(|a, b| if greater(a, b) { b } else { a });
+    if let Some(taker) = taker {
+        taker.quota += 1;
+    }
+}
+
+/// Takes a candidate from the quotas above one first, then from the least remainder.
+fn lower_one(shares: &mut [QuotaShare]) {
+    let key = |share: &QuotaShare| (share.quota <= 1, share.remainder());
+    let givers = shares.iter_mut().filter(|share| share.quota > 0);
+    let giver = givers.reduce(|a, b| if key(b) <= key(a) { b } else { a });
+    if let Some(giver) = giver {
+        giver.quota -= 1;
     }
 }
 
@@ -61,12 +71,12 @@ mod tests {
     use super::*;
 
     fn quotas(importances: &[f64], limit: usize) -> Vec<usize> {
-        let mut places = vec![Place {
-            share: 9.0,
+        let mut shares = vec![QuotaShare {
+            exact: 9.0,
             quota: 9,
         }];
-        split(importances.iter().copied(), limit, &mut places);
-        places.iter().map(|place| place.quota).collect()
+        split(importances.iter().copied(), limit, &mut shares);
+        shares.iter().map(|share| share.quota).collect()
     }
 
     #[test]

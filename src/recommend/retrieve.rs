@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::deadline::Deadline;
 use crate::model::{Neighbor, PinId};
 
 /// Retrieval over the pins of one catalog.
@@ -9,18 +10,18 @@ pub trait Retrieve {
     /// Whether the catalog has `pin`.
     fn contains(&self, pin: PinId) -> bool;
 
-    /// Replaces what is in `out` by what is `wanted` of the pins nearest to `pin`, by
-    /// [`Neighbor::by_falling_score`]. `pin` itself is a pin like any other; the
-    /// catalog must have it.
+    /// Replaces the contents of `out` by the eligible pins nearest to `pin`, ordered by
+    /// [`Neighbor::by_descending_score`]. `pin` itself is a pin like any other; the
+    /// catalog must have it. `out` holds an answer only if
+    /// [`Retrieved::has_neighbors`].
     fn neighbors(
         &self,
         pin: PinId,
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved;
 
-    /// The `k` nearest of which `eligible` holds in a list of their own, whatever it
-    /// costs.
+    /// The `k` nearest pins that are `eligible`, at any cost.
     fn neighbors_of(
         &self,
         pin: PinId,
@@ -28,58 +29,73 @@ pub trait Retrieve {
         eligible: &dyn Fn(PinId) -> bool,
     ) -> Vec<Neighbor> {
         let mut found = Vec::new();
-        // With all the time there is, it ends in full.
-        let _ = self.neighbors(pin, &SearchParams::in_full(k, eligible), &mut found);
+        // Without a deadline a search completes.
+        let _ = self.neighbors(pin, &SearchParams::unbounded(k, eligible), &mut found);
         found
     }
 }
 
-/// What is wanted of an index, and what it may cost.
+/// Parameters of one search, and what it may cost.
 #[derive(Clone, Copy)]
 pub struct SearchParams<'a> {
     /// Number of neighbors. Fewer are found only when the catalog has no more that
-    /// are eligible.
+    /// are eligible, or a cached list with at least `min_k` of them has no more.
     pub k: usize,
-    /// At most `k`: with so many a list that was made ahead of time will do, for which
-    /// more would have to be searched.
-    pub least: usize,
-    /// Pins that may be among them.
+    /// Number of neighbors, at most `k`, with which a cached list is enough of an
+    /// answer; with fewer, a search follows.
+    pub min_k: usize,
+    /// Whether a pin may be among the neighbors.
     pub eligible: &'a dyn Fn(PinId) -> bool,
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
-    /// Whether time is up: asked before a search, and many times in it.
-    pub time_is_up: &'a dyn Fn() -> bool,
+    /// When the search must stop: asked before it, and many times in it.
+    pub deadline: Deadline<'a>,
 }
 
 /// How a retrieval ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Retrieved {
-    /// With all that was wanted.
-    InFull,
-    /// With all that was wanted, by a search of less than the usual effort.
+    /// All neighbors were found.
+    Complete,
+    /// All neighbors were found, by a search with less than the usual effort.
     WithLessEffort,
-    /// Time was up before it was done; what was found so far is worth nothing.
-    OutOfTime,
+    /// The deadline passed first; partial results are worth nothing.
+    DeadlinePassed,
+    /// No cached list is long enough, and the index may not search.
+    NotCached,
+}
+
+/// An index that answers from cached lists alone has no list that is long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the neighbors are not cached")]
+pub struct NotCached;
+
+impl Retrieved {
+    /// Whether neighbors were written.
+    pub fn has_neighbors(self) -> bool {
+        matches!(self, Self::Complete | Self::WithLessEffort)
+    }
 }
 
 impl<'a> SearchParams<'a> {
-    /// The `k` nearest of which `eligible` holds, whatever it costs.
-    pub fn in_full(k: usize, eligible: &'a dyn Fn(PinId) -> bool) -> Self {
+    /// The `k` nearest pins that are `eligible`, at any cost.
+    pub fn unbounded(k: usize, eligible: &'a dyn Fn(PinId) -> bool) -> Self {
         Self {
             k,
-            least: k,
+            min_k: k,
             eligible,
             effort: 1.0,
-            time_is_up: &|| false,
+            deadline: Deadline::never(),
         }
     }
 
-    /// How a search that did all of this ended.
-    pub fn done(&self) -> Retrieved {
-        match self.effort < 1.0 {
-            true => Retrieved::WithLessEffort,
-            false => Retrieved::InFull,
+    /// The outcome of a search that found all neighbors.
+    pub fn completed(&self) -> Retrieved {
+        if self.effort < 1.0 {
+            Retrieved::WithLessEffort
+        } else {
+            Retrieved::Complete
         }
     }
 }
@@ -88,7 +104,7 @@ impl fmt::Debug for SearchParams<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SearchParams")
             .field("k", &self.k)
-            .field("least", &self.least)
+            .field("min_k", &self.min_k)
             .field("effort", &self.effort)
             .finish_non_exhaustive()
     }

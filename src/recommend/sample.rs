@@ -9,10 +9,19 @@ use rand::{Rng, RngExt};
 
 use super::inclusion;
 
+/// Number of medoids to draw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SampleSize {
+    /// All of them.
+    pub(super) k: usize,
+    /// Those with the greatest weights, which are not left to chance; at most `k`.
+    pub(super) top: usize,
+}
+
 /// One drawn medoid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Draw {
-    /// Place among the weights.
+    /// Index among the weights.
     pub(super) index: usize,
     /// Probability, in (0, 1], that a draw of this size includes it.
     pub(super) inclusion_probability: f64,
@@ -20,93 +29,139 @@ pub(super) struct Draw {
 
 /// Memory of a draw, for the next.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct SampleScratch {
     weights: Vec<f64>,
-    /// Places of the greatest weights, which are not left to chance.
+    /// Indices of the greatest weights, which are not left to chance.
     top: Vec<usize>,
-    /// The least keys, ascending, and their places among the weights.
-    least: Vec<(f64, usize)>,
+    /// The least keys, ascending.
+    least: Vec<Key>,
+    /// Indices in the order of the draw.
     drawn: Vec<usize>,
-    /// Weights of those that chance decides on, and which of them are drawn.
-    chances: Vec<f64>,
-    drawn_by_chance: Vec<usize>,
+    by_chance: ChanceScratch,
+}
+
+/// The weights that chance decides on: all but the top ones.
+#[derive(Debug, Default)]
+struct ChanceScratch {
+    weights: Vec<f64>,
+    /// Indices among these weights of those that were drawn.
+    drawn: Vec<usize>,
     inclusion: inclusion::InclusionScratch,
+}
+
+/// The key of a weight.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    key: f64,
+    /// Index of the weight.
+    index: usize,
 }
 
 /// -ln(1 - u) is at least u; a little less than u is below it in floating point
 /// as well.
 const BELOW: f64 = 0.999;
 
-/// Draws min(`k`, number of weights) places, in the order of the draw: first the `top`
-/// greatest weights, by falling weight, then a sample of the others.
+/// Draws min(`k`, number of weights) indices, in the order of the draw: first the `top`
+/// greatest weights, by descending weight, then a sample of the others.
 ///
 /// Weights must be positive and finite. One number is taken from `rng` for each
-/// weight, whatever `k` is, so that the first places of a larger draw are those
+/// weight, whatever `k` is, so that the first indices of a larger draw are those
 /// of a smaller one.
 pub(super) fn sample(
     weights: impl Iterator<Item = f64>,
-    k: usize,
-    top: usize,
+    size: SampleSize,
     rng: &mut impl Rng,
-    scratch: &mut Scratch,
+    scratch: &mut SampleScratch,
 ) -> impl Iterator<Item = Draw> {
-    let Scratch {
+    let SampleScratch {
         weights: all,
-        top: greatest,
+        top,
         least,
         drawn,
-        chances,
-        drawn_by_chance,
-        inclusion,
+        by_chance,
     } = scratch;
     all.clear();
     all.extend(weights);
-    greatest.clear();
-    for _ in 0..top.min(k) {
-        let rest = (0..all.len()).filter(|place| !greatest.contains(place));
-        greatest.extend(rest.reduce(|a, b| if all[b] > all[a] { b } else { a }));
-    }
-    least.clear();
-    // Before every key.
-    least.extend(greatest.iter().map(|&place| (f64::NEG_INFINITY, place)));
-    for (index, &weight) in all.iter().enumerate() {
-        let uniform: f64 = rng.random();
-        // Most keys are too great, and seen to be so without a logarithm.
-        let worst = least.get(k.wrapping_sub(1));
-        if worst.is_some_and(|&(worst, _)| uniform * BELOW / weight > worst) {
-            continue;
-        }
-        if greatest.contains(&index) {
-            continue;
-        }
-        // 1 - u lies in (0, 1], so the logarithm is finite.
-        let key = -libm::log(1.0 - uniform) / weight;
-        // Of equal keys the earlier place wins.
-        let rank = least.partition_point(|(other, _)| other.total_cmp(&key).is_le());
-        if rank < k {
-            least.truncate(k - 1);
-            least.insert(rank, (key, index));
-        }
-    }
+    select_top(all, size.top.min(size.k), top);
+    draw_least_keys(all, size.k, top, rng, least);
     drawn.clear();
-    drawn.extend(least.iter().map(|&(_, index)| index));
-    let (certain, by_chance) = drawn.split_at(greatest.len());
-    chances.clear();
-    drawn_by_chance.clear();
-    let others = (0..all.len()).filter(|place| !certain.contains(place));
-    chances.extend(others.map(|place| all[place]));
-    let before = |place: usize| certain.iter().filter(|&&other| other < place).count();
-    drawn_by_chance.extend(by_chance.iter().map(|&place| place - before(place)));
-    let k = k - certain.len();
-    let probabilities = inclusion::probabilities(chances, k, drawn_by_chance, inclusion);
-    let certain = certain.iter().map(|_| &1.0);
+    drawn.extend(least.iter().map(|key| key.index));
+    let (top, rest) = drawn.split_at(top.len());
+    let probabilities = by_chance.inclusion_probabilities(all, top, rest, size.k);
+    let of_top = top.iter().map(|_| &1.0);
     drawn
         .iter()
-        .zip(certain.chain(probabilities))
+        .zip(of_top.chain(probabilities))
         .map(|(&index, &inclusion_probability)| Draw {
             index,
             inclusion_probability,
         })
+}
+
+/// Makes `top` the indices of the `count` greatest weights, by descending weight; of
+/// equal weights the earlier comes first.
+fn select_top(weights: &[f64], count: usize, top: &mut Vec<usize>) {
+    top.clear();
+    for _ in 0..count {
+        let rest = (0..weights.len()).filter(|index| !top.contains(index));
+        top.extend(rest.reduce(|a, b| if weights[b] > weights[a] { b } else { a }));
+    }
+}
+
+/// Makes `least` the `k` least keys, ascending, after the indices of `top`, which are
+/// part of the `k`.
+fn draw_least_keys(
+    weights: &[f64],
+    k: usize,
+    top: &[usize],
+    rng: &mut impl Rng,
+    least: &mut Vec<Key>,
+) {
+    least.clear();
+    // Less than every key that is drawn.
+    let key = f64::NEG_INFINITY;
+    least.extend(top.iter().map(|&index| Key { key, index }));
+    for (index, &weight) in weights.iter().enumerate() {
+        let uniform: f64 = rng.random();
+        // Most keys are too great, and seen to be so without a logarithm.
+        let worst = least.get(k.wrapping_sub(1));
+        if worst.is_some_and(|worst| uniform * BELOW / weight > worst.key) {
+            continue;
+        }
+        if top.contains(&index) {
+            continue;
+        }
+        // 1 - u lies in (0, 1], so the logarithm is finite.
+        let key = -libm::log(1.0 - uniform) / weight;
+        // Of equal keys the earlier index wins.
+        let rank = least.partition_point(|other| other.key.total_cmp(&key).is_le());
+        if rank < k {
+            least.truncate(k - 1);
+            least.insert(rank, Key { key, index });
+        }
+    }
+}
+
+impl ChanceScratch {
+    /// The probabilities with which a draw of `k` of `weights` includes each index of
+    /// `drawn`, given that it includes all of `top`.
+    fn inclusion_probabilities(
+        &mut self,
+        weights: &[f64],
+        top: &[usize],
+        drawn: &[usize],
+        k: usize,
+    ) -> &[f64] {
+        self.weights.clear();
+        let rest = (0..weights.len()).filter(|index| !top.contains(index));
+        self.weights.extend(rest.map(|index| weights[index]));
+        let top_before = |index: usize| top.iter().filter(|&&other| other < index).count();
+        self.drawn.clear();
+        self.drawn
+            .extend(drawn.iter().map(|&index| index - top_before(index)));
+        let k = k - top.len();
+        inclusion::probabilities(&self.weights, k, &self.drawn, &mut self.inclusion)
+    }
 }
 
 #[cfg(test)]
@@ -117,15 +172,21 @@ mod tests {
 
     use super::*;
 
-    fn draw(weights: &[f64], k: usize, rng: &mut ChaCha8Rng, scratch: &mut Scratch) -> Vec<Draw> {
-        sample(weights.iter().copied(), k, 0, rng, scratch).collect()
+    fn draw(
+        weights: &[f64],
+        k: usize,
+        rng: &mut ChaCha8Rng,
+        scratch: &mut SampleScratch,
+    ) -> Vec<Draw> {
+        let size = SampleSize { k, top: 0 };
+        sample(weights.iter().copied(), size, rng, scratch).collect()
     }
 
-    fn places(draws: impl Iterator<Item = Draw>) -> Vec<usize> {
+    fn indices(draws: impl Iterator<Item = Draw>) -> Vec<usize> {
         draws.map(|draw| draw.index).collect()
     }
 
-    /// The definition: the places by their keys, all of them.
+    /// The definition: the indices by their keys, all of them.
     fn naive(weights: &[f64], rng: &mut ChaCha8Rng) -> Vec<usize> {
         let mut keys: Vec<(f64, usize)> = Vec::new();
         for (index, weight) in weights.iter().enumerate() {
@@ -144,7 +205,7 @@ mod tests {
             k in 1usize..25,
             seed: u64,
         ) {
-            let scratch = &mut Scratch::default();
+            let scratch = &mut SampleScratch::default();
             let even: Vec<f64> = logs.iter().map(|log| log.exp()).collect();
             for weights in [weights, even] {
                 let rng = &mut ChaCha8Rng::seed_from_u64(seed);
@@ -162,16 +223,16 @@ mod tests {
         fn draws_are_distinct_and_a_larger_draw_begins_with_the_smaller(
             weights in prop::collection::vec(1e-300f64..1e300, 0..30), seed: u64,
         ) {
-            let places = |k| -> Vec<usize> {
+            let indices = |k| -> Vec<usize> {
                 let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-                let draws = draw(&weights, k, rng, &mut Scratch::default());
+                let draws = draw(&weights, k, rng, &mut SampleScratch::default());
                 draws.iter().map(|draw| draw.index).collect()
             };
-            let all = places(weights.len());
+            let all = indices(weights.len());
             let mut sorted = all.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..weights.len()).collect::<Vec<_>>());
-            let three = places(3);
+            let three = indices(3);
             prop_assert_eq!(&all[..three.len()], &three);
         }
     }
@@ -185,23 +246,23 @@ mod tests {
         ) {
             let weights: Vec<f64> = logs.iter().map(|&log| f64::from(log).exp()).collect();
             let rng = || ChaCha8Rng::seed_from_u64(seed);
-            let scratch = &mut Scratch::default();
+            let scratch = &mut SampleScratch::default();
             let rng_of_draw = &mut rng();
-            let all = sample(weights.iter().copied(), k, top, rng_of_draw, scratch);
+            let all = sample(weights.iter().copied(), SampleSize { k, top }, rng_of_draw, scratch);
             let all: Vec<Draw> = all.collect();
             let (certain, by_chance) = all.split_at(top.min(weights.len()));
 
             let mut order: Vec<usize> = (0..weights.len()).collect();
             order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
             order.truncate(top);
-            prop_assert_eq!(places(certain.iter().copied()), order.clone());
+            prop_assert_eq!(indices(certain.iter().copied()), order.clone());
             prop_assert!(certain.iter().all(|draw| draw.inclusion_probability == 1.0));
 
             // The same numbers, with nothing to say about the top ones.
             let mut keys = naive(&weights, &mut rng());
-            keys.retain(|place| !order.contains(place));
+            keys.retain(|index| !order.contains(index));
             keys.truncate(k - top);
-            prop_assert_eq!(places(by_chance.iter().copied()), keys);
+            prop_assert_eq!(indices(by_chance.iter().copied()), keys);
             let rest: Vec<usize> = (0..weights.len()).filter(|at| !order.contains(at)).collect();
             let others: Vec<f64> = rest.iter().map(|&at| weights[at]).collect();
             let of: Vec<usize> = by_chance
@@ -223,7 +284,7 @@ mod tests {
         let mut counts = [0u32; 7];
         let mut reported = [0.0; 7];
         let rng = &mut ChaCha8Rng::seed_from_u64(7);
-        let scratch = &mut Scratch::default();
+        let scratch = &mut SampleScratch::default();
         for _ in 0..DRAWS {
             for draw in draw(&weights, 3, rng, scratch) {
                 counts[draw.index] += 1;

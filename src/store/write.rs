@@ -104,7 +104,7 @@ impl ProfilesWriter {
         snapshot.close(medoids)?;
         snapshot.close(history)?;
         let mut popular: Vec<Medoid> = popular.into_values().collect();
-        popular.sort_unstable_by(Medoid::by_falling_importance);
+        popular.sort_unstable_by(Medoid::by_descending_importance);
         popular.truncate(POPULAR_MEDOIDS);
         snapshot.write(POPULAR, bytemuck::cast_slice(&popular))?;
         snapshot.write(POPULARITY, bytemuck::cast_slice(acted_on))?;

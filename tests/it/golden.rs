@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use pinnersage::cluster::{Params, Point, Scratch, clusters_of, profile_of};
+use pinnersage::cluster::{ClusterScratch, Params, Point, build_profile, cluster_points};
 use pinnersage::model::{Embeddings, PinId, Timestamp};
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ fn embeddings() -> Embeddings {
 fn forty_users_agree_with_the_reference() {
     let embeddings = embeddings();
     let users = fs::read_to_string(golden("public.jsonl")).expect("the golden users");
-    let mut scratch = Scratch::default();
+    let mut scratch = ClusterScratch::default();
     let mut checked = 0;
     for line in users.lines() {
         let user: User = serde_json::from_str(line).expect("a golden user");
@@ -70,7 +70,7 @@ fn forty_users_agree_with_the_reference() {
             alpha: user.alpha,
             lambda_per_day: user.lam,
         };
-        let found = clusters_of(&points, &embeddings, &params, time(user.now), &mut scratch);
+        let found = cluster_points(&points, &embeddings, &params, time(user.now), &mut scratch);
 
         let members: Vec<_> = found
             .iter()
@@ -88,7 +88,7 @@ fn forty_users_agree_with_the_reference() {
             );
         }
 
-        let profile = profile_of(&points, &embeddings, &params, time(user.now), &mut scratch);
+        let profile = build_profile(&points, &embeddings, &params, time(user.now), &mut scratch);
         assert!(profile.is_sorted_by(|a, b| a.importance >= b.importance));
         let mut pins: Vec<u64> = profile.iter().map(|medoid| medoid.pin.0).collect();
         let mut expected = user.medoid_item;

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
     BatchError, CatalogParams, ChangeFiles, build_catalog, build_profiles, export_profiles,
 };
-use pinnersage::cluster::{Point, Scratch, profile_of};
+use pinnersage::cluster::{ClusterScratch, Point, build_profile};
 use pinnersage::index::{Catalog, CatalogManifest, GraphParams};
 use pinnersage::model::{PinId, Timestamp};
 use pinnersage::progress::Progress;
@@ -81,8 +81,8 @@ fn profiles_are_what_the_core_makes_of_each_user() {
         };
         let points: Vec<Point> = own.iter().map(point).collect();
         let vectors = catalog.pins.vectors();
-        let scratch = &mut Scratch::default();
-        let expected = profile_of(&points, vectors, &params.cluster, params.as_of, scratch);
+        let scratch = &mut ClusterScratch::default();
+        let expected = build_profile(&points, vectors, &params.cluster, params.as_of, scratch);
         assert_eq!(profile.medoids, expected);
         let history = profile.history().expect("a history filter");
         assert!(points.iter().all(|point| history.contains(point.pin)));

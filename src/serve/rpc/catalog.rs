@@ -102,7 +102,7 @@ impl Service {
 fn upserted(pins: Vec<v1::Pin>, serving: &Serving) -> Result<Vec<(PinId, PinRecord)>, CallError> {
     from_one("pins", pins.len(), MAX_PINS, "pins")?;
     let catalog = serving.loaded.catalog();
-    let mut vectors = catalog.pins.vectors().none_like();
+    let mut vectors = catalog.pins.vectors().empty_like();
     let mut met = HashSet::new();
     let mut records = Vec::with_capacity(pins.len());
     for (at, pin) in pins.into_iter().enumerate() {

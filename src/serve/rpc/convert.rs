@@ -6,7 +6,7 @@ use tonic::Status;
 
 use crate::cluster::Interest;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
-use crate::recommend::{Fallback, MergeStrategy, Origin, Recommendation, Request};
+use crate::recommend::{Deadline, Fallback, MergeStrategy, Origin, Recommendation, Request};
 use crate::serve::state::changed_pins::Serving;
 use crate::serve::state::user_context::UserContext;
 use crate::serve::status::CallError;
@@ -84,8 +84,8 @@ impl RecommendParams {
             && !self.include_titles
     }
 
-    /// What the core is asked, with this share of the usual effort.
-    pub(crate) fn request(&self, effort: f32) -> Request<'_> {
+    /// What the core is asked, with this share of the usual effort and until `deadline`.
+    pub(crate) fn request<'a>(&'a self, effort: f32, deadline: Deadline<'a>) -> Request<'a> {
         Request {
             limit: self.limit,
             medoids: self.medoids,
@@ -93,6 +93,7 @@ impl RecommendParams {
             strategy: self.strategy,
             excluded: &self.excluded,
             effort,
+            deadline,
         }
     }
 }
@@ -248,9 +249,9 @@ pub(crate) fn interests(user: &UserContext<'_>, serving: &Serving) -> v1::Explai
         silenced: false,
     };
     let folded = |folded: &Interest| v1::Interest {
-        profile_clusters: folded.stored,
-        recent_actions: folded.added,
-        negative_actions: folded.lowered_by,
+        profile_clusters: folded.profile_clusters,
+        recent_actions: folded.recent_actions,
+        negative_actions: folded.negative_actions,
         silenced: folded.silenced,
         ..interest(&folded.medoid, origin_of(folded))
     };
@@ -306,7 +307,8 @@ fn origin(step: Origin, user: &UserContext<'_>, pin: PinId) -> v1::MedoidOrigin 
 }
 
 fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
-    match (interest.stored, interest.added + interest.lowered_by) {
+    let actions = interest.recent_actions + interest.negative_actions;
+    match (interest.profile_clusters, actions) {
         (0, _) => v1::MedoidOrigin::Recent,
         (1, 0) => v1::MedoidOrigin::Profile,
         _ => v1::MedoidOrigin::ProfileAndRecent,

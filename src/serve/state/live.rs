@@ -13,7 +13,8 @@ use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, Neighbor
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{
-    self, Interests, PopularityPrior, Recommendation, Request, Retrieve, Unwatched, Watch,
+    Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
+    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User,
 };
 use crate::serve::middleware::version_headers::VersionHeaders;
 use crate::serve::state::changed_pins::{ChangedPins, Serving};
@@ -102,7 +103,7 @@ pub struct Loaded {
     popularity: Popularity,
     popularity_weight: f32,
     fold_in_cache: FoldInCache,
-    scratches: Pool<recommend::Scratch>,
+    scratches: Pool<RecommendScratch>,
     stamp: VersionHeaders,
 }
 
@@ -258,21 +259,23 @@ impl Loaded {
         request: &Request<'_>,
         (index, delta): (&dyn Retrieve, &Delta),
         seed: u64,
-        watch: &impl Watch,
-    ) -> Recommendation {
+        observer: &impl StageObserver,
+    ) -> Result<Recommendation, NotCached> {
         let popularity = |pin| self.popularity.get(pin);
-        let interests = Interests {
-            own: user.medoids(),
-            popular: self.profiles.popular(),
-            factors: user.factors(),
-            prior: PopularityPrior::weighing(self.popularity_weight, &popularity),
-            all_in_catalog: self.has_all_medoids(delta),
+        let user = User {
+            sources: MedoidSources {
+                user_medoids: user.medoids(),
+                popular_medoids: self.profiles.popular(),
+                sampling_factors: user.factors(),
+                all_in_catalog: self.has_all_medoids(delta),
+            },
+            prior: PopularityPrior::new(self.popularity_weight, &popularity),
+            is_blocked: |pin| user.bars(pin),
         };
-        let bars = |pin| user.bars(pin);
+        let recommender = Recommender { index, observer };
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        self.scratches.with(|scratch| {
-            recommend::recommend(interests, &bars, request, index, rng, watch, scratch)
-        })
+        self.scratches
+            .with(|scratch| recommender.recommend(&user, request, rng, scratch))
     }
 
     /// Checks the files that are only mapped, by reading all of them.
@@ -286,15 +289,23 @@ impl Loaded {
             limit: crate::serve::DEFAULT_LIMIT,
             medoids: crate::serve::DEFAULT_MEDOIDS,
             top: 0,
-            strategy: recommend::MergeStrategy::Interleave,
+            strategy: MergeStrategy::Interleave,
             excluded: &[],
             effort: 1.0,
+            deadline: Deadline::never(),
         };
         let as_of = self.profiles.manifest().facts.as_of;
         let unchanged = Delta::new(self.catalog().pins.vectors());
         for seed in 0..WARMING_USERS {
             let user = UserContext::of_profile(&self.profiles, UserId(seed), as_of);
-            self.recommend(&user, &request, (&self.index, &unchanged), seed, &Unwatched);
+            // An index that searches answers for every list.
+            let _ = self.recommend(
+                &user,
+                &request,
+                (&self.index, &unchanged),
+                seed,
+                &Unobserved,
+            );
         }
     }
 }

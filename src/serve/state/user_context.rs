@@ -9,11 +9,13 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::actions::{Engagement, UserState};
-use crate::cluster::{self, FoldParams, Folded, Params, fold_in};
+use crate::cluster::{
+    ClusterScratch, FoldInParams, FoldInResult, Params, RecentActions, StoredProfile, fold_in,
+};
 use crate::index::Delta;
-use crate::model::{Held, Medoid, PinId, Timestamp, UserId};
+use crate::model::{Medoid, PinId, RecordedAction, Timestamp, UserId};
 use crate::pool::Pool;
-use crate::recommend::Origin;
+use crate::recommend::{Origin, UserMedoids};
 use crate::serve::state::changed_pins::Serving;
 use crate::store::{HistoryFilter, ProfileStore};
 
@@ -39,7 +41,7 @@ pub struct AnswerParams {
 #[derive(Debug)]
 pub(crate) struct FoldInCache {
     folded: Cache<UserId, Arc<Recent>>,
-    scratches: Pool<cluster::Scratch>,
+    scratches: Pool<ClusterScratch>,
 }
 
 /// A user's recent actions, folded in.
@@ -51,7 +53,7 @@ pub(crate) struct Recent {
     /// The changed pins at that time.
     delta: Arc<Delta>,
     /// None when there is nothing since the profile but what was shown.
-    folded: Option<Folded>,
+    folded: Option<FoldInResult>,
     /// Interests that can be sampled.
     active: Vec<Medoid>,
     /// Ascending: medoids of the user, whether they can be sampled or not; and pins of
@@ -129,7 +131,7 @@ impl Recent {
         stored: &[Medoid],
         serving: &Serving,
         params: AnswerParams,
-        scratch: &mut cluster::Scratch,
+        scratch: &mut ClusterScratch,
     ) -> Self {
         let (pins, facts) = (serving.pins(), &serving.loaded.profiles().manifest().facts);
         // What came before is in the profile.
@@ -139,7 +141,7 @@ impl Recent {
         let positive = &state.positive()[begin..];
         // A batch knows nothing of these, so all that are held count.
         let negative = state.negative();
-        let fold = FoldParams {
+        let fold = FoldInParams {
             cluster: Params {
                 alpha: facts.alpha,
                 lambda_per_day: facts.lambda_per_day,
@@ -151,13 +153,19 @@ impl Recent {
         if facts.history_false_positive_rate.is_some() {
             own.extend(positive.iter().map(|held| held.pin));
         }
-        let there = |held: &Held| pins.contains(held.pin);
+        let there = |held: &RecordedAction| pins.contains(held.pin);
         let folded = (positive.iter().any(there) || negative.iter().any(there)).then(|| {
-            let stored = (stored, facts.as_of);
+            let profile = StoredProfile {
+                medoids: stored,
+                as_of: facts.as_of,
+            };
+            let actions = RecentActions { positive, negative };
             let vector_of = |pin| pins.vector(pin);
-            fold_in(stored, (positive, negative), vector_of, &fold, scratch)
+            fold_in(profile, actions, vector_of, &fold, scratch)
         });
-        let interests = folded.iter().flat_map(|folded: &Folded| &folded.interests);
+        let interests = folded
+            .iter()
+            .flat_map(|folded: &FoldInResult| &folded.interests);
         own.extend(interests.map(|interest| interest.medoid.pin));
         own.sort_unstable();
         let active = folded.iter().flat_map(|folded| &folded.interests);
@@ -189,17 +197,16 @@ impl<'a> UserContext<'a> {
 
     /// The medoids to sample from, and the step of the ladder that they are; none for
     /// a user of whom nothing is known.
-    pub(crate) fn medoids(&self) -> Option<(&[Medoid], Origin)> {
-        let step = match self.stored {
+    pub(crate) fn medoids(&self) -> Option<UserMedoids<'_>> {
+        let origin = match self.stored {
             Some(_) => Origin::Profile,
             None => Origin::Recent,
         };
-        match (self.recent(), self.stored) {
-            (Some((recent, folded)), _) if !folded.interests.is_empty() => {
-                Some((&recent.active, step))
-            }
-            (_, stored) => stored.map(|stored| (stored, step)),
-        }
+        let medoids = match (self.recent(), self.stored) {
+            (Some((recent, folded)), _) if !folded.interests.is_empty() => Some(&recent.active[..]),
+            (_, stored) => stored,
+        };
+        medoids.map(|medoids| UserMedoids { medoids, origin })
     }
 
     /// By ascending medoid: how much more often than in proportion to importance it is
@@ -214,11 +221,11 @@ impl<'a> UserContext<'a> {
     }
 
     /// The profile with recent actions in it, where there are any.
-    pub(crate) fn folded(&self) -> Option<&Folded> {
+    pub(crate) fn folded(&self) -> Option<&FoldInResult> {
         self.recent().map(|(_, folded)| folded)
     }
 
-    fn recent(&self) -> Option<(&Recent, &Folded)> {
+    fn recent(&self) -> Option<(&Recent, &FoldInResult)> {
         let recent = self.recent.as_deref()?;
         Some((recent, recent.folded.as_ref()?))
     }
@@ -230,7 +237,7 @@ impl<'a> UserContext<'a> {
 
     /// The moment of the newest thing that is known, where importances hold.
     pub(crate) fn as_of(&self) -> Timestamp {
-        self.folded().map_or(self.as_of, |folded| folded.at)
+        self.folded().map_or(self.as_of, |folded| folded.as_of)
     }
 
     /// Whether `pin` must not be recommended to this user.

@@ -94,10 +94,10 @@ fn describe(loaded: &Loaded) {
     counter!(names::NEIGHBOR_HITS, "source" => "ahead").absolute(lookups.ahead);
     counter!(names::NEIGHBOR_HITS, "source" => "cache").absolute(lookups.cached);
     counter!(names::NEIGHBOR_MISSES, "reason" => "no_list").absolute(lookups.missing);
-    counter!(names::NEIGHBOR_MISSES, "reason" => "too_short").absolute(lookups.short);
+    counter!(names::NEIGHBOR_MISSES, "reason" => "too_short").absolute(lookups.too_short);
     gauge!(names::NEIGHBOR_LISTS).set(lists.len() as f64);
     gauge!(names::NEIGHBOR_BYTES, "source" => "ahead").set(lists.bytes() as f64);
-    gauge!(names::NEIGHBOR_BYTES, "source" => "cache").set(index.computed_bytes() as f64);
+    gauge!(names::NEIGHBOR_BYTES, "source" => "cache").set(index.cached_bytes() as f64);
     gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
     gauge!(names::PROFILES).set(profiles.users as f64);
     gauge!(names::CATALOG_INFO, "version" => catalog.version.clone()).set(1.0);

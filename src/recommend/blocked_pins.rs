@@ -1,0 +1,39 @@
+//! The pins that no answer to one request may contain.
+
+use super::pin_set::PinSet;
+use super::recommendation::SampledMedoid;
+use crate::model::{Medoid, PinId};
+
+/// The user's medoids, the sampled medoids, and the pins that the request excludes.
+#[derive(Debug, Default)]
+pub(super) struct BlockedPins {
+    medoids: PinSet,
+    /// Ascending. Not in the set: a caller could choose pins that collide there.
+    excluded: Vec<PinId>,
+}
+
+impl BlockedPins {
+    /// Replaces the pins of the request before.
+    pub(super) fn reset(
+        &mut self,
+        user_medoids: &[Medoid],
+        sampled: &[SampledMedoid],
+        excluded: &[PinId],
+    ) {
+        self.medoids.reset(user_medoids.len() + sampled.len());
+        let of_user = user_medoids.iter().map(|medoid| medoid.pin);
+        let of_sample = sampled.iter().map(|sampled| sampled.medoid.pin);
+        for pin in of_user.chain(of_sample) {
+            self.medoids.insert(pin);
+        }
+        self.excluded.clear();
+        self.excluded.extend_from_slice(excluded);
+        self.excluded.sort_unstable();
+    }
+
+    /// Whether `pin` must not be returned.
+    #[inline]
+    pub(super) fn contains(&self, pin: PinId) -> bool {
+        self.medoids.contains(pin) || self.excluded.binary_search(&pin).is_ok()
+    }
+}

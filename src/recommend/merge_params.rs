@@ -1,0 +1,24 @@
+//! The parameters of a merge.
+
+use super::popularity_prior::PopularityPrior;
+
+/// How neighbor lists become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeStrategy {
+    /// Lists take turns in proportion to their quotas (smooth weighted
+    /// round-robin), so that each fills its quota, and its candidates are spread
+    /// evenly. A pin that another list brought already costs no turn.
+    Interleave,
+    /// All lists as one, by descending score, or by the rank that a
+    /// [`PopularityPrior`] gives.
+    GlobalTop,
+}
+
+/// Parameters of a merge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MergeParams<'a> {
+    pub(super) strategy: MergeStrategy,
+    /// Number of candidates; at least 1.
+    pub(super) limit: usize,
+    pub(super) prior: Option<PopularityPrior<'a>>,
+}

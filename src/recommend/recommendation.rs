@@ -1,0 +1,36 @@
+//! The answer to one request, with the reasons for it.
+
+use super::fallback::Fallback;
+use super::user::Origin;
+use crate::model::{Candidate, Medoid};
+
+/// A medoid that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampledMedoid {
+    /// The medoid.
+    pub medoid: Medoid,
+    /// The weight that it was drawn in proportion to.
+    pub weight: f64,
+    /// Probability with which a draw of this size includes it.
+    pub inclusion_probability: f64,
+}
+
+/// The answer to one request, with the reasons for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recommendation {
+    /// Best first, no pin twice.
+    pub candidates: Vec<Candidate>,
+    /// In the order in which they were drawn.
+    pub sampled: Vec<SampledMedoid>,
+    /// Where the medoids come from.
+    pub origin: Origin,
+    /// Why the medoids are not those of the user's profile.
+    pub fallback: Option<Fallback>,
+    /// Whether medoids of the profile are missing from the catalog.
+    pub medoids_missing: bool,
+    /// Whether searches ran with less than the usual effort.
+    pub with_less_effort: bool,
+    /// Number of sampled medoids that were answered, when the deadline passed before
+    /// all were. The candidates come from these alone, and may be fewer.
+    pub answered_in_time: Option<usize>,
+}

@@ -1,0 +1,24 @@
+//! The parameters of one request.
+
+use super::deadline::Deadline;
+use super::merge_params::MergeStrategy;
+use crate::model::PinId;
+
+/// Parameters of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Number of candidates; at least 1.
+    pub limit: usize,
+    /// Number of medoids to sample; at least 1.
+    pub medoids: usize,
+    /// Number of them that are the most important ones, which are not left to chance.
+    pub top: usize,
+    /// How the neighbor lists are merged.
+    pub strategy: MergeStrategy,
+    /// Pins that must not be returned.
+    pub excluded: &'a [PinId],
+    /// Share of the usual effort of a search, above 0 and at most 1.
+    pub effort: f32,
+    /// When retrieval must stop.
+    pub deadline: Deadline<'a>,
+}

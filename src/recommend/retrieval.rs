@@ -1,0 +1,91 @@
+//! The retrieval steps of one request: fills the neighbor lists of the sampled medoids.
+
+use std::ops::Range;
+
+use super::merge_params::MergeParams;
+use super::neighbor_list::NeighborList;
+use super::recommendation::SampledMedoid;
+use super::retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
+
+/// The neighbor lists of one request, and how their retrieval went so far.
+pub(super) struct Retrieval<'a> {
+    index: &'a dyn Retrieve,
+    sampled: &'a [SampledMedoid],
+    /// One for each sampled medoid.
+    lists: &'a mut [NeighborList],
+    /// Of every search, but for the number of neighbors.
+    search: SearchParams<'a>,
+    merge: MergeParams<'a>,
+    with_less_effort: bool,
+    deadline_passed: bool,
+}
+
+impl<'a> Retrieval<'a> {
+    /// A retrieval that has not begun, into `lists`, one for each of `sampled`.
+    pub(super) fn new(
+        index: &'a dyn Retrieve,
+        sampled: &'a [SampledMedoid],
+        lists: &'a mut [NeighborList],
+        search: SearchParams<'a>,
+        merge: MergeParams<'a>,
+    ) -> Self {
+        debug_assert_eq!(sampled.len(), lists.len());
+        Self {
+            index,
+            sampled,
+            lists,
+            search,
+            merge,
+            with_less_effort: false,
+            deadline_passed: false,
+        }
+    }
+
+    /// The lists, as far as they are filled.
+    pub(super) fn lists(&self) -> &[NeighborList] {
+        self.lists
+    }
+
+    /// Whether searches ran with less than the usual effort.
+    pub(super) fn with_less_effort(&self) -> bool {
+        self.with_less_effort
+    }
+
+    /// Number of lists that were answered, when the deadline passed before all were.
+    pub(super) fn answered_in_time(&self) -> Option<usize> {
+        let answered = || self.lists.iter().filter(|list| list.is_answered()).count();
+        self.deadline_passed.then(answered)
+    }
+
+    /// Retrieves each list of `range` deeper than before. When the deadline passes, all
+    /// lists end where they are.
+    pub(super) fn deepen(&mut self, range: Range<usize>) -> Result<(), NotCached> {
+        for list in range {
+            match self.deepen_list(list) {
+                Retrieved::Complete => {}
+                Retrieved::WithLessEffort => self.with_less_effort = true,
+                Retrieved::DeadlinePassed => self.deadline_passed = true,
+                Retrieved::NotCached => return Err(NotCached),
+            }
+        }
+        if self.deadline_passed {
+            self.lists.iter_mut().for_each(NeighborList::cut);
+        }
+        Ok(())
+    }
+
+    fn deepen_list(&mut self, list: usize) -> Retrieved {
+        let Self { index, search, .. } = *self;
+        let pin = self.sampled[list].medoid.pin;
+        let list = &mut self.lists[list];
+        let depth = list.next_depth(&self.merge);
+        list.fill(depth, &self.merge, |k, out| {
+            let params = SearchParams {
+                k,
+                min_k: depth,
+                ..search
+            };
+            index.neighbors(pin, &params, out)
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! The state that one call is answered from.
+
+use std::sync::Arc;
+
+use crate::actions::{Actions, FreshnessToken};
+use crate::model::{Timestamp, UserId};
+use crate::serve::state::changed_pins::Serving;
+use crate::serve::state::recall_probe::Probe;
+use crate::serve::state::user_context::{AnswerParams, UserContext};
+use crate::serve::status::CallError;
+
+/// The state that one call is answered from: one catalog, one set of profiles, the
+/// actions recorded so far, one moment.
+pub(super) struct RequestContext {
+    pub(super) probe: Arc<Probe>,
+    pub(super) serving: Arc<Serving>,
+    pub(super) actions: Option<Arc<Actions>>,
+    pub(super) answers: AnswerParams,
+    pub(super) now: Timestamp,
+}
+
+impl RequestContext {
+    /// State of `user`, with recent actions folded in.
+    pub(super) fn resolve(&self, user: UserId) -> UserContext<'_> {
+        let actions = self.actions.as_ref();
+        let state = actions.and_then(|actions| actions.state(user));
+        let average = actions.map(|actions| actions.engagement());
+        let single = (state, average.unwrap_or_default());
+        let fold_in_cache = self.serving.loaded.fold_in_cache();
+        fold_in_cache.resolve(user, single, &self.serving, self.answers, self.now)
+    }
+
+    /// Refuses a freshness token that an answer from this state would not honor.
+    pub(super) fn check_token(&self, token: &[u8]) -> Result<(), CallError> {
+        if token.is_empty() {
+            return Ok(());
+        }
+        let actions = self.actions.as_ref().ok_or(CallError::TakesNoActions)?;
+        match FreshnessToken::from_bytes(token) {
+            Some(token) if actions.reflects(token) => Ok(()),
+            _ => Err(CallError::NotReflected),
+        }
+    }
+}
