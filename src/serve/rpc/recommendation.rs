@@ -11,10 +11,8 @@ use crate::actions::{Actions, FreshnessToken};
 use crate::metrics as names;
 use crate::model::{Timestamp, UserId};
 use crate::recommend::{Fallback, Recommendation, Retrieve, Stage, Watch};
-use crate::serve::middleware::deadline::Budget;
-use crate::serve::middleware::trace;
-use crate::serve::overload::limiter::Limiter;
-use crate::serve::overload::workers::{self, Workers};
+use crate::serve::middleware::{Budget, stage_span};
+use crate::serve::overload::{Limiter, Workers, catch_panic};
 use crate::serve::rpc::convert::{self, RecommendParams};
 use crate::serve::state::changed_pins::Serving;
 use crate::serve::state::live::Live;
@@ -83,7 +81,7 @@ impl RecommendationService for Service {
         let ask = ValidatedRequest::new(request.into_inner(), &context)?;
         // What lists answer takes less time than to hand it to a worker would.
         if ask.ask.is_small() {
-            let from_lists = workers::guarded(|| ask.answer_from_lists(&context))?;
+            let from_lists = catch_panic(|| ask.answer_from_lists(&context))?;
             if let Some(response) = from_lists {
                 return Ok(served.loaded.version_headers().apply(response));
             }
@@ -118,7 +116,7 @@ impl RecommendationService for Service {
         let context = self.context()?;
         let user = convert::user(request.into_inner().user_id)?;
         let explained = || convert::interests(&context.resolve(user), &context.serving);
-        let explained = workers::guarded(explained)?;
+        let explained = catch_panic(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))
     }
 }
@@ -278,7 +276,7 @@ struct Stopwatch<'a> {
 impl Watch for Stopwatch<'_> {
     fn stage<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
-        let span = trace::stage(stage);
+        let span = stage_span(stage);
         let result = work();
         drop(span);
         let spent = &self.spent[stage as usize];

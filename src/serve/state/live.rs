@@ -15,7 +15,7 @@ use crate::pool::Pool;
 use crate::recommend::{
     self, Interests, PopularityPrior, Recommendation, Request, Retrieve, Unwatched, Watch,
 };
-use crate::serve::middleware::version_headers::VersionHeaders;
+use crate::serve::middleware::VersionHeaders;
 use crate::serve::state::changed_pins::{ChangedPins, Serving};
 use crate::serve::state::user_context::{FoldInCache, UserContext};
 use crate::snapshot::{Reader, SnapshotError};
