@@ -1,4 +1,5 @@
-//! The public contract as Rust types, generated from `proto/`, and its codec.
+//! The public contract as Rust types, generated from `proto/`, with its codec and its
+//! descriptors.
 
 use std::marker::PhantomData;
 
