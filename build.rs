@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=PINNERSAGE_GIT_SHA");
 
-    // The one text that names a build, in metadata and in logs.
+    // The name of this build, in the metadata of answers and in logs.
     let (version, sha) = (
         env::var("CARGO_PKG_VERSION")?,
         env::var("PINNERSAGE_GIT_SHA"),

@@ -1,70 +1,137 @@
-//! The metrics: names, meanings, buckets. Base units; no id of a user or a pin is
-//! ever a label.
+//! The metrics: names, kinds, units, help texts and buckets, each written once. Base units;
+//! no id of a user or a pin is ever a label.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Calls by method and gRPC code.
-pub const REQUESTS: &str = "pinnersage_grpc_requests_total";
-/// Duration of calls by method, whatever their code.
-pub const REQUEST_DURATION: &str = "pinnersage_grpc_request_duration_seconds";
-/// Calls that are being answered.
-pub const IN_FLIGHT: &str = "pinnersage_requests_in_flight";
-/// Calls that were refused for load, by reason.
-pub const SHED: &str = "pinnersage_requests_shed_total";
-/// Searches that may be made at a time.
-pub const OVERLOAD_LIMIT: &str = "pinnersage_overload_limit";
-/// Calls that wait for a search.
-pub const OVERLOAD_WAITING: &str = "pinnersage_overload_waiting";
-/// Share of the usual effort that searches make.
-pub const OVERLOAD_EFFORT: &str = "pinnersage_overload_effort_ratio";
-/// Connections that are open.
-pub const CONNECTIONS: &str = "pinnersage_connections";
-/// Connections that were closed before their first call, by reason.
-pub const CONNECTIONS_REFUSED: &str = "pinnersage_connections_refused_total";
-/// Duration of each stage of a recommendation.
-pub const STAGE_DURATION: &str = "pinnersage_recommend_stage_duration_seconds";
-/// Answers that are less than what was asked for, by reason.
-pub const DEGRADED: &str = "pinnersage_recommend_degraded_total";
-/// Answers that do not rest on the user's own profile, by reason.
-pub const FALLBACK: &str = "pinnersage_recommend_fallback_total";
-/// Candidates in an answer.
-pub const CANDIDATES: &str = "pinnersage_recommend_candidates";
-/// Neighbors that a list answered, by where it comes from.
-pub const NEIGHBOR_HITS: &str = "pinnersage_neighbor_cache_hits_total";
-/// Neighbors that needed a walk, by reason.
-pub const NEIGHBOR_MISSES: &str = "pinnersage_neighbor_cache_misses_total";
-/// Share of the true neighbors that the index finds, over the latest probes.
-pub const RECALL: &str = "pinnersage_index_recall_ratio";
-/// Retrievals that were repeated exactly.
-pub const RECALL_PROBES: &str = "pinnersage_index_recall_probes_total";
-/// Pins with a list made ahead of time.
-pub const NEIGHBOR_LISTS: &str = "pinnersage_neighbor_lists";
-/// Bytes of lists, by where they come from.
-pub const NEIGHBOR_BYTES: &str = "pinnersage_neighbor_cache_bytes";
-/// Actions that were sent, by what became of them.
-pub const ACTIONS: &str = "pinnersage_actions_total";
-/// Time from an action to the moment when it counts.
-pub const ACTION_FRESHNESS: &str = "pinnersage_action_freshness_seconds";
-/// Users of whom recorded actions are in memory.
-pub const ACTION_USERS: &str = "pinnersage_action_users";
-/// Pins that were changed on a running server, by kind of change.
-pub const PIN_CHANGES: &str = "pinnersage_pin_changes_total";
-/// Pins that differ from the catalog that is served, by kind of change.
-pub const CHANGED_PINS: &str = "pinnersage_changed_pins";
-/// Pins in the catalog that is served.
-pub const INDEX_PINS: &str = "pinnersage_index_pins";
-/// Labelled with the version of a catalog: 1 for the one that is served.
-pub const CATALOG_INFO: &str = "pinnersage_catalog_info";
-/// Profiles that are served.
-pub const PROFILES: &str = "pinnersage_profiles";
-/// Changes of the versions that are served, by what became of them.
-pub const VERSION_CHANGES: &str = "pinnersage_version_changes_total";
-/// Age of the catalog and of its oldest lists (since they were written) and of
-/// the profiles (since as_of).
-pub const SNAPSHOT_AGE: &str = "pinnersage_snapshot_age_seconds";
-/// 1, labeled with version and commit of this binary.
-pub const BUILD_INFO: &str = "pinnersage_build_info";
+/// Defines a constant with the name of each metric, documented by its help text, and the
+/// table of all metrics.
+macro_rules! metrics_table {
+    ($(pub const $constant:ident: ($kind:ident, $unit:ident) = $name:literal, $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: &str = $name;
+        )+
+
+        /// All metrics.
+        const METRICS: &[Metric] = &[
+            $(Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                help: $help,
+            },)+
+        ];
+    };
+}
+
+/// Description of a metric, as `/metrics` shows it.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    unit: Unit,
+    help: &'static str,
+}
+
+/// Kind of a metric.
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+metrics_table! {
+    pub const REQUESTS: (Counter, Count) =
+        "pinnersage_grpc_requests_total",
+        "Calls by method and gRPC code";
+    pub const REQUEST_DURATION: (Histogram, Seconds) =
+        "pinnersage_grpc_request_duration_seconds",
+        "Duration of calls by method";
+    pub const IN_FLIGHT: (Gauge, Count) =
+        "pinnersage_requests_in_flight",
+        "Calls that are being answered";
+    pub const SHED: (Counter, Count) =
+        "pinnersage_requests_shed_total",
+        "Calls that were refused for load, by reason";
+    pub const OVERLOAD_LIMIT: (Gauge, Count) =
+        "pinnersage_overload_limit",
+        "Searches that may be made at a time";
+    pub const OVERLOAD_WAITING: (Gauge, Count) =
+        "pinnersage_overload_waiting",
+        "Calls that wait for a search";
+    pub const OVERLOAD_EFFORT: (Gauge, Count) =
+        "pinnersage_overload_effort_ratio",
+        "Share of the usual effort that searches make";
+    pub const CONNECTIONS: (Gauge, Count) =
+        "pinnersage_connections",
+        "Connections that are open";
+    pub const CONNECTIONS_REFUSED: (Counter, Count) =
+        "pinnersage_connections_refused_total",
+        "Connections that were closed before their first call, by reason";
+    pub const STAGE_DURATION: (Histogram, Seconds) =
+        "pinnersage_recommend_stage_duration_seconds",
+        "Duration of a stage of a recommendation";
+    pub const DEGRADED: (Counter, Count) =
+        "pinnersage_recommend_degraded_total",
+        "Answers of a lesser quality than asked for, by reason";
+    pub const FALLBACK: (Counter, Count) =
+        "pinnersage_recommend_fallback_total",
+        "Answers without the user's own profile, by reason";
+    pub const CANDIDATES: (Histogram, Count) =
+        "pinnersage_recommend_candidates",
+        "Candidates in an answer";
+    pub const NEIGHBOR_HITS: (Counter, Count) =
+        "pinnersage_neighbor_cache_hits_total",
+        "Neighbors that a list answered, by where it comes from";
+    pub const NEIGHBOR_MISSES: (Counter, Count) =
+        "pinnersage_neighbor_cache_misses_total",
+        "Neighbors that needed a walk, by reason";
+    pub const RECALL: (Gauge, Count) =
+        "pinnersage_index_recall_ratio",
+        "Share of the true neighbors that the index finds, over the latest probes";
+    pub const RECALL_PROBES: (Counter, Count) =
+        "pinnersage_index_recall_probes_total",
+        "Retrievals that were repeated exactly";
+    pub const NEIGHBOR_LISTS: (Gauge, Count) =
+        "pinnersage_neighbor_lists",
+        "Pins with a list made ahead of time";
+    pub const NEIGHBOR_BYTES: (Gauge, Bytes) =
+        "pinnersage_neighbor_cache_bytes",
+        "Bytes of lists, by where they come from";
+    pub const ACTIONS: (Counter, Count) =
+        "pinnersage_actions_total",
+        "Actions that were sent, by what became of them";
+    pub const ACTION_FRESHNESS: (Histogram, Seconds) =
+        "pinnersage_action_freshness_seconds",
+        "Time from an action to the moment when it counts";
+    pub const ACTION_USERS: (Gauge, Count) =
+        "pinnersage_action_users",
+        "Users of whom recorded actions are in memory";
+    pub const PIN_CHANGES: (Counter, Count) =
+        "pinnersage_pin_changes_total",
+        "Pins that were changed on a running server, by kind of change";
+    pub const CHANGED_PINS: (Gauge, Count) =
+        "pinnersage_changed_pins",
+        "Pins that differ from the catalog that is served, by kind of change";
+    pub const INDEX_PINS: (Gauge, Count) =
+        "pinnersage_index_pins",
+        "Pins in the catalog that is served";
+    pub const CATALOG_INFO: (Gauge, Count) =
+        "pinnersage_catalog_info",
+        "1, with the version of the catalog that is served";
+    pub const PROFILES: (Gauge, Count) =
+        "pinnersage_profiles",
+        "Profiles that are served";
+    pub const VERSION_CHANGES: (Counter, Count) =
+        "pinnersage_version_changes_total",
+        "Changes of the versions that are served, by what became of them";
+    pub const SNAPSHOT_AGE: (Gauge, Seconds) =
+        "pinnersage_snapshot_age_seconds",
+        "Age of catalog, neighbor lists and profiles";
+    pub const BUILD_INFO: (Gauge, Count) =
+        "pinnersage_build_info",
+        "1, with version and commit of this binary";
+}
 
 /// Bounds of the buckets of durations, in seconds, from 50 us to 10 s.
 const SECONDS: [f64; 17] = [
@@ -75,20 +142,23 @@ const SECONDS: [f64; 17] = [
 const COUNTS: [f64; 9] = [
     0.0, 10.0, 50.0, 100.0, 200.0, 399.0, 400.0, 1_000.0, 2_000.0,
 ];
-
 /// Bounds of the buckets of the age of actions, in seconds, from 1 ms to a day.
 const AGES: [f64; 12] = [
     1e-3, 10e-3, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0, 21_600.0, 86_400.0,
 ];
 
-/// Begins to record, for the whole process. Call once, in main.
+/// Installs the recorder of the whole process. Call it once, in main.
+///
+/// # Errors
+///
+/// When a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let duration = |name: &str| Matcher::Full(name.to_owned());
+    let full_name = |name: &str| Matcher::Full(name.to_owned());
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(duration(REQUEST_DURATION), &SECONDS)?
-        .set_buckets_for_metric(duration(STAGE_DURATION), &SECONDS)?
-        .set_buckets_for_metric(duration(ACTION_FRESHNESS), &AGES)?
-        .set_buckets_for_metric(Matcher::Full(CANDIDATES.to_owned()), &COUNTS)?
+        .set_buckets_for_metric(full_name(REQUEST_DURATION), &SECONDS)?
+        .set_buckets_for_metric(full_name(STAGE_DURATION), &SECONDS)?
+        .set_buckets_for_metric(full_name(ACTION_FRESHNESS), &AGES)?
+        .set_buckets_for_metric(full_name(CANDIDATES), &COUNTS)?
         .install_recorder()?;
     describe();
     let sha = option_env!("PINNERSAGE_GIT_SHA").unwrap_or("unknown");
@@ -98,84 +168,38 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn describe() {
-    describe_counter!(REQUESTS, "Calls by method and gRPC code");
-    describe_histogram!(
-        REQUEST_DURATION,
-        Unit::Seconds,
-        "Duration of calls by method"
-    );
-    describe_gauge!(IN_FLIGHT, "Calls that are being answered");
-    describe_counter!(SHED, "Calls that were refused for load, by reason");
-    describe_gauge!(OVERLOAD_LIMIT, "Searches that may be made at a time");
-    describe_gauge!(OVERLOAD_WAITING, "Calls that wait for a search");
-    describe_gauge!(
-        OVERLOAD_EFFORT,
-        "Share of the usual effort that searches make"
-    );
-    describe_gauge!(CONNECTIONS, "Connections that are open");
-    describe_counter!(
-        CONNECTIONS_REFUSED,
-        "Connections that were closed before their first call, by reason"
-    );
-    describe_histogram!(
-        STAGE_DURATION,
-        Unit::Seconds,
-        "Duration of a stage of a recommendation"
-    );
-    describe_counter!(
-        DEGRADED,
-        "Answers of a lesser quality than asked for, by reason"
-    );
-    describe_counter!(
-        FALLBACK,
-        "Answers without the user's own profile, by reason"
-    );
-    describe_histogram!(CANDIDATES, "Candidates in an answer");
-    describe_counter!(
-        NEIGHBOR_HITS,
-        "Neighbors that a list answered, by where it comes from"
-    );
-    describe_counter!(NEIGHBOR_MISSES, "Neighbors that needed a walk, by reason");
-    describe_gauge!(
-        RECALL,
-        "Share of the true neighbors that the index finds, over the latest probes"
-    );
-    describe_counter!(RECALL_PROBES, "Retrievals that were repeated exactly");
-    describe_gauge!(NEIGHBOR_LISTS, "Pins with a list made ahead of time");
-    describe_gauge!(
-        NEIGHBOR_BYTES,
-        Unit::Bytes,
-        "Bytes of lists, by where they come from"
-    );
-    describe_counter!(ACTIONS, "Actions that were sent, by what became of them");
-    describe_histogram!(
-        ACTION_FRESHNESS,
-        Unit::Seconds,
-        "Time from an action to the moment when it counts"
-    );
-    describe_gauge!(ACTION_USERS, "Users of whom recorded actions are in memory");
-    describe_counter!(
-        PIN_CHANGES,
-        "Pins that were changed on a running server, by kind of change"
-    );
-    describe_gauge!(
-        CHANGED_PINS,
-        "Pins that differ from the catalog that is served, by kind of change"
-    );
-    describe_gauge!(INDEX_PINS, "Pins in the catalog that is served");
-    describe_gauge!(
-        CATALOG_INFO,
-        "1, with the version of the catalog that is served"
-    );
-    describe_gauge!(PROFILES, "Profiles that are served");
-    describe_counter!(
-        VERSION_CHANGES,
-        "Changes of the versions that are served, by what became of them"
-    );
-    describe_gauge!(
-        SNAPSHOT_AGE,
-        Unit::Seconds,
-        "Age of catalog, neighbor lists and profiles"
-    );
-    describe_gauge!(BUILD_INFO, "1, with version and commit of this binary");
+    for metric in METRICS {
+        let (name, unit, help) = (metric.name, metric.unit, metric.help);
+        match metric.kind {
+            Kind::Counter => describe_counter!(name, unit, help),
+            Kind::Gauge => describe_gauge!(name, unit, help),
+            Kind::Histogram => describe_histogram!(name, unit, help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_as_their_kind_and_unit_ask() {
+        let names: HashSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), METRICS.len());
+        for Metric {
+            name, kind, unit, ..
+        } in METRICS
+        {
+            assert!(name.starts_with("pinnersage_"), "{name}");
+            assert_eq!(
+                name.ends_with("_total"),
+                matches!(kind, Kind::Counter),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_seconds"), *unit == Unit::Seconds, "{name}");
+            assert_eq!(name.ends_with("_bytes"), *unit == Unit::Bytes, "{name}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ pub enum Progress {
     Silent,
 }
 
-/// One stage of a command; shown as finished when it is dropped.
+/// One stage of a command. Dropping it shows the stage as finished.
 #[derive(Debug)]
 pub struct Stage {
     bar: ProgressBar,
@@ -26,7 +26,7 @@ pub struct Stage {
 }
 
 impl Progress {
-    /// Bars when standard error is a terminal, lines when it is not.
+    /// Returns bars when standard error is a terminal, and lines when it is not.
     pub fn for_stderr() -> Self {
         if stderr().is_terminal() {
             Self::Bars

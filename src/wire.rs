@@ -1,8 +1,10 @@
-//! The public contract as Rust types, generated from `proto/`, and its codec.
+//! The public contract as Rust types, generated from `proto/`, with its codec and its
+//! descriptors.
 
 use std::marker::PhantomData;
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
@@ -15,8 +17,28 @@ pub mod v1 {
 /// The descriptors of all protos, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pinnersage.v1.bin"));
 
-/// Protobuf, with one difference to tonic's codec: bytes that do not decode are
-/// the fault of the caller, so they are an INVALID_ARGUMENT, not an INTERNAL.
+/// Lists the methods in an encoded descriptor set, each as `package.Service/Method`.
+///
+/// # Panics
+///
+/// When `descriptors` are no descriptor set: they come from a compiler of protos.
+pub(crate) fn method_paths(descriptors: &[u8]) -> Vec<String> {
+    let set = FileDescriptorSet::decode(descriptors);
+    let set = set.expect("the descriptors were made by the compiler of the protos");
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                let (service, method) = (service.name(), method.name());
+                paths.push(format!("{}.{service}/{method}", file.package()));
+            }
+        }
+    }
+    paths
+}
+
+/// Protobuf codec with one difference to tonic's: bytes that do not decode are the
+/// fault of the caller, so they are INVALID_ARGUMENT and not INTERNAL.
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 

@@ -108,7 +108,8 @@ pub(super) fn serve_params(
             rate: rate_params(overload)?,
         },
         overload: OverloadParams {
-            in_flight: (overload.min_in_flight, overload.max_in_flight),
+            min_in_flight: overload.min_in_flight,
+            max_in_flight: overload.max_in_flight,
             queue: overload.queue,
             target_wait: overload.target_wait,
             min_effort: overload.min_effort,

@@ -8,15 +8,13 @@ mod state;
 mod status;
 mod transport;
 
-pub use middleware::rate_limit::{AdmissionParams, RateParams};
-pub use overload::limiter::OverloadParams;
-pub use security::callers::CallersError;
-pub use security::credentials::SecurityParams;
-pub use security::tls::{TlsError, TlsParams};
+pub use middleware::{AdmissionParams, RateParams};
+pub use overload::OverloadParams;
+pub use security::{CallersError, SecurityError, SecurityParams, TlsError, TlsParams};
 pub use state::live::{DataParams, LoadError, Loaded, Parts, Source};
 pub use state::recall_probe::ProbeParams;
 pub use state::user_context::AnswerParams;
-pub use transport::connections::ConnectionParams;
+pub use transport::ConnectionParams;
 
 use std::future::Future;
 use std::io;
@@ -33,13 +31,12 @@ use tonic_health::server::HealthReporter;
 use crate::actions::Actions;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
-use overload::limiter::Limiter;
-use overload::workers::Workers;
-use security::credentials::Secrets;
+use overload::{Limiter, Workers};
+use security::Credentials;
 use state::live::Live;
 use state::recall_probe::Probe;
 use state::reload::Versions;
-use transport::drain::Phase;
+use transport::Phase;
 
 /// How often actions that are too old are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
@@ -100,12 +97,9 @@ pub enum ServeError<E> {
     /// The port for metrics and probes failed.
     #[error("serving metrics and probes failed")]
     Ops(#[from] io::Error),
-    /// The certificates cannot be used.
+    /// The certificates or the callers cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The list of callers cannot be used.
-    #[error(transparent)]
-    Callers(#[from] CallersError),
+    Security(#[from] SecurityError),
     /// The workers could not be started.
     #[error("the threads of the workers could not be started")]
     Workers(#[from] rayon::ThreadPoolBuildError),
@@ -157,7 +151,7 @@ pub async fn run<E: Send + 'static>(
     ready: impl FnOnce(&Loaded, Option<&Actions>),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>> {
-    let secrets = Secrets::open(params.security.clone())?;
+    let credentials = Credentials::open(params.security.clone())?;
     let live = Arc::new(Live::default());
     let (mut health, health_service) = tonic_health::server::health_reporter();
     announce(&health, ServingStatus::NotServing).await;
@@ -174,27 +168,26 @@ pub async fn run<E: Send + 'static>(
         workers,
         limiter: limiter.clone(),
         versions: versions.clone(),
-        guard: secrets.guard(),
-        phases: phases.clone(),
+        access: credentials.access(),
     };
     let service = rpc::routes::service(parts, health_service, &params);
-    let listener_parts = transport::connections::ListenerParts {
+    let listener_parts = transport::ListenerParts {
         listener: listeners.grpc,
-        tls: secrets.tls(),
+        tls: credentials.tls(),
         params: params.connections.clone(),
     };
-    let mut serving = tokio::spawn(transport::connections::serve(
+    let mut serving = tokio::spawn(transport::serve_connections(
         listener_parts,
         service,
         phases.clone(),
     ));
-    let operators = transport::ops::Parts {
+    let operators = transport::OpsParts {
         live: live.clone(),
         limiter,
         phases,
         metrics: params.metrics.clone(),
     };
-    let mut ops = tokio::spawn(transport::ops::serve(listeners.ops, operators));
+    let mut ops = tokio::spawn(transport::serve_ops(listeners.ops, operators));
 
     let until_told = async {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -215,7 +208,7 @@ pub async fn run<E: Send + 'static>(
             damaged = check(loaded) => damaged,
             () = forget(live.actions().cloned(), params.clock) => Ok(()),
             () = watch(versions, params.watch) => Ok(()),
-            () = secrets.watch() => Ok(()),
+            () = credentials.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
     };

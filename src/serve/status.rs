@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::security::callers::Role;
+use super::security::identity::Role;
 use crate::model::UserId;
 
 /// When to try again what is refused for load.

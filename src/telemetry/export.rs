@@ -1,4 +1,4 @@
-//! Spans to a collector of OpenTelemetry, over OTLP with gRPC.
+//! Export of spans to a collector of OpenTelemetry, over OTLP with gRPC.
 
 use opentelemetry::global;
 use opentelemetry::trace::TracerProvider;
@@ -15,49 +15,45 @@ use tracing_subscriber::registry::LookupSpan;
 use super::{SPANS, TelemetryError};
 use crate::config::TraceSettings;
 
-/// Exports in the background until it is dropped, and then what is left.
+/// Background export of spans. Dropping it exports the spans that are left.
 #[derive(Debug)]
 pub(super) struct Export {
     provider: SdkTracerProvider,
-    /// Of its own, for it begins before that of the server and ends after it.
+    /// A runtime of its own, because the export begins before the server's runtime and
+    /// ends after it.
     _runtime: Runtime,
 }
 
 impl Drop for Export {
     fn drop(&mut self) {
-        // Nobody is left to tell that spans were lost.
+        // Logging has ended here, so a failure cannot be reported.
         let _ = self.provider.shutdown();
     }
 }
 
-/// What takes spans, and what exports them.
+/// Creates the layer that collects spans, and their export.
+///
+/// # Errors
+///
+/// When the endpoint is not valid, or the runtime cannot start.
 pub(super) fn layer<S>(
     settings: &TraceSettings,
 ) -> Result<(impl Layer<S> + use<S>, Export), TelemetryError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let failed = |error: &dyn ToString| TelemetryError(error.to_string());
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("export")
         .enable_all()
         .build()
-        .map_err(|error| failed(&error))?;
-    let entered = runtime.enter();
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(&settings.endpoint)
-        .build()
-        .map_err(|error| failed(&error))?;
-    drop(entered);
-    // Who calls decides for its whole trace; what begins here is drawn by the ratio.
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.ratio)));
-    let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_sampler(sampler)
-        .with_resource(Resource::builder().with_service_name("pinnersage").build())
-        .build();
+        .map_err(|error| TelemetryError(error.to_string()))?;
+    let exporter = {
+        // The exporter connects on the runtime that is entered here.
+        let _entered = runtime.enter();
+        exporter(settings)?
+    };
+    let provider = provider(exporter, settings.ratio);
     global::set_text_map_propagator(TraceContextPropagator::new());
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("pinnersage"))
@@ -67,4 +63,23 @@ where
         _runtime: runtime,
     };
     Ok((layer, export))
+}
+
+fn exporter(settings: &TraceSettings) -> Result<SpanExporter, TelemetryError> {
+    SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&settings.endpoint)
+        .build()
+        .map_err(|error| TelemetryError(error.to_string()))
+}
+
+fn provider(exporter: SpanExporter, ratio: f64) -> SdkTracerProvider {
+    // The caller decides whether its trace is sampled; a trace that begins here is
+    // sampled by the ratio.
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
+    SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(sampler)
+        .with_resource(Resource::builder().with_service_name("pinnersage").build())
+        .build()
 }

@@ -1,28 +1,30 @@
-//! Logging, to standard error; and spans of calls, to a collector of OpenTelemetry
-//! where the program was built with the feature `otlp`.
+//! Logging to standard error. With the feature `otlp` also export of spans of calls to a
+//! collector of OpenTelemetry.
 
 #[cfg(feature = "otlp")]
 mod export;
 
 use std::io::{IsTerminal, stderr};
 
+use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogLevel, Settings};
 
-/// Target of the spans of calls and their stages. They are no lines of the log: where
-/// nothing is exported they cost a look at a flag.
+/// Target of the spans of calls and their stages. They never appear in the log: where
+/// nothing is exported they cost one check of a flag.
 pub const SPANS: &str = "pinnersage::spans";
 
-/// Why spans cannot be exported.
+/// Spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
 #[error("trace.endpoint: {0}")]
 pub struct TelemetryError(String);
 
-/// Exports what is left when it is dropped.
+/// Running export of spans. Dropping it exports the spans that are left.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Exporting {
@@ -30,29 +32,15 @@ pub struct Exporting {
     _export: Option<export::Export>,
 }
 
-/// Begins to log, and to export spans if `settings` say where to. Call once, in main.
+/// Begins to log, and to export spans if `settings` have an endpoint. Call it once, in
+/// main.
+///
+/// # Errors
+///
+/// When the endpoint of spans is not valid.
 pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
-    let level = match settings.log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(stderr)
-        .with_target(false)
-        .with_ansi(stderr().is_terminal());
-    let lines = match settings.log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().boxed(),
-    };
-    let lines = lines.with_filter(
-        Targets::new()
-            .with_default(level)
-            .with_target(SPANS, LevelFilter::OFF),
-    );
-    let registry = tracing_subscriber::registry().with(lines);
+    let log = log_layer(settings);
+    let registry = tracing_subscriber::registry().with(log);
     #[cfg(feature = "otlp")]
     if !settings.trace.endpoint.is_empty() {
         let (spans, export) = export::layer(&settings.trace)?;
@@ -63,4 +51,34 @@ pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
     }
     registry.init();
     Ok(Exporting::default())
+}
+
+/// Creates the layer that writes the log.
+fn log_layer<S>(settings: &Settings) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
+        .with_target(false)
+        .with_ansi(stderr().is_terminal());
+    let lines = match settings.log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    lines.with_filter(
+        Targets::new()
+            .with_default(level_filter(settings.log.level))
+            .with_target(SPANS, LevelFilter::OFF),
+    )
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }

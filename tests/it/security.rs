@@ -286,7 +286,7 @@ async fn a_refused_call_is_one_line_of_the_log_without_the_secret() {
         !refused.status.success() && said.contains("the token is not known"),
         "{said}"
     );
-    let line = server.wait_for("a call was refused");
+    let line = server.wait_for("call refused");
     assert_eq!(line["code"], "UNAUTHENTICATED");
     assert_eq!(line["reason"], "the token is not known");
     assert!(!line.to_string().contains("a-token"), "{line}");

@@ -1,122 +1,99 @@
-//! How long a call may take: what its caller allows (`grpc-timeout`), and for
-//! recommendations no more than the server does.
+//! Deadlines of calls: the caller's timeout (`grpc-timeout`), and for recommendations at
+//! most the server's limit.
 //!
-//! A call that has no answer when its time is up is answered DEADLINE_EXCEEDED from
-//! here, within the layer that counts calls. Searches look at the time themselves and end a little
-//! before, so that what they found can still be sent.
+//! A call without an answer at its deadline is answered DEADLINE_EXCEEDED from here,
+//! within the layer that counts calls. Searches look at the time themselves and end a
+//! little earlier, so that what they found can still be sent.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
+use tower::Service;
 
+use super::layer::{CallPolicy, ResponseFuture, refuse};
 use crate::serve::status::CallError;
 use crate::wire::v1::recommendation_service_server::SERVICE_NAME;
 
-/// Most of the end of a budget that is left for merging and sending.
-const RESERVE: Duration = Duration::from_millis(5);
+/// Longest end of a budget that is kept for merging and sending.
+const MAX_RESERVE: Duration = Duration::from_millis(5);
 
-/// When a call came, and when its caller stops waiting for it.
+/// The time that a call has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
+    /// Arrival of the call.
     pub(crate) begun: Instant,
+    /// Moment at which the caller stops waiting.
     pub(crate) until: Instant,
 }
 
 impl Budget {
-    /// When searches must end, so that their result is still of use.
+    /// Returns the moment at which searches must end, so that their result is of use.
     pub(crate) fn search_until(&self) -> Instant {
         let reserve = (self.until - self.begun) / 10;
-        self.until - reserve.min(RESERVE)
+        self.until - reserve.min(MAX_RESERVE)
     }
 }
 
-/// Gives every call its budget.
+/// Gives every call its budget, and ends it when that is spent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DeadlineLayer {
-    /// Most that a call for recommendations may take.
+pub(crate) struct EnforceDeadline {
+    /// Longest duration of a call for recommendations.
     pub(crate) max: Duration,
 }
 
-/// See [`DeadlineLayer`].
-#[derive(Clone, Debug)]
-pub(crate) struct Deadline<S> {
-    inner: S,
-    max: Duration,
-}
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Deadline<S>;
-
-    fn layer(&self, inner: S) -> Deadline<S> {
-        Deadline {
-            inner,
-            max: self.max,
-        }
-    }
-}
-
-impl<S, B> Service<Request<B>> for Deadline<S>
-where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+impl CallPolicy for EnforceDeadline {
+    fn call<S, B>(&self, inner: &mut S, mut request: Request<B>) -> ResponseFuture<S::Error>
+    where
+        S: Service<Request<B>, Response = Response<Body>, Future: Send + 'static>,
+    {
         let begun = Instant::now();
-        let allowed = match allowed(request.headers()) {
-            Ok(allowed) => allowed,
-            Err(error) => {
-                let refused = Status::from(error).into_http();
-                return Box::pin(async { Ok(refused) });
-            }
-        };
-        let path = request.uri().path();
-        let service = path.split('/').nth(1).unwrap_or_default();
-        let limit = match (service == SERVICE_NAME, allowed) {
-            (true, allowed) => Some(allowed.map_or(self.max, |allowed| allowed.min(self.max))),
-            (false, allowed) => allowed,
+        let limit = match caller_timeout(request.headers()) {
+            Ok(timeout) => self.limit(request.uri().path(), timeout),
+            Err(error) => return refuse(error),
         };
         let until = limit.and_then(|limit| begun.checked_add(limit));
         if let Some(until) = until {
             request.extensions_mut().insert(Budget { begun, until });
         }
-        let answer = self.inner.call(request);
+        let response = inner.call(request);
         Box::pin(async move {
             let Some(until) = until else {
-                return answer.await;
+                return response.await;
             };
-            match tokio::time::timeout_at(until.into(), answer).await {
-                Ok(answer) => answer,
+            match tokio::time::timeout_at(until.into(), response).await {
+                Ok(response) => response,
                 Err(_) => Ok(Status::from(CallError::OutOfTime).into_http()),
             }
         })
     }
 }
 
-/// What the caller allows; none where it says nothing.
-fn allowed(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
+impl EnforceDeadline {
+    /// Returns the longest duration of a call to `path`; none for no limit.
+    fn limit(&self, path: &str, timeout: Option<Duration>) -> Option<Duration> {
+        let service = path.split('/').nth(1).unwrap_or_default();
+        if service == SERVICE_NAME {
+            Some(timeout.map_or(self.max, |timeout| timeout.min(self.max)))
+        } else {
+            timeout
+        }
+    }
+}
+
+/// Reads the timeout that the caller sent, if any.
+fn caller_timeout(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };
-    let allowed = value.to_str().ok().and_then(parse);
+    let timeout = value.to_str().ok().and_then(parse_timeout);
     let refused = || CallError::field("grpc-timeout", "must be 1 to 8 digits and one of HMSmun");
-    allowed.map(Some).ok_or_else(refused)
+    timeout.map(Some).ok_or_else(refused)
 }
 
-/// The duration that `text` stands for in the specification of gRPC over HTTP/2.
-fn parse(text: &str) -> Option<Duration> {
+/// Parses a timeout in the format of the specification of gRPC over HTTP/2.
+fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let number: u64 = digits.parse().ok().filter(|_| is_number)?;
@@ -146,7 +123,11 @@ mod tests {
             ("0n", 0),
         ];
         for (text, nanos) in good {
-            assert_eq!(parse(text), Some(Duration::from_nanos(nanos)), "{text}");
+            assert_eq!(
+                parse_timeout(text),
+                Some(Duration::from_nanos(nanos)),
+                "{text}"
+            );
         }
         for text in [
             "",
@@ -160,7 +141,7 @@ mod tests {
             "1 S",
             "5é",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_timeout(text), None, "{text}");
         }
     }
 
@@ -173,5 +154,20 @@ mod tests {
         };
         assert_eq!(searches(1_000), Duration::from_micros(900));
         assert_eq!(searches(1_000_000), Duration::from_micros(995_000));
+    }
+
+    #[test]
+    fn only_recommendations_have_the_limit_of_the_server() {
+        let second = Duration::from_secs(1);
+        let policy = EnforceDeadline { max: second };
+        let recommend = format!("/{SERVICE_NAME}/Recommend");
+        assert_eq!(policy.limit(&recommend, None), Some(second));
+        assert_eq!(policy.limit(&recommend, Some(second * 2)), Some(second));
+        assert_eq!(policy.limit(&recommend, Some(second / 2)), Some(second / 2));
+        assert_eq!(policy.limit("/other/Method", None), None);
+        assert_eq!(
+            policy.limit("/other/Method", Some(second * 2)),
+            Some(second * 2)
+        );
     }
 }

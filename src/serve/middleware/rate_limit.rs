@@ -1,182 +1,197 @@
-//! The door of `RecommendationService`: refuses a call before its request is read,
-//! when there are too many of them or its caller asks too often.
+//! Rate limit of `RecommendationService`: refuses a call before its request is read,
+//! when too many calls are in flight or its caller calls too often.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Request, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
-use tonic::Status;
 use tonic::body::Body;
-use tonic::server::NamedService;
-use tower::{Layer, Service};
+use tower::Service;
 
-use crate::serve::overload::limiter::shed;
-use crate::serve::security::callers::Caller;
+use super::layer::{CallPolicy, ResponseFuture, refuse};
+use super::shed::shed;
+use crate::serve::security::identity::Caller;
 use crate::serve::status::{CallError, Shed};
 
-/// Rates that are kept. Callers find theirs by a hash, so that a header, which can say
-/// anything, fills no memory; two who meet in one share it.
-const RATES: u64 = 1 << 14;
-/// When to try again after there were too many calls.
+/// Number of rates in memory. A caller's rate is found by a hash, so that a header, which
+/// can say anything, fills no memory; two callers with the same hash share one rate.
+const RATE_SLOTS: u64 = 1 << 14;
+/// Time after which to try again when too many calls were in flight.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// What passes the gate.
+/// Limits of calls that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionParams {
-    /// Most calls at a time, answered or waiting, whatever they cost; 0 refuses all.
+    /// Most calls in flight, answered or waiting, whatever they cost; 0 refuses all.
     pub max_calls: usize,
-    /// How often one caller may ask; none for as often as it likes.
+    /// Rate of one caller; none for no limit.
     pub rate: Option<RateParams>,
 }
 
-/// How often one caller may ask.
+/// Rate of one caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateParams {
-    /// Calls a second.
+    /// Calls per second.
     pub rate: NonZeroU32,
-    /// Calls at once after a silence.
+    /// Calls at once after a pause.
     pub burst: NonZeroU32,
-    /// The header that names a caller who is not known by a credential. Callers without
-    /// it share one rate.
+    /// The header that names a caller without a credential. Callers without the header
+    /// share one rate.
     pub header: HeaderName,
 }
 
-/// Guards a service.
+/// Limits the calls of a service.
 #[derive(Clone, Debug)]
-pub(crate) struct RateLimitLayer(Arc<Shared>);
-
-/// See [`RateLimitLayer`].
-#[derive(Clone, Debug)]
-pub(crate) struct RateLimit<S> {
-    inner: S,
-    shared: Arc<Shared>,
-}
+pub(crate) struct RateLimit(Arc<RateLimitState>);
 
 #[derive(Debug)]
-struct Shared {
-    calls: AtomicUsize,
+struct RateLimitState {
+    in_flight: AtomicUsize,
     max_calls: usize,
-    rates: Option<Rates>,
+    rates: Option<CallerRates>,
 }
 
 #[derive(Debug)]
-struct Rates {
+struct CallerRates {
     header: HeaderName,
-    of_callers: DefaultKeyedRateLimiter<u64>,
-    /// Not to be foreseen, so that nobody takes the rate of another on purpose.
-    hashes: RandomState,
+    limiter: DefaultKeyedRateLimiter<u64>,
+    /// Its keys are random, so that nobody can share the rate of another on purpose.
+    hasher: RandomState,
 }
 
-impl RateLimitLayer {
+/// What tells callers apart. A header never stands for a caller with a credential.
+#[derive(Hash)]
+enum CallerKey<'a> {
+    Credential(&'a [u8]),
+    Header(&'a [u8]),
+}
+
+impl RateLimit {
     pub(crate) fn new(params: AdmissionParams) -> Self {
-        let rates = params.rate.map(|params| Rates {
-            of_callers: DefaultKeyedRateLimiter::keyed(
+        let rates = params.rate.map(|params| CallerRates {
+            limiter: DefaultKeyedRateLimiter::keyed(
                 Quota::per_second(params.rate).allow_burst(params.burst),
             ),
             header: params.header,
-            hashes: RandomState::new(),
+            hasher: RandomState::new(),
         });
-        Self(Arc::new(Shared {
-            calls: AtomicUsize::new(0),
+        Self(Arc::new(RateLimitState {
+            in_flight: AtomicUsize::new(0),
             max_calls: params.max_calls,
             rates,
         }))
     }
-}
 
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimit<S>;
-
-    fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit {
-            inner,
-            shared: self.0.clone(),
+    fn check_rate<B>(&self, request: &Request<B>) -> Result<(), CallError> {
+        match &self.0.rates {
+            Some(rates) => rates.check(request),
+            None => Ok(()),
         }
     }
 }
 
-impl<S: NamedService> NamedService for RateLimit<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S, B> Service<Request<B>> for RateLimit<S>
-where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let passed = self.shared.check_rate(&request);
-        match passed.and_then(|()| Inside::enter(self.shared.clone())) {
-            Ok(inside) => {
-                let answer = self.inner.call(request);
+impl CallPolicy for RateLimit {
+    fn call<S, B>(&self, inner: &mut S, request: Request<B>) -> ResponseFuture<S::Error>
+    where
+        S: Service<Request<B>, Response = Response<Body>, Future: Send + 'static>,
+    {
+        let admitted = self.check_rate(&request);
+        match admitted.and_then(|()| InFlightGuard::enter(self.0.clone())) {
+            Ok(guard) => {
+                let response = inner.call(request);
                 Box::pin(async move {
-                    let answer = answer.await;
-                    drop(inside);
-                    answer
+                    let response = response.await;
+                    drop(guard);
+                    response
                 })
             }
-            Err(error) => {
-                let refused = Status::from(error).into_http();
-                Box::pin(async { Ok(refused) })
-            }
+            Err(error) => refuse(error),
         }
     }
 }
 
-impl Shared {
-    fn check_rate<B>(&self, request: &Request<B>) -> Result<(), CallError> {
-        let Some(rates) = &self.rates else {
-            return Ok(());
+impl CallerRates {
+    fn check<B>(&self, request: &Request<B>) -> Result<(), CallError> {
+        let caller = match request.extensions().get::<Arc<Caller>>() {
+            Some(caller) => CallerKey::Credential(caller.name.as_bytes()),
+            None => {
+                let header = request.headers().get(&self.header);
+                CallerKey::Header(header.map_or(&[][..], HeaderValue::as_bytes))
+            }
         };
-        // Who is known by a credential cannot call itself something else.
-        let known = request.extensions().get::<Arc<Caller>>();
-        let known = known.map(|caller| caller.name.as_bytes());
-        let named = request.headers().get(&rates.header);
-        let caller = match known {
-            Some(name) => (true, name),
-            None => (false, named.map_or(&[][..], HeaderValue::as_bytes)),
-        };
-        let key = rates.hashes.hash_one(caller) % RATES;
-        rates.of_callers.check_key(&key).map_err(|refused| {
+        let slot = self.hasher.hash_one(caller) % RATE_SLOTS;
+        self.limiter.check_key(&slot).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
             shed(Shed::RateLimit, wait)
         })
     }
 }
 
-/// A call that passed the gate; counted until it is dropped, which it also is when
-/// the client leaves.
-struct Inside(Arc<Shared>);
+/// An accepted call. It counts until this is dropped, which also happens when the client
+/// leaves.
+struct InFlightGuard(Arc<RateLimitState>);
 
-impl Inside {
-    fn enter(shared: Arc<Shared>) -> Result<Self, CallError> {
-        let before = shared.calls.fetch_add(1, Ordering::Relaxed);
-        let max = shared.max_calls;
-        let inside = Self(shared);
-        match before < max {
-            true => Ok(inside),
-            false => Err(shed(Shed::QueueFull, RETRY_AFTER)),
+impl InFlightGuard {
+    fn enter(state: Arc<RateLimitState>) -> Result<Self, CallError> {
+        let calls_before = state.in_flight.fetch_add(1, Ordering::Relaxed);
+        let max_calls = state.max_calls;
+        // The guard comes before the comparison, so that a refused call is uncounted too.
+        let guard = Self(state);
+        if calls_before < max_calls {
+            Ok(guard)
+        } else {
+            Err(shed(Shed::QueueFull, RETRY_AFTER))
         }
     }
 }
 
-impl Drop for Inside {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(rate: Option<RateParams>) -> AdmissionParams {
+        AdmissionParams { max_calls: 2, rate }
+    }
+
+    #[test]
+    fn a_call_counts_until_its_guard_is_dropped_and_a_refused_call_not_at_all() {
+        let RateLimit(state) = RateLimit::new(params(None));
+        let enter = || InFlightGuard::enter(state.clone());
+        let (first, _second) = (enter().expect("room"), enter().expect("room"));
+        for _ in 0..3 {
+            let refused = enter().err();
+            assert!(matches!(refused, Some(CallError::Shed(Shed::QueueFull, _))));
+        }
+        drop(first);
+        enter().expect("room again");
+    }
+
+    #[test]
+    fn a_caller_with_a_credential_does_not_share_the_rate_of_a_header() {
+        let rate = NonZeroU32::MIN;
+        let limit = RateLimit::new(params(Some(RateParams {
+            rate,
+            burst: rate,
+            header: HeaderName::from_static("x-caller"),
+        })));
+        let request = Request::builder().header("x-caller", "ranker").body(());
+        let mut request = request.expect("a request");
+        assert_eq!(limit.check_rate(&request), Ok(()));
+        let refused = limit.check_rate(&request);
+        assert!(matches!(refused, Err(CallError::Shed(Shed::RateLimit, _))));
+        let ranker = Arc::new(Caller::with_all_roles("ranker"));
+        request.extensions_mut().insert(ranker);
+        assert_eq!(limit.check_rate(&request), Ok(()));
     }
 }

@@ -1,5 +1,5 @@
 //! Spans of calls and of their stages, in the caller's trace. Where nothing is exported
-//! they are disabled, and cost a look at a flag.
+//! they are disabled, and cost one check of a flag.
 
 use axum::http::HeaderMap;
 use tonic::Code;
@@ -10,8 +10,8 @@ use tracing::{Span, info_span};
 use crate::recommend::Stage;
 use crate::telemetry::SPANS;
 
-/// The span of a call with these headers.
-pub(crate) fn call(method: &'static str, headers: &HeaderMap) -> Span {
+/// Creates the span of a call with these headers.
+pub(super) fn call_span(method: &'static str, headers: &HeaderMap) -> Span {
     let span = info_span!(
         target: SPANS,
         "call",
@@ -27,13 +27,13 @@ pub(crate) fn call(method: &'static str, headers: &HeaderMap) -> Span {
     span
 }
 
-/// Says how a call ended.
-pub(crate) fn end(span: &Span, code: Code) {
+/// Records the code that a call ended with.
+pub(super) fn record_code(span: &Span, code: Code) {
     span.record("rpc.grpc.status_code", i32::from(code));
 }
 
-/// The span of a stage of the call that is being worked on.
-pub(crate) fn stage(stage: Stage) -> EnteredSpan {
+/// Enters the span of a stage of the current call.
+pub(crate) fn stage_span(stage: Stage) -> EnteredSpan {
     let span = match stage {
         Stage::Lookup => info_span!(target: SPANS, "lookup"),
         Stage::Sample => info_span!(target: SPANS, "sample"),
@@ -43,7 +43,7 @@ pub(crate) fn stage(stage: Stage) -> EnteredSpan {
     span.entered()
 }
 
-/// Makes a span a part of the trace that the headers name.
+/// Makes `span` a part of the trace that the headers name.
 #[cfg(feature = "otlp")]
 fn join(span: &Span, headers: &HeaderMap) {
     use opentelemetry::global::get_text_map_propagator;

@@ -1,5 +1,5 @@
-//! Which build answered from which versions: metadata of every answer, so that an
-//! access log can tell a canary from the others.
+//! Version headers: the build, the catalog and the profiles behind an answer, as metadata,
+//! so that an access log can tell a canary from the other servers.
 
 use tonic::Response;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -7,11 +7,13 @@ use tonic::metadata::{Ascii, MetadataValue};
 /// Version and commit of this binary.
 const BUILD: &str = env!("PINNERSAGE_BUILD");
 
-/// The metadata of answers from one catalog and one set of profiles.
+/// Metadata of all answers from one catalog and one set of profiles.
 #[derive(Clone, Debug)]
 pub(crate) struct VersionHeaders([(&'static str, MetadataValue<Ascii>); 3]);
 
 impl VersionHeaders {
+    /// Creates the headers of these versions; a version that is no ASCII text is sent as
+    /// `unprintable`.
     pub(crate) fn new(catalog: &str, profiles: &str) -> Self {
         let value = |text: &str| {
             let value = MetadataValue::try_from(text);
@@ -24,7 +26,7 @@ impl VersionHeaders {
         ])
     }
 
-    /// The answer `message` with its metadata.
+    /// Creates the response with `message` and these headers.
     pub(crate) fn apply<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
         for (name, value) in &self.0 {

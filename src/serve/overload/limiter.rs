@@ -1,155 +1,84 @@
-//! What keeps the server quick when more is asked of it than it can do.
+//! Concurrency limit of searches: it keeps the server quick when more is asked of it
+//! than it can do.
 //!
-//! Recommendations that lists answer cost less than to refuse them. What needs a
-//! search has to [`Limiter::enter`]: so many searches at a time, a queue before them,
-//! and no place in that queue for who would come out too late. The number adapts so that
-//! those who are let in hardly wait for a core: waiting is done in the queue, where
-//! it can be given up. Before anybody is refused, searches make less effort.
+//! Recommendations from neighbor lists cost less than their refusal. A call that needs a
+//! search has to [`Limiter::enter`]: there is a limit of searches at a time, a queue
+//! before them, and no room in that queue for a call that would end too late. The limit
+//! adapts so that searches hardly wait for a core: calls wait in the queue, where they
+//! can still be given up. Before any call is refused, searches make less effort.
 //!
 //! Health and administration never pass through here.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge};
-use tokio::sync::oneshot;
+use metrics::gauge;
 
+use super::load::{LoadEstimate, SearchTimes};
+use super::queue::{Admission, WaitQueue, Waiter};
 use crate::metrics as names;
-use crate::serve::middleware::deadline::Budget;
+use crate::serve::middleware::{Budget, shed};
 use crate::serve::status::{CallError, Shed};
 
-/// How often the limit of searches at a time is adapted.
-const ADAPTED_EVERY: Duration = Duration::from_millis(100);
-/// By how much it falls when searches wait for a core.
+/// Time between two adaptations of the limit.
+const ADAPT_INTERVAL: Duration = Duration::from_millis(100);
+/// Factor of the limit when searches wait for a core.
 const BACK_OFF: f64 = 0.9;
-/// Weight of the latest search in the mean duration of searches.
-const LATEST: f64 = 1.0 / 16.0;
-/// What a search is taken to last before one was seen.
-const UNSEEN: Duration = Duration::from_millis(1);
-/// How many times the expected wait and search must fit into what is left of a call's
-/// budget, for both are means.
-const CAUTION: u32 = 2;
-/// Steps of the effort of searches, from all of it down to the least.
-const STEPS: f64 = 4.0;
-/// Bounds of what a caller is told to wait before it tries again.
-const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Steps of the effort of searches, from all of it down to the smallest.
+const EFFORT_STEPS: f64 = 4.0;
 
-/// How much the server takes on.
+/// Limits of searches.
 #[derive(Clone, Debug)]
 pub struct OverloadParams {
-    /// Least and most searches at a time; 0 for the least is one a core.
-    pub in_flight: (usize, usize),
+    /// Smallest limit of searches at a time; 0 is one per core.
+    pub min_in_flight: usize,
+    /// Largest limit of searches at a time.
+    pub max_in_flight: usize,
     /// Most calls that wait for a search.
     pub queue: usize,
-    /// How long a search that was let in may wait for a core.
+    /// Longest time that an admitted search should wait for a core.
     pub target_wait: Duration,
-    /// Share of the usual effort that searches make at least, above 0, at most 1.
+    /// Smallest share of the usual effort of a search, above 0, at most 1.
     pub min_effort: f32,
 }
 
-/// Lets searches in; one for the whole process.
+/// Admits searches; there is one limiter for the whole process.
 #[derive(Debug)]
-pub(crate) struct Limiter {
-    params: OverloadParams,
-    /// Cores that search.
-    workers: usize,
-    state: Mutex<State>,
-}
+pub(crate) struct Limiter(Mutex<AdmissionState>);
 
-/// A search that was let in. It counts until this is dropped.
+/// An admitted search. It counts until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limiter: Arc<Limiter>,
-    /// Share of the usual effort that the search may make.
     effort: f32,
     entered: Instant,
     begun: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct State {
-    /// Searches at a time.
-    limit: f64,
-    in_flight: usize,
-    waiting: VecDeque<Waiting>,
-    /// Mean duration of a search on its core.
-    duration: Duration,
-    /// Mean time from one search that ended to the next while all cores had work:
-    /// other programs may have their share of the cores.
-    interval: Duration,
-    /// When the last search ended, if all cores had work then.
-    last_end: Option<Instant>,
-    adapted: Instant,
-    /// The shortest that a search waited for a core since then.
-    least_wait: Option<Duration>,
-    /// Whether anybody had to wait to be let in since then.
-    had_queue: bool,
-    /// The effort that the latest search was given.
-    effort: f32,
-}
-
-/// A call that waits to be let in, and where it is told.
-#[derive(Debug)]
-struct Waiting {
-    until: Instant,
-    give: Give,
-}
-
-type Give = oneshot::Sender<Result<Permit, CallError>>;
-
-/// What becomes of a call that wants to search.
-enum Entry {
-    /// With this effort.
-    In(f32),
-    Wait(oneshot::Receiver<Result<Permit, CallError>>),
-    Refused(CallError),
-}
-
 impl Limiter {
-    /// Lets as many searches in as `params` allow; where those say 0 for the least,
-    /// it is one for each of the `workers`.
-    pub(crate) fn new(mut params: OverloadParams, workers: usize, now: Instant) -> Self {
-        let (least, most) = &mut params.in_flight;
-        if *least == 0 {
-            *least = workers;
-        }
-        *most = (*most).max(*least);
-        let state = State {
-            limit: *least as f64,
-            in_flight: 0,
-            waiting: VecDeque::new(),
-            duration: UNSEEN,
-            interval: Duration::ZERO,
-            last_end: None,
-            adapted: now,
-            least_wait: None,
-            had_queue: false,
-            effort: 1.0,
-        };
-        Self {
-            params,
-            workers,
-            state: Mutex::new(state),
-        }
+    /// Creates a limiter of searches on so many `workers`.
+    pub(crate) fn new(params: OverloadParams, workers: usize, now: Instant) -> Self {
+        Self(Mutex::new(AdmissionState::new(params, workers, now)))
     }
 
-    /// Lets a search in, at once or after others. An error when it would not be done
-    /// in time.
+    /// Admits a search, at once or after others. The error is RESOURCE_EXHAUSTED when
+    /// the search would not be done in time.
     pub(crate) async fn enter(self: &Arc<Self>, budget: Budget) -> Result<Permit, CallError> {
         let until = budget.search_until();
-        match self.with_state(|state| state.enter(self, until, Instant::now())) {
-            Entry::In(effort) => Ok(self.permit(effort, Instant::now())),
-            Entry::Wait(given) => given.await.unwrap_or(Err(CallError::Internal)),
-            Entry::Refused(error) => Err(error),
+        match self.with_state(|state| state.enter(until, Instant::now())) {
+            AdmissionDecision::Admit { effort } => Ok(self.permit(effort, Instant::now())),
+            AdmissionDecision::Wait(admission) => {
+                admission.await.unwrap_or(Err(CallError::Internal))
+            }
+            AdmissionDecision::Refuse(error) => Err(error),
         }
     }
 
-    /// Tells `/metrics` how things are.
+    /// Sets the gauges of `/metrics`.
     pub(crate) fn describe(&self) {
         self.with_state(|state| {
             gauge!(names::OVERLOAD_LIMIT).set(state.limit.floor());
-            gauge!(names::OVERLOAD_WAITING).set(state.waiting.len() as f64);
+            gauge!(names::OVERLOAD_WAITING).set(state.queue.len() as f64);
             gauge!(names::OVERLOAD_EFFORT).set(f64::from(state.effort));
         });
     }
@@ -163,162 +92,28 @@ impl Limiter {
         }
     }
 
-    /// Lets the next ones in after a search that waited for a core and then took so
-    /// long; none when it never began.
-    fn leave(self: &Arc<Self>, times: Option<(Duration, Duration)>, now: Instant) {
-        let told = self.with_state(|state| state.leave(self, times, now));
-        // Without the lock: a permit that nobody takes comes back here.
-        for (give, outcome) in told {
-            let _ = give.send(outcome.map(|effort| self.permit(effort, now)));
+    /// Ends a search, and admits the next ones; `times` is none when it never began.
+    fn leave(self: &Arc<Self>, times: Option<SearchTimes>, now: Instant) {
+        let decided = self.with_state(|state| state.leave(times, now));
+        // The lock is free here: a permit whose call has gone is dropped in `send`, and
+        // comes back to this function.
+        for Decided { waiter, outcome } in decided {
+            let _ = waiter.send(outcome.map(|effort| self.permit(effort, now)));
         }
     }
 
-    /// Share of the usual effort where the pressure is from 0 to 1.
-    fn effort(&self, pressure: f64) -> f32 {
-        let step = (pressure * STEPS).floor().clamp(0.0, STEPS - 1.0);
-        1.0 - (1.0 - self.params.min_effort) * (step / (STEPS - 1.0)) as f32
+    fn with_state<T>(&self, work: impl FnOnce(&mut AdmissionState) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-
-    fn with_state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl State {
-    fn enter(&mut self, limiter: &Limiter, until: Instant, now: Instant) -> Entry {
-        if self.in_flight < self.limit as usize {
-            return Entry::In(self.grant(limiter, until, now));
-        }
-        self.had_queue = true;
-        if self.waiting.len() >= limiter.params.queue {
-            // Whose client has left takes no place.
-            self.waiting.retain(|waiting| !waiting.give.is_closed());
-        }
-        if self.waiting.len() >= limiter.params.queue {
-            return Entry::Refused(self.refusal(limiter, Shed::QueueFull));
-        }
-        if now + self.needed(limiter) > until {
-            return Entry::Refused(self.refusal(limiter, Shed::Deadline));
-        }
-        let (give, given) = oneshot::channel();
-        self.waiting.push_back(Waiting { until, give });
-        Entry::Wait(given)
-    }
-
-    /// Who is let in now, and who has waited in vain.
-    fn leave(
-        &mut self,
-        limiter: &Limiter,
-        times: Option<(Duration, Duration)>,
-        now: Instant,
-    ) -> Vec<(Give, Result<f32, CallError>)> {
-        self.in_flight -= 1;
-        if let Some((wait, took)) = times {
-            self.duration = mean(self.duration, took);
-            if let Some(last) = self.last_end {
-                self.interval = mean(self.interval, now.saturating_duration_since(last));
-            }
-            let all_busy = self.in_flight + self.waiting.len() >= limiter.workers;
-            self.last_end = all_busy.then_some(now);
-            if !all_busy {
-                // What held under load says nothing of the next.
-                self.interval = Duration::ZERO;
-            }
-            self.least_wait = Some(self.least_wait.map_or(wait, |least| least.min(wait)));
-        }
-        if now.saturating_duration_since(self.adapted) >= ADAPTED_EVERY {
-            self.adapt(limiter, now);
-        }
-        let mut told = Vec::new();
-        while self.in_flight < self.limit as usize
-            && let Some(Waiting { until, give }) = self.waiting.pop_front()
-        {
-            if give.is_closed() {
-                // The client has left.
-                continue;
-            }
-            if now + self.duration > until {
-                told.push((give, Err(self.refusal(limiter, Shed::Deadline))));
-                continue;
-            }
-            let effort = self.grant(limiter, until, now);
-            told.push((give, Ok(effort)));
-        }
-        told
-    }
-
-    /// Lets a search in that has until then, with this effort.
-    fn grant(&mut self, limiter: &Limiter, until: Instant, now: Instant) -> f32 {
-        self.effort = limiter.effort(self.pressure(limiter, until, now));
-        self.in_flight += 1;
-        self.effort
-    }
-
-    /// Fewer searches at a time when even the luckiest had to wait for a core, more
-    /// when others waited to be let in and the cores had room.
-    fn adapt(&mut self, limiter: &Limiter, now: Instant) {
-        let (least, most) = limiter.params.in_flight;
-        let waited = self.least_wait.take();
-        let had_queue = std::mem::take(&mut self.had_queue);
-        if waited.is_some_and(|wait| wait > limiter.params.target_wait) {
-            self.limit *= BACK_OFF;
-        } else if had_queue {
-            self.limit += 1.0;
-        }
-        self.limit = self.limit.clamp(least as f64, most as f64);
-        self.adapted = now;
-    }
-
-    /// How long one that comes now would wait for a core.
-    fn expected_wait(&self, limiter: &Limiter) -> Duration {
-        let before = self.in_flight + self.waiting.len();
-        let ends = (before + 1).saturating_sub(limiter.workers) as f64;
-        let interval = self.interval.max(self.duration / limiter.workers as u32);
-        interval.mul_f64(ends)
-    }
-
-    /// What must be left of the budget of one that comes now.
-    fn needed(&self, limiter: &Limiter) -> Duration {
-        (self.expected_wait(limiter) + self.duration) * CAUTION
-    }
-
-    /// How near one that has until then is to being refused: 1 is where it would be. A
-    /// short budget makes a search save as well, so that it comes to its end.
-    fn pressure(&self, limiter: &Limiter, until: Instant, now: Instant) -> f64 {
-        let left = until.saturating_duration_since(now).as_secs_f64();
-        let share = self.needed(limiter).as_secs_f64() / left.max(f64::MIN_POSITIVE);
-        let full = self.waiting.len() as f64 / limiter.params.queue.max(1) as f64;
-        full.max(share)
-    }
-
-    fn refusal(&self, limiter: &Limiter, why: Shed) -> CallError {
-        shed(why, self.expected_wait(limiter))
-    }
-}
-
-/// The mean of durations with `latest` among them.
-fn mean(so_far: Duration, latest: Duration) -> Duration {
-    so_far.mul_f64(1.0 - LATEST) + latest.mul_f64(LATEST)
-}
-
-/// The refusal of a call, which can be tried again after about so long.
-pub(crate) fn shed(why: Shed, after: Duration) -> CallError {
-    let reason = match why {
-        Shed::QueueFull => "queue_full",
-        Shed::Deadline => "deadline",
-        Shed::RateLimit => "rate_limit",
-    };
-    counter!(names::SHED, "reason" => reason).increment(1);
-    CallError::Shed(why, after.clamp(RETRY_AFTER.0, RETRY_AFTER.1))
 }
 
 impl Permit {
-    /// Share of the usual effort that the search may make.
+    /// Returns the share of the usual effort that the search may make.
     pub(crate) fn effort(&self) -> f32 {
         self.effort
     }
 
-    /// The search has its core.
+    /// Marks the moment at which the search gets its core.
     pub(crate) fn begin(&mut self) {
         self.begun = Some(Instant::now());
     }
@@ -327,20 +122,174 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
-        let times = self.begun.map(|begun| (begun - self.entered, now - begun));
+        let times = self.begun.map(|begun| SearchTimes {
+            wait: begun - self.entered,
+            run: now - begun,
+        });
         self.limiter.leave(times, now);
+    }
+}
+
+/// What happens to a call that needs a search.
+enum AdmissionDecision {
+    /// The search may begin, with this share of the usual effort.
+    Admit { effort: f32 },
+    /// The call waits for its admission.
+    Wait(Admission<Result<Permit, CallError>>),
+    /// The call is refused.
+    Refuse(CallError),
+}
+
+/// A call that leaves the queue: the search may begin with this effort, or is refused.
+struct Decided {
+    waiter: Waiter<Result<Permit, CallError>>,
+    outcome: Result<f32, CallError>,
+}
+
+/// State of the limiter, behind its lock.
+#[derive(Debug)]
+struct AdmissionState {
+    params: OverloadParams,
+    /// Limit of searches at a time; only its whole part counts.
+    limit: f64,
+    in_flight: usize,
+    queue: WaitQueue<Result<Permit, CallError>>,
+    load: LoadEstimate,
+    /// Last adaptation of the limit.
+    adapted: Instant,
+    /// Shortest wait of a search for a core since the last adaptation.
+    min_wait: Option<Duration>,
+    /// Whether any call had to wait for its admission since the last adaptation.
+    had_queue: bool,
+    /// Effort of the latest admitted search.
+    effort: f32,
+}
+
+impl AdmissionState {
+    fn new(mut params: OverloadParams, workers: usize, now: Instant) -> Self {
+        if params.min_in_flight == 0 {
+            params.min_in_flight = workers;
+        }
+        params.max_in_flight = params.max_in_flight.max(params.min_in_flight);
+        Self {
+            limit: params.min_in_flight as f64,
+            in_flight: 0,
+            queue: WaitQueue::with_capacity(params.queue),
+            load: LoadEstimate::new(workers),
+            adapted: now,
+            min_wait: None,
+            had_queue: false,
+            effort: 1.0,
+            params,
+        }
+    }
+
+    fn enter(&mut self, until: Instant, now: Instant) -> AdmissionDecision {
+        if self.has_room() {
+            let effort = self.admit(until, now);
+            return AdmissionDecision::Admit { effort };
+        }
+        self.had_queue = true;
+        if self.queue.is_full() {
+            return AdmissionDecision::Refuse(self.refusal(Shed::QueueFull));
+        }
+        if now + self.load.required_budget(self.calls()) > until {
+            return AdmissionDecision::Refuse(self.refusal(Shed::Deadline));
+        }
+        AdmissionDecision::Wait(self.queue.push(until))
+    }
+
+    /// Ends a search. Returns the calls that leave the queue for it.
+    fn leave(&mut self, times: Option<SearchTimes>, now: Instant) -> Vec<Decided> {
+        self.in_flight -= 1;
+        if let Some(times) = times {
+            self.load.record(times.run, self.calls(), now);
+            let min_wait = self.min_wait.unwrap_or(times.wait);
+            self.min_wait = Some(min_wait.min(times.wait));
+        }
+        if now.saturating_duration_since(self.adapted) >= ADAPT_INTERVAL {
+            self.adapt(now);
+        }
+        let mut decided = Vec::new();
+        while self.has_room()
+            && let Some(waiter) = self.queue.pop()
+        {
+            let outcome = if now + self.load.search_duration > waiter.until {
+                Err(self.refusal(Shed::Deadline))
+            } else {
+                Ok(self.admit(waiter.until, now))
+            };
+            decided.push(Decided { waiter, outcome });
+        }
+        decided
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight < self.limit as usize
+    }
+
+    /// Number of calls that search or wait for a search.
+    fn calls(&self) -> usize {
+        self.in_flight + self.queue.len()
+    }
+
+    /// Admits a search that must end at `until`. Returns its effort.
+    fn admit(&mut self, until: Instant, now: Instant) -> f32 {
+        self.effort = self.effort_under(self.pressure(until, now));
+        self.in_flight += 1;
+        self.effort
+    }
+
+    /// Lowers the limit when even the luckiest search had to wait for a core. Raises it
+    /// when calls waited for their admission while the cores had room.
+    fn adapt(&mut self, now: Instant) {
+        let min_wait = self.min_wait.take();
+        let had_queue = std::mem::take(&mut self.had_queue);
+        if min_wait.is_some_and(|wait| wait > self.params.target_wait) {
+            self.limit *= BACK_OFF;
+        } else if had_queue {
+            self.limit += 1.0;
+        }
+        let (min, max) = (self.params.min_in_flight, self.params.max_in_flight);
+        self.limit = self.limit.clamp(min as f64, max as f64);
+        self.adapted = now;
+    }
+
+    /// Tells how near a call that must end at `until` is to its refusal, which is at 1. A
+    /// short budget counts as well, so that such a search makes less effort and ends in
+    /// time.
+    fn pressure(&self, until: Instant, now: Instant) -> f64 {
+        let left = until.saturating_duration_since(now).as_secs_f64();
+        let required = self.load.required_budget(self.calls()).as_secs_f64();
+        let budget_share = required / left.max(f64::MIN_POSITIVE);
+        let queue_share = self.queue.len() as f64 / self.params.queue.max(1) as f64;
+        queue_share.max(budget_share)
+    }
+
+    /// Returns the share of the usual effort under a pressure from 0 to 1.
+    fn effort_under(&self, pressure: f64) -> f32 {
+        let last = EFFORT_STEPS - 1.0;
+        let step = (pressure * EFFORT_STEPS).floor().clamp(0.0, last);
+        1.0 - (1.0 - self.params.min_effort) * (step / last) as f32
+    }
+
+    fn refusal(&self, reason: Shed) -> CallError {
+        shed(reason, self.load.expected_wait(self.calls()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn limiter(in_flight: (usize, usize), queue: usize) -> Arc<Limiter> {
+    fn limiter(in_flight: RangeInclusive<usize>, queue: usize) -> Arc<Limiter> {
         let params = OverloadParams {
-            in_flight,
+            min_in_flight: *in_flight.start(),
+            max_in_flight: *in_flight.end(),
             queue,
             target_wait: 2 * MS,
             min_effort: 0.25,
@@ -356,34 +305,34 @@ mod tests {
 
     fn refused(outcome: Result<Permit, CallError>) -> Shed {
         match outcome {
-            Err(CallError::Shed(why, _)) => why,
+            Err(CallError::Shed(reason, _)) => reason,
             other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test]
-    async fn searches_wait_in_order_and_who_leaves_is_passed_over() {
-        let limiter = limiter((1, 1), 2);
-        let first = limiter.enter(budget(60_000)).await.expect("a free place");
+    async fn searches_wait_in_order_and_a_call_whose_client_left_is_passed_over() {
+        let limiter = limiter(1..=1, 2);
+        let first = limiter.enter(budget(60_000)).await.expect("room");
         let mut second = Box::pin(limiter.enter(budget(60_000)));
         let mut third = Box::pin(limiter.enter(budget(60_000)));
-        assert!(futures_now(&mut second).is_none() && futures_now(&mut third).is_none());
+        assert!(poll_now(&mut second).is_none() && poll_now(&mut third).is_none());
         let fourth = limiter.enter(budget(60_000)).await;
         assert_eq!(refused(fourth), Shed::QueueFull);
         drop(second);
         drop(first);
-        let third = futures_now(&mut third).expect("its turn").expect("a place");
+        let third = poll_now(&mut third).expect("its turn").expect("a permit");
         drop(third);
-        limiter.with_state(|state| assert_eq!((state.in_flight, state.waiting.len()), (0, 0)));
+        limiter.with_state(|state| assert_eq!((state.in_flight, state.queue.len()), (0, 0)));
     }
 
     #[tokio::test]
-    async fn a_permit_that_nobody_takes_any_more_comes_back() {
-        let limiter = limiter((1, 1), 2);
-        let first = limiter.enter(budget(60_000)).await.expect("a free place");
+    async fn a_permit_whose_call_has_gone_comes_back() {
+        let limiter = limiter(1..=1, 2);
+        let first = limiter.enter(budget(60_000)).await.expect("room");
         let mut second = Box::pin(limiter.enter(budget(60_000)));
-        assert!(futures_now(&mut second).is_none());
-        // It is let in, and its client leaves before it hears of that.
+        assert!(poll_now(&mut second).is_none());
+        // It is admitted, and its client leaves before the permit arrives.
         drop(first);
         limiter.with_state(|state| assert_eq!(state.in_flight, 1));
         drop(second);
@@ -391,38 +340,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_would_be_late_is_refused_at_once_or_when_its_turn_comes() {
-        let limiter = limiter((1, 1), 100);
-        let first = limiter.enter(budget(60_000)).await.expect("a free place");
-        limiter.with_state(|state| state.duration = 50 * MS);
+    async fn a_call_that_would_be_late_is_refused_at_once_or_at_its_turn() {
+        let limiter = limiter(1..=1, 100);
+        let first = limiter.enter(budget(60_000)).await.expect("room");
+        limiter.with_state(|state| state.load.search_duration = 50 * MS);
         assert_eq!(refused(limiter.enter(budget(20)).await), Shed::Deadline);
         let mut patient = Box::pin(limiter.enter(budget(60_000)));
-        assert!(futures_now(&mut patient).is_none());
-        limiter.with_state(|state| state.duration = Duration::from_secs(100));
+        assert!(poll_now(&mut patient).is_none());
+        limiter.with_state(|state| state.load.search_duration = Duration::from_secs(100));
         drop(first);
-        let outcome = futures_now(&mut patient).expect("its turn");
+        let outcome = poll_now(&mut patient).expect("its turn");
         assert_eq!(refused(outcome), Shed::Deadline);
     }
 
     #[test]
-    fn effort_falls_in_steps_to_its_least() {
-        let limiter = limiter((1, 1), 4);
-        let efforts = [0.0, 0.2, 0.25, 0.5, 0.75, 1.0, 7.0].map(|p| limiter.effort(p));
+    fn effort_falls_in_steps_to_its_minimum() {
+        let limiter = limiter(1..=1, 4);
+        let effort = |pressure| limiter.with_state(|state| state.effort_under(pressure));
+        let efforts = [0.0, 0.2, 0.25, 0.5, 0.75, 1.0, 7.0].map(effort);
         assert_eq!(efforts, [1.0, 1.0, 0.75, 0.5, 0.25, 0.25, 0.25]);
     }
 
     #[test]
     fn the_limit_follows_how_long_searches_wait_for_a_core() {
-        let limiter = limiter((0, 5), 4);
+        let limiter = limiter(0..=5, 4);
         let now = Instant::now();
-        let adapted = |least_wait: Duration, had_queue: bool| {
+        let adapted = |min_wait: Duration, had_queue: bool| {
             limiter.with_state(|state| {
-                (state.least_wait, state.had_queue) = (Some(least_wait), had_queue);
-                state.adapt(&limiter, now);
+                (state.min_wait, state.had_queue) = (Some(min_wait), had_queue);
+                state.adapt(now);
                 state.limit
             })
         };
-        // One for each worker at first; more only when somebody waits to be let in.
+        // One per worker at first; more only when calls wait for their admission.
         assert_eq!(adapted(Duration::ZERO, false), 2.0);
         let grown: Vec<f64> = (0..4).map(|_| adapted(MS, true)).collect();
         assert_eq!(grown, [3.0, 4.0, 5.0, 5.0]);
@@ -431,8 +381,8 @@ mod tests {
         assert_eq!(adapted(3 * MS, false), 2.0);
     }
 
-    /// What `future` has come to by now.
-    fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    /// Returns the output of `future` if it is ready.
+    fn poll_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match std::pin::Pin::new(future).poll(&mut context) {
             std::task::Poll::Ready(output) => Some(output),

@@ -1,4 +1,13 @@
-//! How much is searched at a time, and what is refused when that is too much.
+//! Overload protection: how many searches run at a time, and where.
+//!
+//! Files in reading order: `load` (estimates of durations and waits), `queue` (calls that
+//! wait), `limiter` (admission of searches), `workers` (the threads that search).
 
-pub(crate) mod limiter;
-pub(crate) mod workers;
+mod limiter;
+mod load;
+mod queue;
+mod workers;
+
+pub(crate) use limiter::Limiter;
+pub use limiter::OverloadParams;
+pub(crate) use workers::{Workers, background_thread, catch_panic};

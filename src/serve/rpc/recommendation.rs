@@ -11,9 +11,8 @@ use super::search_budget::SearchBudget;
 use super::validated_request::ValidatedRequest;
 use crate::model::Timestamp;
 use crate::recommend::Deadline;
-use crate::serve::middleware::deadline::Budget;
-use crate::serve::overload::limiter::Limiter;
-use crate::serve::overload::workers::{self, Workers};
+use crate::serve::middleware::Budget;
+use crate::serve::overload::{Limiter, Workers, catch_panic};
 use crate::serve::state::live::Live;
 use crate::serve::state::recall_probe::Probe;
 use crate::serve::state::user_context::AnswerParams;
@@ -80,7 +79,7 @@ impl RecommendationService for Service {
         let request = ValidatedRequest::new(request.into_inner(), &context)?;
         // An answer from lists takes less time than to hand the call to a worker.
         if request.is_small()
-            && let Ok(response) = workers::guarded(|| request.answer_from_lists(&context))?
+            && let Ok(response) = catch_panic(|| request.answer_from_lists(&context))?
         {
             return Ok(served.loaded.version_headers().apply(response));
         }
@@ -114,7 +113,7 @@ impl RecommendationService for Service {
         let context = self.context()?;
         let user = convert::user(request.into_inner().user_id)?;
         let explained = || convert::interests(&context.resolve(user), &context.serving);
-        let explained = workers::guarded(explained)?;
+        let explained = catch_panic(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))
     }
 }

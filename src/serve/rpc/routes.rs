@@ -4,23 +4,19 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 
 use super::{actions, admin, catalog, recommendation};
 use crate::serve::ServeParams;
-use crate::serve::middleware::deadline::DeadlineLayer;
-use crate::serve::middleware::observe::ObserveLayer;
-use crate::serve::middleware::rate_limit::RateLimitLayer;
-use crate::serve::overload::limiter::Limiter;
-use crate::serve::overload::workers::Workers;
-use crate::serve::security::auth::{AuthLayer, Guard};
+use crate::serve::middleware::{
+    Authorize, EnforceDeadline, GrpcService, Observe, PolicyLayer, RateLimit,
+};
+use crate::serve::overload::{Limiter, Workers};
+use crate::serve::security::AccessPolicy;
 use crate::serve::state::live::Live;
 use crate::serve::state::recall_probe::Probe;
 use crate::serve::state::reload::Versions;
-use crate::serve::transport::connections::Answers;
-use crate::serve::transport::drain::{self, Phase};
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
@@ -38,8 +34,7 @@ pub(crate) struct Parts {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) versions: Arc<Versions>,
     pub(crate) probe: Probe,
-    pub(crate) guard: Guard,
-    pub(crate) phases: watch::Receiver<Phase>,
+    pub(crate) access: AccessPolicy,
 }
 
 /// What answers every call.
@@ -47,13 +42,8 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
     parts: Parts,
     health: tonic_health::pb::health_server::HealthServer<H>,
     params: &ServeParams,
-) -> impl Answers {
-    let Parts {
-        live,
-        guard,
-        phases,
-        ..
-    } = parts;
+) -> impl GrpcService {
+    let Parts { live, access, .. } = parts;
     let recommendations = recommendation::Service {
         live: live.clone(),
         workers: parts.workers,
@@ -77,7 +67,7 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
     let pins = CatalogServiceServer::new(catalog::Service { live })
         .max_decoding_message_size(params.max_request_size);
 
-    let gate = RateLimitLayer::new(params.gate.clone());
+    let gate = PolicyLayer(RateLimit::new(params.gate.clone()));
     let routes = Routes::new(health)
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
@@ -86,14 +76,13 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
         .add_service(pins)
         .add_service(actions)
         .prepare();
-    let deadline = DeadlineLayer {
+    let deadline = EnforceDeadline {
         max: params.max_deadline,
     };
     ServiceBuilder::new()
-        .map_response(move |response| drain::say(&phases, response))
-        .layer(ObserveLayer)
-        .layer(deadline)
-        .layer(AuthLayer(guard))
+        .layer(PolicyLayer(Observe))
+        .layer(PolicyLayer(deadline))
+        .layer(PolicyLayer(Authorize(access)))
         .service(routes)
 }
 

@@ -7,7 +7,7 @@ use metrics::histogram;
 
 use crate::metrics as names;
 use crate::recommend::{Stage, StageObserver};
-use crate::serve::middleware::trace;
+use crate::serve::middleware::stage_span;
 
 /// Times the stages of one request. A stage may come in several parts; it is
 /// recorded once a request, so that counts are those of requests.
@@ -35,7 +35,7 @@ impl StageTimer {
 impl StageObserver for StageTimer {
     fn observe<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
-        let span = trace::stage(stage);
+        let span = stage_span(stage);
         let result = work();
         drop(span);
         let spent = &self.spent[stage as usize];

@@ -1,5 +1,4 @@
-//! Who may call, and what: a file of callers, each with the roles it has and the token
-//! or the certificate that it is known by.
+//! The file of callers: each has roles, and a token or a certificate that identifies it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,44 +8,25 @@ use std::{fmt, fs, io};
 use arc_swap::ArcSwap;
 use serde::Deserialize;
 
-use crate::serve::security::credentials::{Hash, hash};
-use crate::serve::security::tls::Certificate;
+use super::digest::{Digest, Reloaded, hash};
+use super::identity::{Caller, Certificate, Role};
 use crate::serve::status::CallError;
 
-/// Shortest token: shorter ones can be guessed.
-const MIN_TOKEN: usize = 16;
+/// Shortest token, in bytes: shorter ones can be guessed.
+const MIN_TOKEN_LEN: usize = 16;
 
-/// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    /// RecommendParams for recommendations, and for the contract by reflection.
-    Read,
-    /// Record actions, and change pins.
-    Write,
-    /// RecommendParams for versions, and change which are served.
-    Admin,
-}
-
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Caller {
-    pub(crate) name: String,
-    roles: Vec<Role>,
-}
-
-/// Why a file of callers cannot be used. Never says a token.
+/// A file of callers cannot be used. The text never quotes a token.
 #[derive(Debug, thiserror::Error)]
 pub enum CallersError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be read.
         error: io::Error,
     },
-    /// It is no file of callers.
+    /// The file is no list of callers.
     #[error("{}: {reason}", path.display())]
     Contents {
         /// The file.
@@ -56,31 +36,34 @@ pub enum CallersError {
     },
 }
 
-/// Those who may call, as the file says now.
+/// The callers in a file, which can be read again while the server runs.
 #[derive(Debug)]
 pub(crate) struct Callers {
     path: PathBuf,
-    current: ArcSwap<Known>,
+    current: ArcSwap<CallerTable>,
 }
 
-struct Known {
-    /// By hashes, so that how long a search takes tells nothing about a token.
-    by_token: HashMap<Hash, Arc<Caller>>,
+/// Callers by what identifies them.
+struct CallerTable {
+    /// By the digest of a token, so that the duration of a lookup discloses nothing
+    /// about the token.
+    by_token: HashMap<Digest, Arc<Caller>>,
     by_certificate: HashMap<String, Arc<Caller>>,
-    /// Hash of the file, to tell whether it changed.
-    file: Hash,
+    /// Digest of the file, to see whether it changed.
+    file: Digest,
 }
 
-/// The form of the file.
+/// Format of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Listed {
-    caller: Vec<Entry>,
+struct CallersFile {
+    caller: Vec<CallerEntry>,
 }
 
+/// One caller in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct CallerEntry {
     name: String,
     roles: Vec<Role>,
     token: Option<String>,
@@ -88,84 +71,51 @@ struct Entry {
 }
 
 impl Callers {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, CallersError> {
-        let current = ArcSwap::from_pointee(Known::read(&path)?);
+    /// Reads the file at `path`.
+    pub(super) fn open(path: PathBuf) -> Result<Self, CallersError> {
+        let current = ArcSwap::from_pointee(CallerTable::read(&path)?);
         Ok(Self { path, current })
     }
 
-    /// Takes over what the file says now. Whether that is anything new; after an
-    /// error what it said before still holds.
-    pub(crate) fn reload(&self) -> Result<bool, CallersError> {
-        let known = Known::read(&self.path)?;
-        let is_new = known.file != self.current.load().file;
-        if is_new {
-            self.current.store(Arc::new(known));
+    /// Reads the file again. After an error the old callers stay in use.
+    pub(super) fn reload(&self) -> Result<Reloaded, CallersError> {
+        let table = CallerTable::read(&self.path)?;
+        if table.file == self.current.load().file {
+            return Ok(Reloaded::Unchanged);
         }
-        Ok(is_new)
+        self.current.store(Arc::new(table));
+        Ok(Reloaded::Changed)
     }
 
-    /// The caller with this token, if it has one, else with this certificate.
-    pub(crate) fn resolve(
+    /// Returns the caller with this token, if the call has one, else the caller with
+    /// this certificate. The error is UNAUTHENTICATED.
+    pub(super) fn identify(
         &self,
         token: Option<&[u8]>,
         certificate: &Certificate,
     ) -> Result<Arc<Caller>, CallError> {
-        let known = self.current.load();
-        let refused = |reason: &str| CallError::Unauthenticated(reason.to_owned());
+        let table = self.current.load();
         match (token, certificate) {
-            (Some(token), _) => {
-                let caller = known.by_token.get(&hash(&[token]));
-                caller
-                    .cloned()
-                    .ok_or_else(|| refused("the token is not known"))
+            (Some(token), _) => table.with_token(token),
+            (None, Certificate::Verified(names)) => table.with_certificate(names),
+            (None, Certificate::Absent | Certificate::Invalid(_)) => {
+                Err(refuse_certificate(certificate))
             }
-            (None, Certificate::Of(names)) => {
-                let caller = names.iter().find_map(|name| known.by_certificate.get(name));
-                let named = || format!("no caller has the certificate of {}", names.join(", "));
-                caller.cloned().ok_or_else(|| refused(&named()))
-            }
-            (None, certificate) => Err(unverified(certificate)),
         }
     }
 }
 
-/// Why a call that shows only this is refused.
-pub(crate) fn unverified(certificate: &Certificate) -> CallError {
+/// Creates the error of a call that has no token, and no valid certificate either.
+pub(super) fn refuse_certificate(certificate: &Certificate) -> CallError {
     CallError::Unauthenticated(match certificate {
-        Certificate::None | Certificate::Of(_) => "neither a token nor a certificate".to_owned(),
-        Certificate::Refused(reason) => format!("the certificate does not hold: {reason}"),
+        Certificate::Absent | Certificate::Verified(_) => {
+            "neither a token nor a certificate".to_owned()
+        }
+        Certificate::Invalid(reason) => format!("the certificate does not hold: {reason}"),
     })
 }
 
-impl Caller {
-    /// One who may do everything.
-    pub(crate) fn of_all_roles(name: &str) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.to_owned(),
-            roles: vec![Role::Read, Role::Write, Role::Admin],
-        })
-    }
-
-    /// Refuses what needs a role that the caller does not have.
-    pub(crate) fn check(&self, role: Role) -> Result<(), CallError> {
-        match self.roles.contains(&role) {
-            true => Ok(()),
-            false => Err(CallError::Forbidden(self.name.clone(), role)),
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        })
-    }
-}
-
-impl Known {
+impl CallerTable {
     fn read(path: &Path) -> Result<Self, CallersError> {
         let text = fs::read_to_string(path).map_err(|error| CallersError::File {
             path: path.to_owned(),
@@ -180,56 +130,82 @@ impl Known {
     fn parse(text: &str) -> Result<Self, String> {
         let format = config::FileFormat::Toml;
         let source = config::Config::builder().add_source(config::File::from_str(text, format));
-        // The words of the parser may quote the file, and so a token.
-        let listed = source.build().ok();
-        let listed = listed.and_then(|source| source.try_deserialize::<Listed>().ok());
-        let listed = listed.ok_or_else(|| {
+        // The parser's own words may quote the file, and so a token.
+        let file = source.build().ok();
+        let file = file.and_then(|source| source.try_deserialize::<CallersFile>().ok());
+        let file = file.ok_or_else(|| {
             "is no list of [[caller]] with name, roles (read, write, admin) and token or certificate"
                 .to_owned()
         })?;
-        let mut known = Self {
+        let mut table = Self {
             by_token: HashMap::new(),
             by_certificate: HashMap::new(),
             file: hash(&[text]),
         };
-        for Entry {
-            name,
-            roles,
-            token,
-            certificate,
-        } in listed.caller
-        {
-            let wrong = |reason: &str| Err(format!("caller {name}: {reason}"));
-            if roles.is_empty() {
-                return wrong("has no role");
-            }
-            if token.is_none() && certificate.is_none() {
-                return wrong("has neither a token nor a certificate");
-            }
-            if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN) {
-                return wrong("has a token of less than 16 bytes");
-            }
-            let caller = Arc::new(Caller {
-                name: name.clone(),
-                roles,
-            });
-            let token = token.map(|token| hash(&[token]));
-            let doubled = token.and_then(|token| known.by_token.insert(token, caller.clone()));
-            if let Some(other) = doubled {
-                return wrong(&format!("has the token of {}", other.name));
-            }
-            let doubled = certificate.and_then(|of| known.by_certificate.insert(of, caller));
-            if let Some(other) = doubled {
-                return wrong(&format!("has the certificate of {}", other.name));
-            }
+        for entry in file.caller {
+            let name = entry.name.clone();
+            let inserted = table.insert(entry);
+            inserted.map_err(|reason| format!("caller {name}: {reason}"))?;
         }
-        Ok(known)
+        Ok(table)
+    }
+
+    fn insert(&mut self, entry: CallerEntry) -> Result<(), String> {
+        entry.validate()?;
+        let caller = Arc::new(Caller {
+            name: entry.name,
+            roles: entry.roles,
+        });
+        let digest = entry.token.map(|token| hash(&[token]));
+        let duplicate = digest.and_then(|digest| self.by_token.insert(digest, caller.clone()));
+        if let Some(other) = duplicate {
+            return Err(format!("has the token of {}", other.name));
+        }
+        let certificate = entry.certificate;
+        let duplicate = certificate.and_then(|name| self.by_certificate.insert(name, caller));
+        if let Some(other) = duplicate {
+            return Err(format!("has the certificate of {}", other.name));
+        }
+        Ok(())
+    }
+
+    fn with_token(&self, token: &[u8]) -> Result<Arc<Caller>, CallError> {
+        let caller = self.by_token.get(&hash(&[token])).cloned();
+        let reason = "the token is not known";
+        caller.ok_or_else(|| CallError::Unauthenticated(reason.to_owned()))
+    }
+
+    fn with_certificate(&self, names: &[String]) -> Result<Arc<Caller>, CallError> {
+        let caller = names.iter().find_map(|name| self.by_certificate.get(name));
+        let reason = || format!("no caller has the certificate of {}", names.join(", "));
+        let caller = caller.cloned();
+        caller.ok_or_else(|| CallError::Unauthenticated(reason()))
     }
 }
 
-impl fmt::Debug for Known {
+impl CallerEntry {
+    fn validate(&self) -> Result<(), String> {
+        let reason = if self.roles.is_empty() {
+            "has no role"
+        } else if self.token.is_none() && self.certificate.is_none() {
+            "has neither a token nor a certificate"
+        } else if self.has_short_token() {
+            "has a token of less than 16 bytes"
+        } else {
+            return Ok(());
+        };
+        Err(reason.to_owned())
+    }
+
+    fn has_short_token(&self) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| token.len() < MIN_TOKEN_LEN)
+    }
+}
+
+impl fmt::Debug for CallerTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").finish_non_exhaustive()
+        f.debug_struct("CallerTable").finish_non_exhaustive()
     }
 }
 
@@ -262,14 +238,14 @@ mod tests {
             ),
         ];
         for (text, reason) in bad {
-            let error = Known::parse(&text).expect_err(&text);
+            let error = CallerTable::parse(&text).expect_err(&text);
             assert!(error.contains(reason), "{error}");
             assert!(!error.contains(SECRET), "{error}");
         }
     }
 
     #[test]
-    fn a_caller_is_known_by_its_token_or_else_its_certificate() {
+    fn a_caller_is_identified_by_its_token_or_else_its_certificate() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let write = |text: &str| fs::write(file.path(), text).expect("a disk");
         write(&format!(
@@ -277,19 +253,19 @@ mod tests {
              [[caller]]\nname = \"b\"\nroles = [\"write\"]\ncertificate = \"spiffe://x/b\"\n"
         ));
         let callers = Callers::open(file.path().to_owned()).expect("a list");
-        let of_b = Certificate::Of(vec!["b.example".to_owned(), "spiffe://x/b".to_owned()]);
+        let of_b = Certificate::Verified(vec!["b.example".to_owned(), "spiffe://x/b".to_owned()]);
         let name = |token: Option<&str>, certificate: &Certificate| {
-            let known = callers.resolve(token.map(str::as_bytes), certificate);
-            known.map(|caller| caller.name.clone())
+            let caller = callers.identify(token.map(str::as_bytes), certificate);
+            caller.map(|caller| caller.name.clone())
         };
         assert_eq!(name(Some(SECRET), &of_b), Ok("a".to_owned()));
         assert_eq!(name(None, &of_b), Ok("b".to_owned()));
         // A wrong token is not made good by a certificate.
         for (token, certificate) in [
             (Some("another-long-token"), of_b.clone()),
-            (None, Certificate::Of(vec!["c".to_owned()])),
-            (None, Certificate::None),
-            (None, Certificate::Refused("it is expired".to_owned())),
+            (None, Certificate::Verified(vec!["c".to_owned()])),
+            (None, Certificate::Absent),
+            (None, Certificate::Invalid("it is expired".to_owned())),
         ] {
             let refused = name(token, &certificate);
             assert!(
@@ -297,20 +273,16 @@ mod tests {
                 "{refused:?}"
             );
         }
-        let a = callers.resolve(Some(SECRET.as_bytes()), &Certificate::None);
+        let a = callers.identify(Some(SECRET.as_bytes()), &Certificate::Absent);
         let a = a.expect("known");
-        assert_eq!(a.check(Role::Read), Ok(()));
-        assert_eq!(
-            a.check(Role::Admin),
-            Err(CallError::Forbidden("a".to_owned(), Role::Admin))
-        );
+        assert!(a.has_role(Role::Read) && !a.has_role(Role::Admin));
 
-        assert!(!callers.reload().expect("the same"));
+        assert_eq!(callers.reload().expect("the same"), Reloaded::Unchanged);
         write("nonsense");
         callers.reload().expect_err("nonsense");
         assert_eq!(name(None, &of_b), Ok("b".to_owned()));
         write("[[caller]]\nname = \"c\"\nroles = [\"read\"]\ncertificate = \"c\"\n");
-        assert!(callers.reload().expect("a list"));
+        assert_eq!(callers.reload().expect("a list"), Reloaded::Changed);
         assert!(name(None, &of_b).is_err());
     }
 }

@@ -1,123 +1,78 @@
-//! What the server keeps in files of its own: certificates and callers, taken over
-//! again when the files change.
+//! The server's credentials: certificates and callers, opened from their files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
+use super::auth::AccessPolicy;
+use super::callers::{Callers, CallersError};
+use super::reload::{self, Sources};
+use super::tls::{ReloadableTls, TlsError, TlsParams};
 
-use crate::serve::ServeError;
-use crate::serve::security::auth::Guard;
-use crate::serve::security::callers::{Callers, CallersError};
-use crate::serve::security::tls::{Tls, TlsError, TlsParams};
-
-/// Who may call, and how.
+/// Transport security and access control.
 #[derive(Clone, Debug)]
 pub struct SecurityParams {
     /// Certificates; none serves in plain text.
     pub tls: Option<TlsParams>,
-    /// The file of callers; none lets everybody call, or where clients need a
-    /// certificate everybody who has one.
+    /// The file of callers. Without one everybody may call, or where clients need a
+    /// certificate everybody who has a valid one.
     pub callers: Option<PathBuf>,
-    /// How often to look whether files have changed.
+    /// Time between two looks at the files for changes.
     pub reload: Duration,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct Secrets {
-    tls: Option<Arc<Tls>>,
-    guard: Guard,
-    reload: Duration,
+/// Credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityError {
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of callers cannot be used.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
 }
 
-impl Secrets {
-    pub(crate) fn open<E>(params: SecurityParams) -> Result<Self, ServeError<E>> {
+/// Certificates and callers that follow the changes of their files.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    sources: Sources,
+    access: AccessPolicy,
+    reload_interval: Duration,
+}
+
+impl Credentials {
+    /// Reads the files that `params` name.
+    pub(crate) fn open(params: SecurityParams) -> Result<Self, SecurityError> {
         let wants_certificates = params.tls.iter().any(|tls| tls.client_ca.is_some());
-        let tls = params.tls.map(Tls::open).transpose()?;
-        let guard = match params.callers {
-            Some(path) => Guard::Listed(Arc::new(Callers::open(path)?)),
-            None if wants_certificates => Guard::Certified,
-            None => Guard::Open,
+        let tls = params.tls.map(ReloadableTls::open).transpose()?;
+        let callers = params.callers.map(Callers::open).transpose()?;
+        let callers = callers.map(Arc::new);
+        let access = match &callers {
+            Some(callers) => AccessPolicy::ListedCallers(callers.clone()),
+            None if wants_certificates => AccessPolicy::AnyCertificate,
+            None => AccessPolicy::Open,
         };
         Ok(Self {
-            tls: tls.map(Arc::new),
-            guard,
-            reload: params.reload,
+            sources: Sources {
+                tls: tls.map(Arc::new),
+                callers,
+            },
+            access,
+            reload_interval: params.reload,
         })
     }
 
-    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
-        self.tls.clone()
+    /// Returns the TLS acceptor; none serves in plain text.
+    pub(crate) fn tls(&self) -> Option<Arc<ReloadableTls>> {
+        self.sources.tls.clone()
     }
 
-    pub(crate) fn guard(&self) -> Guard {
-        self.guard.clone()
+    pub(crate) fn access(&self) -> AccessPolicy {
+        self.access.clone()
     }
 
-    /// Takes over what changes in the files. Never ends.
+    /// Reloads files that change. Never ends.
     pub(crate) async fn watch(&self) {
-        let least = Duration::from_millis(1);
-        let mut ticks = tokio::time::interval(self.reload.max(least));
-        // The first is at once, when they have just been read.
-        ticks.tick().await;
-        let mut last = [None, None];
-        loop {
-            ticks.tick().await;
-            let (tls, guard) = (self.tls.clone(), self.guard.clone());
-            let reloading = tokio::task::spawn_blocking(move || {
-                let tls = tls.map(|tls| tls.reload().map_err(|error: TlsError| error.to_string()));
-                let callers = match guard {
-                    Guard::Listed(callers) => {
-                        let reloaded = callers.reload();
-                        Some(reloaded.map_err(|error: CallersError| error.to_string()))
-                    }
-                    Guard::Open | Guard::Certified => None,
-                };
-                [("certificates", tls), ("callers", callers)]
-            });
-            // A panic has said so itself.
-            let Ok(reloaded) = reloading.await else {
-                continue;
-            };
-            for ((what, reloaded), last) in reloaded.into_iter().zip(&mut last) {
-                let failed = match reloaded {
-                    Some(Ok(true)) => {
-                        tracing::info!(what, "took over what changed");
-                        None
-                    }
-                    Some(Ok(false)) | None => None,
-                    Some(Err(reason)) => Some(reason),
-                };
-                // Once for each failure, not at every look.
-                if failed.is_some() && failed != *last {
-                    let reason = failed.as_deref();
-                    tracing::warn!(
-                        what,
-                        reason,
-                        "changed, but cannot be used: the old ones stay"
-                    );
-                }
-                *last = failed;
-            }
-        }
+        reload::watch(self.sources.clone(), self.reload_interval).await;
     }
-}
-
-/// SHA-256.
-pub(crate) type Hash = [u8; 32];
-
-/// The hash of pieces, in their order.
-pub(crate) fn hash<T: AsRef<[u8]>>(pieces: &[T]) -> Hash {
-    let mut context = Context::new(&SHA256);
-    for piece in pieces {
-        let piece = piece.as_ref();
-        // With lengths, so that where one ends counts too.
-        context.update(&(piece.len() as u64).to_le_bytes());
-        context.update(piece);
-    }
-    let mut hash = Hash::default();
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
 }

@@ -1,6 +1,22 @@
-//! Who calls, and whether they may: TLS, callers, roles, and their reload.
+//! Who calls, and what they may do.
+//!
+//! Files in reading order, each using only those before it: `identity` (callers, roles,
+//! certificates, peers), `digest` (hashes of files and tokens), `tls` (handshakes and
+//! client certificates), `callers` (the file of callers), `auth` (the decision about a
+//! call), `reload` (changes of files), `credentials` (all of it, opened from settings).
 
-pub(crate) mod auth;
-pub(crate) mod callers;
-pub(crate) mod credentials;
-pub(crate) mod tls;
+mod digest;
+pub(crate) mod identity;
+
+mod auth;
+mod callers;
+mod credentials;
+mod reload;
+mod tls;
+
+pub(crate) use auth::AccessPolicy;
+pub use callers::CallersError;
+pub(crate) use credentials::Credentials;
+pub use credentials::{SecurityError, SecurityParams};
+pub(crate) use tls::ReloadableTls;
+pub use tls::{TlsError, TlsParams};

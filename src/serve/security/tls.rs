@@ -1,10 +1,10 @@
-//! TLS, and who a client's certificate says it is.
+//! TLS, and the identity in a client's certificate.
 //!
-//! A certificate that does not hold does not end the handshake, as rustls alone would
-//! do it: the client would only see a closed connection. It is judged right after, and
-//! every call of that connection is answered UNAUTHENTICATED with the reason; that the
-//! client has the certificate's key is still checked in the handshake. Health needs no
-//! certificate, since probes have none.
+//! An invalid client certificate does not end the handshake, as rustls alone would do
+//! it: the client would only see a closed connection. The certificate is verified right
+//! after the handshake, and every call of that connection is answered UNAUTHENTICATED
+//! with the reason. The handshake still checks that the client has the key of the
+//! certificate. Health needs no certificate, since probes have none.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,20 +24,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::serve::security::credentials::{Hash, hash};
+use super::digest::{Digest, Reloaded, hash};
+use super::identity::Certificate;
 
-/// Where certificates and keys are, in PEM.
+/// Files of certificates and keys, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsParams {
-    /// The server's certificate, with those between it and its root.
+    /// The server's certificate, followed by its intermediates.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The key of the server's certificate.
     pub key: PathBuf,
-    /// The roots of clients' certificates; none asks for no certificate.
+    /// The roots of clients' certificates; none asks clients for no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why certificates cannot be used. Never says what is in a file.
+/// Certificates cannot be used. The text never quotes a file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -45,10 +46,10 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be read.
         error: io::Error,
     },
-    /// A file has nothing that can be used.
+    /// A file contains nothing that can be used.
     #[error("{}: {reason}", path.display())]
     Contents {
         /// The file.
@@ -58,53 +59,42 @@ pub enum TlsError {
     },
 }
 
-/// What a client's certificate says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Certificate {
-    /// There is none, or nobody asked for it.
-    #[default]
-    None,
-    /// It holds, for these names.
-    Of(Vec<String>),
-    /// It does not hold, for this reason.
-    Refused(String),
+impl TlsError {
+    fn contents(path: &Path, reason: &dyn ToString) -> Self {
+        Self::Contents {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
 }
 
-/// Accepts connections with the certificates that are in the files now.
+/// TLS acceptor whose certificates can be read again while it serves.
 #[derive(Debug)]
-pub(crate) struct Tls {
+pub(crate) struct ReloadableTls {
     params: TlsParams,
-    current: ArcSwap<Current>,
+    current: ArcSwap<LoadedTls>,
 }
 
-#[derive(Debug)]
-struct Current {
-    config: Arc<ServerConfig>,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
-    /// Hash of all files, to tell whether they changed.
-    hash: Hash,
-}
-
-impl Tls {
-    pub(crate) fn open(params: TlsParams) -> Result<Self, TlsError> {
-        let files = read(&params)?;
-        let current = ArcSwap::from_pointee(Current::of(&params, &files)?);
+impl ReloadableTls {
+    /// Reads the files that `params` name.
+    pub(super) fn open(params: TlsParams) -> Result<Self, TlsError> {
+        let files = PemFiles::read(&params)?;
+        let current = ArcSwap::from_pointee(LoadedTls::new(&params, &files)?);
         Ok(Self { params, current })
     }
 
-    /// Takes over what the files hold now. Whether that is anything new; after an
-    /// error what was there before is still in use.
-    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
-        let files = read(&self.params)?;
-        if hash(&files) == self.current.load().hash {
-            return Ok(false);
+    /// Reads the files again. After an error the old certificates stay in use.
+    pub(super) fn reload(&self) -> Result<Reloaded, TlsError> {
+        let files = PemFiles::read(&self.params)?;
+        if files.digest() == self.current.load().digest {
+            return Ok(Reloaded::Unchanged);
         }
         self.current
-            .store(Arc::new(Current::of(&self.params, &files)?));
-        Ok(true)
+            .store(Arc::new(LoadedTls::new(&self.params, &files)?));
+        Ok(Reloaded::Changed)
     }
 
-    /// The handshake.
+    /// Performs the handshake and verifies the client's certificate.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -113,107 +103,137 @@ impl Tls {
         let acceptor = TlsAcceptor::from(current.config.clone());
         let stream = acceptor.accept(stream).await?;
         let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let certificate = match (&current.clients, presented) {
-            (Some(clients), [own, between @ ..]) => judge(&**clients, own, between),
-            _ => Certificate::None,
+        let certificate = match (&current.client_verifier, presented) {
+            (Some(verifier), [end_entity, intermediates @ ..]) => {
+                verify_client(&**verifier, end_entity, intermediates)
+            }
+            _ => Certificate::Absent,
         };
         Ok((stream, certificate))
     }
 }
 
-/// What a certificate that a client has the key of says.
-fn judge(
-    clients: &dyn ClientCertVerifier,
-    own: &CertificateDer<'_>,
-    between: &[CertificateDer<'_>],
+/// Verifies a certificate whose key the client has shown to have.
+fn verify_client(
+    verifier: &dyn ClientCertVerifier,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
 ) -> Certificate {
-    if let Err(error) = clients.verify_client_cert(own, between, UnixTime::now()) {
-        return Certificate::Refused(error.to_string());
+    if let Err(error) = verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()) {
+        return Certificate::Invalid(error.to_string());
     }
-    match webpki::EndEntityCert::try_from(own) {
-        Ok(own) => {
-            let names = own.valid_uri_names().chain(own.valid_dns_names());
-            Certificate::Of(names.map(str::to_owned).collect())
+    match webpki::EndEntityCert::try_from(end_entity) {
+        Ok(parsed) => {
+            let names = parsed.valid_uri_names().chain(parsed.valid_dns_names());
+            Certificate::Verified(names.map(str::to_owned).collect())
         }
-        Err(error) => Certificate::Refused(error.to_string()),
+        Err(error) => Certificate::Invalid(error.to_string()),
     }
 }
 
-fn read(params: &TlsParams) -> Result<Vec<Vec<u8>>, TlsError> {
-    let TlsParams {
-        certificate,
-        key,
-        client_ca,
-    } = params;
-    let files = [certificate, key].into_iter().chain(client_ca);
-    let read = |path: &PathBuf| {
-        fs::read(path).map_err(|error| TlsError::File {
-            path: path.clone(),
-            error,
-        })
-    };
-    files.map(read).collect()
+/// Contents of the files that [`TlsParams`] name.
+struct PemFiles {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
 }
 
-impl Current {
-    fn of(params: &TlsParams, files: &[Vec<u8>]) -> Result<Self, TlsError> {
-        let wrong = |path: &Path, reason: &dyn ToString| TlsError::Contents {
-            path: path.to_owned(),
-            reason: reason.to_string(),
+impl PemFiles {
+    fn read(params: &TlsParams) -> Result<Self, TlsError> {
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|error| TlsError::File {
+                path: path.clone(),
+                error,
+            })
         };
-        let clients = match (&params.client_ca, files.get(2)) {
-            (Some(path), Some(pem)) => {
-                let mut roots = RootCertStore::empty();
-                for root in certificates(path, pem)? {
-                    roots.add(root).map_err(|error| wrong(path, &error))?;
-                }
-                let provider = Arc::new(default_provider());
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                Some(verifier.build().map_err(|error| wrong(path, &error))?)
-            }
+        Ok(Self {
+            certificate: read(&params.certificate)?,
+            key: read(&params.key)?,
+            client_ca: params.client_ca.as_ref().map(read).transpose()?,
+        })
+    }
+
+    fn digest(&self) -> Digest {
+        let files = [&self.certificate, &self.key];
+        let files: Vec<_> = files.into_iter().chain(&self.client_ca).collect();
+        hash(&files)
+    }
+}
+
+/// TLS configuration that was built from files.
+#[derive(Debug)]
+struct LoadedTls {
+    config: Arc<ServerConfig>,
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Digest of all files, to see whether they changed.
+    digest: Digest,
+}
+
+impl LoadedTls {
+    fn new(params: &TlsParams, files: &PemFiles) -> Result<Self, TlsError> {
+        let client_verifier = match (&params.client_ca, &files.client_ca) {
+            (Some(path), Some(pem)) => Some(client_verifier(path, pem)?),
             _ => None,
         };
-        let chain = certificates(&params.certificate, &files[0])?;
-        // The parser's own words may quote the file.
-        let key = PrivateKeyDer::from_pem_slice(&files[1])
-            .map_err(|_| wrong(&params.key, &"has no key in PEM"))?;
-        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(&params.certificate, &error))?;
-        let builder = match &clients {
-            Some(clients) => {
-                builder.with_client_cert_verifier(Arc::new(Presented(clients.clone())))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| wrong(&params.certificate, &error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = server_config(params, files, client_verifier.as_ref())?;
         Ok(Self {
             config: Arc::new(config),
-            clients,
-            hash: hash(files),
+            client_verifier,
+            digest: files.digest(),
         })
     }
 }
 
-/// The certificates in a file, at least one.
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.ok().filter(|found| !found.is_empty());
-    found.ok_or_else(|| TlsError::Contents {
-        path: path.to_owned(),
-        reason: "has no certificate in PEM".to_owned(),
-    })
+/// Creates the verifier of clients whose roots are in `pem`.
+fn client_verifier(path: &Path, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in parse_certificates(path, pem)? {
+        let added = roots.add(root);
+        added.map_err(|error| TlsError::contents(path, &error))?;
+    }
+    let provider = Arc::new(default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.map_err(|error| TlsError::contents(path, &error))
 }
 
-/// Takes any certificate that a client has the key of: [`judge`] comes after.
-#[derive(Debug)]
-struct Presented(Arc<dyn ClientCertVerifier>);
+fn server_config(
+    params: &TlsParams,
+    files: &PemFiles,
+    client_verifier: Option<&Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, TlsError> {
+    let chain = parse_certificates(&params.certificate, &files.certificate)?;
+    // The parser's own words may quote the file.
+    let key = PrivateKeyDer::from_pem_slice(&files.key)
+        .map_err(|_| TlsError::contents(&params.key, &"has no key in PEM"))?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::contents(&params.certificate, &error))?;
+    let builder = match client_verifier {
+        Some(verifier) => {
+            builder.with_client_cert_verifier(Arc::new(AcceptAnyCertificate(verifier.clone())))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| TlsError::contents(&params.certificate, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
 
-impl ClientCertVerifier for Presented {
+/// Parses the certificates in a file, at least one.
+fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.ok().filter(|parsed| !parsed.is_empty());
+    certificates.ok_or_else(|| TlsError::contents(path, &"has no certificate in PEM"))
+}
+
+/// Accepts any certificate whose key the client has: [`verify_client`] comes after the
+/// handshake.
+#[derive(Debug)]
+struct AcceptAnyCertificate(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AcceptAnyCertificate {
     fn client_auth_mandatory(&self) -> bool {
         false
     }

@@ -16,7 +16,7 @@ use crate::recommend::{
     Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
     Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User,
 };
-use crate::serve::middleware::version_headers::VersionHeaders;
+use crate::serve::middleware::VersionHeaders;
 use crate::serve::state::changed_pins::{ChangedPins, Serving};
 use crate::serve::state::user_context::{FoldInCache, UserContext};
 use crate::snapshot::{Reader, SnapshotError};

@@ -14,7 +14,7 @@ use crate::index::Exact;
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::recommend::Retrieve;
-use crate::serve::overload::workers;
+use crate::serve::overload::{background_thread, catch_panic};
 use crate::serve::state::changed_pins::Serving;
 
 /// Neighbors that are compared, and how many that is for `/metrics`.
@@ -52,7 +52,7 @@ impl Probe {
         Ok(Self {
             params,
             answers: AtomicU64::new(0),
-            background: workers::background("probe")?,
+            background: background_thread("probe")?,
             shared: Arc::default(),
         })
     }
@@ -81,7 +81,7 @@ impl Probe {
         self.background.spawn(move || {
             let begun = Instant::now();
             // A panic here must not end the server.
-            if let Ok(Some(ratio)) = workers::guarded(|| recall(&serving, pin)) {
+            if let Ok(Some(ratio)) = catch_panic(|| recall(&serving, pin)) {
                 shared.tell(ratio);
             }
             drop(serving);

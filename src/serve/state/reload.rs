@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::index::NeighborLists;
 use crate::metrics as names;
 use crate::model::Timestamp;
-use crate::serve::overload::workers::{self, guarded};
+use crate::serve::overload::{background_thread, catch_panic};
 use crate::serve::state::live::{Live, LoadError, Loaded, Source, VersionPair};
 use crate::snapshot::{self, SnapshotError};
 
@@ -93,7 +93,7 @@ impl Versions {
         clock: fn() -> Timestamp,
     ) -> Result<Self, ThreadPoolBuildError> {
         Ok(Self {
-            background: workers::background("versions")?,
+            background: background_thread("versions")?,
             first: scan(&source),
             live,
             source,
@@ -231,7 +231,7 @@ impl Versions {
                 loaded.check_mapped()?;
                 Ok(loaded)
             };
-            let opened = guarded(open).unwrap_or_else(|_| Err(LoadError::Defect));
+            let opened = catch_panic(open).unwrap_or_else(|_| Err(LoadError::Defect));
             // Nobody is left to take it only when the server stops.
             let _ = give.send(opened.map(Arc::new).map_err(|e| e.to_string()));
         });

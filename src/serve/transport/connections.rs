@@ -1,8 +1,8 @@
-//! Connections: accepted, kept within their limits, closed in good order.
+//! The gRPC port: accepts connections within their limit, and closes them in good order.
 //!
 //! Stands in for the server of tonic, which has its timeout outside of our layers,
-//! answers it CANCELLED, never ends the handshake of a client that does not serve_http2,
-//! and lets all connections of one second grow old in one second.
+//! answers it CANCELLED, never ends the handshake of a silent client, and lets all
+//! connections of one second grow old in one second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,249 +10,109 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use metrics::{Gauge, counter, gauge};
-use rand::RngExt;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tonic::body::Body;
-use tower::{Service, ServiceExt};
+use tokio::time::sleep;
+use tower::ServiceExt;
 
+use super::connection::{ConnectionContext, ConnectionParams};
+use super::drain::{Phase, set_closing_header, wait_for_phase};
 use crate::metrics as names;
-use crate::serve::security::tls::{Certificate, Tls};
-use crate::serve::transport::drain::{self, Phase};
-use crate::serve::transport::prefixed_io::{Refusal, read_preface};
+use crate::serve::middleware::GrpcService;
+use crate::serve::security::ReloadableTls;
 
-/// How long to wait when the system has no further descriptor for a connection.
-const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
-/// How long calls may go on after their connection was told to go.
-const GRACE: Duration = Duration::from_secs(300);
-/// Share of their greatest age by which connections differ from one another.
-const JITTER: f64 = 0.1;
+/// Pause when the system has no further descriptor for a connection.
+const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-/// Limits of connections.
-#[derive(Clone, Debug)]
-pub struct ConnectionParams {
-    /// Most connections at a time; further ones are closed at once.
-    pub max_connections: usize,
-    /// How long a client may take until it speaks HTTP/2.
-    pub handshake_timeout: Duration,
-    /// Age at which a connection is told to go, give or take a tenth; none for never.
-    pub max_age: Option<Duration>,
-    /// How often a connection that says nothing is asked whether it is there.
-    pub keepalive_interval: Duration,
-    /// How long it may take to answer that.
-    pub keepalive_timeout: Duration,
-    /// Most calls at a time on one connection.
-    pub max_concurrent_streams: u32,
-    /// Most bytes in the headers of a call.
-    pub max_header_size: u32,
-}
-
-/// What answers the calls of a connection.
-pub(crate) trait Answers:
-    Service<
-        Request<Incoming>,
-        Response = Response<Body>,
-        Error = std::convert::Infallible,
-        Future: Send,
-    > + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> Answers for S where
-    S: Service<
-            Request<Incoming>,
-            Response = Response<Body>,
-            Error = std::convert::Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static
-{
-}
-
-/// Where connections come in, and what they must keep to.
+/// The socket of the gRPC port, its certificates and its limits.
 pub(crate) struct ListenerParts {
     pub(crate) listener: TcpListener,
     /// None for plain text.
-    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Arc<ReloadableTls>>,
     pub(crate) params: ConnectionParams,
 }
 
-/// Who is at the other end of a connection; every call of it carries this.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    pub(crate) certificate: Arc<Certificate>,
-}
-
-/// Serves connections until the phase is to close, then lets those that are open end;
-/// does not wait for that longer than its caller does.
-pub(crate) async fn serve(
-    listener_parts: ListenerParts,
-    service: impl Answers,
+/// Serves connections until the phase is [`Phase::Closing`], then lets the open ones end.
+/// How long that may take is up to the caller: dropping this future closes them.
+pub(crate) async fn serve_connections(
+    parts: ListenerParts,
+    service: impl GrpcService,
     phases: watch::Receiver<Phase>,
 ) {
-    let ListenerParts {
-        listener,
-        tls,
-        params,
-    } = listener_parts;
-    let params = Arc::new(params);
-    let free = Arc::new(Semaphore::new(params.max_connections));
-    // Whoever drops this future closes them.
-    let mut open = JoinSet::new();
-    let mut closing = pin!(drain::reached(phases.clone(), Phase::Closing));
+    let slots = Arc::new(Semaphore::new(parts.params.max_connections));
+    let service = {
+        let phases = phases.clone();
+        service.map_response(move |response| set_closing_header(&phases, response))
+    };
+    let context = ConnectionContext {
+        tls: parts.tls,
+        service,
+        params: Arc::new(parts.params),
+        phases: phases.clone(),
+    };
+    let mut connections = JoinSet::new();
+    let mut closing = pin!(wait_for_phase(phases, Phase::Closing));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            // One that panicked has said so itself.
-            Some(_) = open.join_next() => continue,
+        let (stream, address) = tokio::select! {
+            accepted = accept(&parts.listener) => accepted,
+            // A connection that panicked has been logged by the panic itself.
+            Some(_) = connections.join_next() => continue,
             () = &mut closing => break,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_client(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(NO_DESCRIPTOR).await;
-                continue;
-            }
-        };
-        let Ok(place) = free.clone().try_acquire_owned() else {
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
             counter!(names::CONNECTIONS_REFUSED, "reason" => "too_many").increment(1);
             continue;
         };
-        let (params, service) = (params.clone(), service.clone());
-        let (phases, tls) = (phases.clone(), tls.clone());
-        open.spawn(async move {
-            let counted = Counted::new();
-            let connection = connection((stream, address), tls, service, &params, phases);
-            if let Err(refusal) = connection.await {
-                counter!(names::CONNECTIONS_REFUSED, "reason" => refusal.label()).increment(1);
-                // Whoever scans the port must not fill the log.
-                tracing::debug!(%address, %refusal, "a connection was closed");
-            }
-            drop((counted, place));
-        });
+        connections.spawn(serve_connection(context.clone(), stream, address, slot));
     }
-    drop(listener);
-    while open.join_next().await.is_some() {}
+    drop(parts.listener);
+    while connections.join_next().await.is_some() {}
 }
 
-/// Whether a connection failed while it was accepted, which is not ours to mend.
-fn is_of_client(error: &io::Error) -> bool {
+/// Accepts the next connection, after any failures.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_client_error(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "connection could not be accepted");
+                sleep(NO_DESCRIPTOR_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells whether the client ended a connection while it was accepted.
+fn is_client_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
 
-/// Serves one connection from its first byte to its last.
-async fn connection(
-    (stream, address): (TcpStream, SocketAddr),
-    tls: Option<Arc<Tls>>,
-    service: impl Answers,
-    params: &ConnectionParams,
-    phases: watch::Receiver<Phase>,
-) -> Result<(), Refusal> {
-    // Without this an answer in two segments waits 40 ms for the client's delayed
-    // acknowledgement.
-    stream.set_nodelay(true)?;
-    let in_time = params.handshake_timeout;
-    let closing = drain::reached(phases.clone(), Phase::Closing);
-    let peer = |certificate| Peer {
-        address,
-        certificate: Arc::new(certificate),
-    };
-    let Some(tls) = tls else {
-        let stream = before(closing, in_time, read_preface(stream)).await?;
-        serve_http2(stream, peer(Certificate::None), service, params, phases).await;
-        return Ok(());
-    };
-    let opening = async {
-        let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Tls)?;
-        Ok((read_preface(stream).await?, certificate))
-    };
-    let (stream, certificate) = before(closing, in_time, opening).await?;
-    serve_http2(stream, peer(certificate), service, params, phases).await;
-    Ok(())
-}
-
-/// What a handshake comes to, unless it takes too long or the server closes.
-async fn before<T>(
-    closing: impl Future<Output = ()>,
-    in_time: Duration,
-    opening: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
-    tokio::select! {
-        opened = timeout(in_time, opening) => opened.unwrap_or(Err(Refusal::TooSlow)),
-        () = closing => Err(Refusal::Closing),
-    }
-}
-
-/// Answers the calls of a connection until it ends.
-async fn serve_http2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    service: impl Answers,
-    params: &ConnectionParams,
-    phases: watch::Receiver<Phase>,
+/// Serves a connection, which keeps its slot until it ends.
+async fn serve_connection<S: GrpcService>(
+    context: ConnectionContext<S>,
+    stream: TcpStream,
+    address: SocketAddr,
+    slot: OwnedSemaphorePermit,
 ) {
-    let service = service.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        request
-    });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(params.keepalive_interval)
-        .keep_alive_timeout(params.keepalive_timeout)
-        .max_concurrent_streams(params.max_concurrent_streams)
-        .max_header_list_size(params.max_header_size);
-    let service = TowerToHyperService::new(service);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut told = pin!(async {
-        tokio::select! {
-            () = aged(params.max_age) => {}
-            () = drain::reached(phases, Phase::Closing) => {}
-        }
-    });
-    tokio::select! {
-        // A client that breaks the protocol or leaves is no failure of ours.
-        _ = &mut served => return,
-        () = &mut told => served.as_mut().graceful_shutdown(),
+    let guard = OpenConnectionGuard::new();
+    if let Err(refusal) = context.serve_tcp(stream, address).await {
+        counter!(names::CONNECTIONS_REFUSED, "reason" => refusal.label()).increment(1);
+        // A scan of the port must not fill the log.
+        tracing::debug!(%address, %refusal, "connection closed before its first call");
     }
-    // Calls in flight end first; a stream without an end does not keep it for ever.
-    let _ = timeout(GRACE, served).await;
+    drop((guard, slot));
 }
 
-/// Done when a connection is old enough to be told to go. Connections of one moment
-/// go at different ones, so that their clients do not all come back at once.
-async fn aged(max_age: Option<Duration>) {
-    match max_age {
-        Some(age) => {
-            let factor = rand::rng().random_range(1.0 - JITTER..1.0 + JITTER);
-            sleep(age.mul_f64(factor)).await;
-        }
-        None => std::future::pending().await,
-    }
-}
+/// An open connection. It counts until this is dropped.
+struct OpenConnectionGuard(Gauge);
 
-/// A connection that is open.
-struct Counted(Gauge);
-
-impl Counted {
+impl OpenConnectionGuard {
     fn new() -> Self {
         let connections = gauge!(names::CONNECTIONS);
         connections.increment(1.0);
@@ -260,7 +120,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenConnectionGuard {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
@@ -268,20 +128,57 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::{Request, Response};
+    use hyper::body::Incoming;
+    use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
+    use tonic::body::Body;
+    use tower::service_fn;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn connections_of_one_moment_grow_old_at_different_ones() {
-        let begun = tokio::time::Instant::now();
-        let mut ages = Vec::new();
-        for _ in 0..20 {
-            let before = begun.elapsed();
-            aged(Some(Duration::from_secs(100))).await;
-            ages.push((begun.elapsed() - before).as_secs());
-        }
-        assert!(ages.iter().all(|age| (90..=110).contains(age)), "{ages:?}");
-        ages.sort_unstable();
-        ages.dedup();
-        assert!(ages.len() > 5, "{ages:?}");
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn connections_above_the_limit_are_closed_and_closing_ends_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let params = ConnectionParams {
+            max_connections: 1,
+            handshake_timeout: 10 * MINUTE,
+            max_age: None,
+            keepalive_interval: MINUTE,
+            keepalive_timeout: MINUTE,
+            max_concurrent_streams: 10,
+            max_header_size: 16 << 10,
+        };
+        let service = service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Body::default()))
+        });
+        let parts = ListenerParts {
+            listener,
+            tls: None,
+            params,
+        };
+        let (phase, phases) = watch::channel(Phase::Open);
+        let serving = tokio::spawn(serve_connections(parts, service, phases));
+        // Connections are accepted in the order in which they come.
+        let mut first = TcpStream::connect(address).await.expect("a connection");
+        let mut second = TcpStream::connect(address).await.expect("a connection");
+        let read = timeout(MINUTE, second.read(&mut [0])).await;
+        assert!(matches!(read.expect("an end in time"), Ok(0) | Err(_)));
+
+        phase.send(Phase::Closing).expect("a receiver");
+        let read = timeout(MINUTE, first.read(&mut [0])).await;
+        assert!(matches!(read.expect("an end in time"), Ok(0) | Err(_)));
+        timeout(MINUTE, serving)
+            .await
+            .expect("an end in time")
+            .expect("no panic");
+        TcpStream::connect(address)
+            .await
+            .expect_err("the port is closed");
     }
 }

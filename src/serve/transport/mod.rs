@@ -1,6 +1,16 @@
-//! Sockets: connections, their first bytes, draining, and the port for operators.
+//! Sockets: the port for gRPC, and the port for operators.
+//!
+//! Files in reading order: `drain` (phases of a server that stops), `prefixed_io` (the
+//! preface of HTTP/2), `connection` (one connection), `connections` (all of them), `ops`
+//! (metrics and probes).
 
-pub(crate) mod connections;
-pub(crate) mod drain;
-pub(crate) mod ops;
-pub(crate) mod prefixed_io;
+mod connection;
+mod connections;
+mod drain;
+mod ops;
+mod prefixed_io;
+
+pub use connection::ConnectionParams;
+pub(crate) use connections::{ListenerParts, serve_connections};
+pub(crate) use drain::Phase;
+pub(crate) use ops::{OpsParts, serve_ops};

@@ -15,27 +15,28 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::drain::{Phase, wait_for_phase};
 use crate::metrics as names;
-use crate::serve::overload::limiter::Limiter;
+use crate::serve::overload::Limiter;
 use crate::serve::state::live::{Live, Loaded};
-use crate::serve::transport::drain::{self, Phase};
 
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Time between two upkeeps of the recorder of metrics.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What operators ask about.
+/// State that the port for operators shows.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct OpsParts {
     pub(crate) live: Arc<Live>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) phases: watch::Receiver<Phase>,
-    /// None answers with an empty page.
+    /// Source of `/metrics`; none answers with an empty page.
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 
-/// Serves until the phase is to close.
-pub(crate) async fn serve(listener: TcpListener, parts: Parts) -> io::Result<()> {
-    let upkeep = keep_up(parts.metrics.clone());
-    let stop = drain::reached(parts.phases.clone(), Phase::Closing);
+/// Serves operators until the phase is [`Phase::Closing`].
+pub(crate) async fn serve_ops(listener: TcpListener, parts: OpsParts) -> io::Result<()> {
+    let upkeep = run_upkeep(parts.metrics.clone());
+    let stop = wait_for_phase(parts.phases.clone(), Phase::Closing);
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
@@ -47,10 +48,10 @@ pub(crate) async fn serve(listener: TcpListener, parts: Parts) -> io::Result<()>
     }
 }
 
-/// Folds samples into their buckets, which otherwise only a scrape would do:
-/// memory must not grow where nobody scrapes.
-async fn keep_up(metrics: Option<PrometheusHandle>) -> Infallible {
-    let mut ticks = tokio::time::interval(UPKEEP);
+/// Folds samples into their buckets, which otherwise only a scrape would do: memory must
+/// not grow where nobody scrapes. Never ends.
+async fn run_upkeep(metrics: Option<PrometheusHandle>) -> Infallible {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         if let Some(metrics) = &metrics {
@@ -59,7 +60,7 @@ async fn keep_up(metrics: Option<PrometheusHandle>) -> Infallible {
     }
 }
 
-async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
+async fn ready(State(parts): State<OpsParts>) -> (StatusCode, &'static str) {
     let phase = *parts.phases.borrow();
     match (phase, parts.live.get()) {
         (Phase::Open, Some(_)) => (StatusCode::OK, "ready\n"),
@@ -68,7 +69,7 @@ async fn ready(State(parts): State<Parts>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn scrape(State(parts): State<Parts>) -> String {
+async fn scrape(State(parts): State<OpsParts>) -> String {
     parts.limiter.describe();
     if let Some(serving) = parts.live.get() {
         describe(&serving.loaded);
@@ -85,10 +86,17 @@ async fn scrape(State(parts): State<Parts>) -> String {
         .unwrap_or_default()
 }
 
-/// What is served, as of this scrape.
+/// Sets the gauges and counters of the served versions, as of this scrape.
 fn describe(loaded: &Loaded) {
     let catalog = loaded.catalog().manifest();
-    let profiles = &loaded.profiles().manifest().facts;
+    gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
+    gauge!(names::PROFILES).set(loaded.profiles().manifest().facts.users as f64);
+    gauge!(names::CATALOG_INFO, "version" => catalog.version.clone()).set(1.0);
+    describe_neighbor_lists(loaded);
+    describe_ages(loaded, SystemTime::now());
+}
+
+fn describe_neighbor_lists(loaded: &Loaded) {
     let (index, lists) = (loaded.index(), loaded.index().lists());
     let lookups = index.lookups();
     counter!(names::NEIGHBOR_HITS, "source" => "ahead").absolute(lookups.ahead);
@@ -98,21 +106,16 @@ fn describe(loaded: &Loaded) {
     gauge!(names::NEIGHBOR_LISTS).set(lists.len() as f64);
     gauge!(names::NEIGHBOR_BYTES, "source" => "ahead").set(lists.bytes() as f64);
     gauge!(names::NEIGHBOR_BYTES, "source" => "cache").set(index.cached_bytes() as f64);
-    gauge!(names::INDEX_PINS).set(catalog.facts.pins as f64);
-    gauge!(names::PROFILES).set(profiles.users as f64);
-    gauge!(names::CATALOG_INFO, "version" => catalog.version.clone()).set(1.0);
-    let now = SystemTime::now();
-    let age = now
-        .duration_since(loaded.catalog().written_at)
-        .unwrap_or_default();
-    gauge!(names::SNAPSHOT_AGE, "kind" => "catalog").set(age.as_secs_f64());
-    if let Some(written_at) = lists.written_at() {
-        let age = now.duration_since(written_at).unwrap_or_default();
-        gauge!(names::SNAPSHOT_AGE, "kind" => "neighbors").set(age.as_secs_f64());
+}
+
+fn describe_ages(loaded: &Loaded, now: SystemTime) {
+    let since = |moment| now.duration_since(moment).unwrap_or_default().as_secs_f64();
+    let catalog_age = since(loaded.catalog().written_at);
+    gauge!(names::SNAPSHOT_AGE, "kind" => "catalog").set(catalog_age);
+    if let Some(written_at) = loaded.index().lists().written_at() {
+        gauge!(names::SNAPSHOT_AGE, "kind" => "neighbors").set(since(written_at));
     }
-    let since_1970 = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let as_of = profiles.as_of.micros() as f64 / 1e6;
-    gauge!(names::SNAPSHOT_AGE, "kind" => "profiles").set(since_1970.as_secs_f64() - as_of);
+    let as_of = loaded.profiles().manifest().facts.as_of.micros() as f64 / 1e6;
+    let profiles_age = since(SystemTime::UNIX_EPOCH) - as_of;
+    gauge!(names::SNAPSHOT_AGE, "kind" => "profiles").set(profiles_age);
 }

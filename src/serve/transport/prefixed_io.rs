@@ -1,4 +1,4 @@
-//! The first words of a connection, and why it may end with them.
+//! The preface of HTTP/2: read first, and then given to the HTTP/2 server again.
 
 use std::io;
 use std::pin::Pin;
@@ -6,26 +6,31 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// What a client of HTTP/2 says first.
+/// The first bytes of every client of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Why a connection was not served.
+/// Reason for which a connection is closed before its first call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("the client did not serve_http2 in time")]
+    /// The handshake timeout has passed.
+    #[error("the client did not speak HTTP/2 in time")]
     TooSlow,
-    #[error("the client does not serve_http2 HTTP/2")]
+    /// The first bytes are not the preface of HTTP/2.
+    #[error("the client does not speak HTTP/2")]
     NotHttp2,
+    /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The server stops.
     #[error("the server closes")]
     Closing,
+    /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(io::Error),
 }
 
 impl Refusal {
-    /// For `/metrics`.
+    /// Returns the label in `/metrics`.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::TooSlow => "too_slow",
@@ -37,29 +42,32 @@ impl Refusal {
     }
 }
 
-/// Reads the preface of HTTP/2, so that nobody who does not serve_http2 it costs more than
-/// a descriptor, and not even that for long.
+/// Reads the preface of HTTP/2. A client that does not send it costs one descriptor, and
+/// not even that for long.
 pub(crate) async fn read_preface<S: AsyncRead + Unpin>(
     mut stream: S,
 ) -> Result<PrefixedIo<S>, Refusal> {
-    let mut said = [0; PREFACE.len()];
+    let mut bytes = [0; PREFACE.len()];
     let mut length = 0;
-    while length < said.len() {
-        match stream.read(&mut said[length..]).await? {
+    while length < bytes.len() {
+        match stream.read(&mut bytes[length..]).await? {
             0 => return Err(Refusal::NotHttp2),
             read => length += read,
         }
-        if said[..length] != PREFACE[..length] {
+        if bytes[..length] != PREFACE[..length] {
             return Err(Refusal::NotHttp2);
         }
     }
-    Ok(PrefixedIo { given: 0, stream })
+    Ok(PrefixedIo {
+        replayed: 0,
+        stream,
+    })
 }
 
-/// A stream whose preface was read already, and is given again.
+/// A stream whose preface was read already, and is replayed before what follows.
 pub(crate) struct PrefixedIo<S> {
-    /// Bytes of the preface that were given.
-    given: usize,
+    /// Bytes of the preface that were replayed.
+    replayed: usize,
     stream: S,
 }
 
@@ -69,13 +77,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for PrefixedIo<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let rest = &PREFACE[self.given..];
+        let rest = &PREFACE[self.replayed..];
         if rest.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let given = rest.len().min(buffer.remaining());
-        buffer.put_slice(&rest[..given]);
-        self.given += given;
+        let length = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..length]);
+        self.replayed += length;
         Poll::Ready(Ok(()))
     }
 }
@@ -117,31 +125,49 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_preface_in_pieces_is_given_again_before_what_follows() {
+    async fn a_preface_in_pieces_is_replayed_before_what_follows() {
         let (mut client, server) = tokio::io::duplex(64);
-        let said = async {
+        let sending = async {
             for piece in PREFACE.chunks(5).chain([&b"more"[..]]) {
                 client.write_all(piece).await.expect("a reader");
             }
             drop(client);
         };
-        let (opened, ()) = tokio::join!(read_preface(server), said);
-        let mut active = Vec::new();
-        let mut stream = opened.map_err(|_| "refused").expect("a preface");
-        stream.read_to_end(&mut active).await.expect("all of it");
-        assert_eq!(active, [&PREFACE[..], b"more"].concat());
+        let (opened, ()) = tokio::join!(read_preface(server), sending);
+        let mut received = Vec::new();
+        let mut stream = opened.expect("a preface");
+        stream.read_to_end(&mut received).await.expect("all of it");
+        assert_eq!(received, [&PREFACE[..], b"more"].concat());
     }
 
     #[tokio::test]
-    async fn what_is_no_preface_is_refused_at_its_first_wrong_byte() {
-        for said in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/3", b"PRI", b""] {
+    async fn other_bytes_are_refused_at_the_first_wrong_one() {
+        for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"PRI * HTTP/3", b"PRI", b""] {
             let (mut client, server) = tokio::io::duplex(64);
-            client.write_all(said).await.expect("a reader");
-            // Left open where a byte is wrong: it must not be waited for.
-            let open = (!PREFACE.starts_with(said)).then_some(client);
+            client.write_all(bytes).await.expect("a reader");
+            // The stream stays open where a byte is wrong: the refusal must not wait for more.
+            let open = (!PREFACE.starts_with(bytes)).then_some(client);
             let opened = read_preface(server).await;
-            assert!(matches!(opened, Err(Refusal::NotHttp2)), "{said:?}");
+            assert!(matches!(opened, Err(Refusal::NotHttp2)), "{bytes:?}");
             drop(open);
         }
+    }
+
+    #[tokio::test]
+    async fn a_preface_is_replayed_into_buffers_of_any_size() {
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(PREFACE).await.expect("a reader");
+        drop(client);
+        let mut stream = read_preface(server).await.expect("a preface");
+        let mut received: Vec<u8> = Vec::new();
+        let mut buffer = [0; 7];
+        loop {
+            let length = stream.read(&mut buffer).await.expect("bytes");
+            if length == 0 {
+                break;
+            }
+            received.extend(&buffer[..length]);
+        }
+        assert_eq!(received, PREFACE);
     }
 }

@@ -212,7 +212,8 @@ pub fn params() -> ServeParams {
             rate: None,
         },
         overload: OverloadParams {
-            in_flight: (0, 64),
+            min_in_flight: 0,
+            max_in_flight: 64,
             queue: 256,
             target_wait: Duration::from_millis(2),
             min_effort: 1.0,

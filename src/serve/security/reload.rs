@@ -1,0 +1,73 @@
+//! Reloads certificates and callers when their files change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::callers::{Callers, CallersError};
+use super::digest::Reloaded;
+use super::tls::{ReloadableTls, TlsError};
+
+/// Shortest time between two looks at the files.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What is read from files again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    pub(super) tls: Option<Arc<ReloadableTls>>,
+    pub(super) callers: Option<Arc<Callers>>,
+}
+
+/// Result of reading one source again; none where there is no such source.
+type Outcome = Option<Result<Reloaded, String>>;
+
+/// Reads `sources` again at every `interval`. Never ends.
+pub(super) async fn watch(sources: Sources, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval.max(MIN_INTERVAL));
+    // The first tick is immediate, when the files have just been read.
+    ticks.tick().await;
+    let mut last_failures = [None, None];
+    loop {
+        ticks.tick().await;
+        let sources = sources.clone();
+        let reloading = tokio::task::spawn_blocking(move || sources.reload());
+        // A panic has been logged by the panic itself.
+        let Ok(outcomes) = reloading.await else {
+            continue;
+        };
+        for ((what, outcome), last) in outcomes.into_iter().zip(&mut last_failures) {
+            *last = report(what, outcome, last.take());
+        }
+    }
+}
+
+impl Sources {
+    fn reload(&self) -> [(&'static str, Outcome); 2] {
+        let tls = self.tls.as_ref().map(|tls| tls.reload());
+        let tls = tls.map(|outcome| outcome.map_err(|error: TlsError| error.to_string()));
+        let callers = self.callers.as_ref().map(|callers| callers.reload());
+        let callers =
+            callers.map(|outcome| outcome.map_err(|error: CallersError| error.to_string()));
+        [("certificates", tls), ("callers", callers)]
+    }
+}
+
+/// Logs a change, or a failure that is not the last one again. Returns the failure.
+fn report(what: &str, outcome: Outcome, last_failure: Option<String>) -> Option<String> {
+    match outcome {
+        Some(Ok(Reloaded::Changed)) => {
+            tracing::info!(what, "reloaded changed credentials");
+            None
+        }
+        Some(Ok(Reloaded::Unchanged)) | None => None,
+        Some(Err(reason)) => {
+            if last_failure.as_ref() != Some(&reason) {
+                tracing::warn!(
+                    what,
+                    reason,
+                    "changed credentials cannot be used, the old ones stay"
+                );
+            }
+            Some(reason)
+        }
+    }
+}
