@@ -16,7 +16,6 @@ const FLOORS: [&[&str]; 8] = [
         "durable",
         "metrics",
         "progress",
-        
         "snapshot",
         "wire",
     ],
@@ -26,14 +25,7 @@ const FLOORS: [&[&str]; 8] = [
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
-const PURE: [&str; 6] = [
-    "kernel",
-    "model",
-    "cluster",
-    "compare",
-    "recommend",
-    
-];
+const PURE: [&str; 6] = ["kernel", "model", "cluster", "compare", "recommend"];
 const IMPURE: [&str; 14] = [
     "std::fs",
     "std::net",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, GuardResult};
 
-use super::{Approximate, Catalog, NeighborLists};
+use super::{Approximate, Catalog, NeighborLists, RetrieveByVector};
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
@@ -191,11 +191,11 @@ impl Index {
 
     fn list(&self, pin: PinId, time_is_up: &dyn Fn() -> bool) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog().pins;
-        let Some(place) = pins.place(pin) else {
+        let Some(place) = pins.position(pin) else {
             return Some(Vec::new());
         };
         let depth = self.depth.min(pins.ids().len());
-        let effort = self.walks.effort(depth);
+        let effort = self.walks.ef(depth);
         self.walks.nearest_in_time(place, depth, effort, time_is_up)
     }
 
@@ -208,26 +208,24 @@ impl Index {
     }
 }
 
-/// Retrieval by a vector as well, which may be that of no pin.
-pub trait RetrieveNear: Retrieve {
-    /// [`Retrieve::neighbors`] of the unit vector `target`.
-    fn near(&self, target: &[f32], wanted: &SearchParams<'_>, out: &mut Vec<Neighbor>)
-    -> Retrieved;
-}
-
-impl RetrieveNear for Index {
-    fn near(
+impl RetrieveByVector for Index {
+    fn nearest_to_vector(
         &self,
         target: &[f32],
         wanted: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        self.walks.near(target, wanted, out)
+        self.walks.nearest_to_vector(target, wanted, out)
     }
 }
 
-impl RetrieveNear for ListsOnly<'_> {
-    fn near(&self, _: &[f32], _: &SearchParams<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
+impl RetrieveByVector for ListsOnly<'_> {
+    fn nearest_to_vector(
+        &self,
+        _: &[f32],
+        _: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         out.clear();
         self.needs_search.set(true);
         Retrieved::InFull
@@ -424,8 +422,11 @@ mod tests {
         );
         lists.check_mapped().expect("whole files");
         assert_eq!(lists.len(), 5);
-        assert!(lists.has(catalog.pins.ids()[12], 40) && !lists.has(catalog.pins.ids()[12], 41));
-        assert!(!lists.has(catalog.pins.ids()[13], 1));
+        assert!(
+            lists.has_list(catalog.pins.ids()[12], 40)
+                && !lists.has_list(catalog.pins.ids()[12], 41)
+        );
+        assert!(!lists.has_list(catalog.pins.ids()[13], 1));
 
         let (index, exact) = (index(&catalog, lists), Exact(&catalog.pins));
         let pin = catalog.pins.ids()[500];

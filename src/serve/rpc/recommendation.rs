@@ -193,7 +193,7 @@ impl ValidatedRequest {
             effort: 1.0,
             time_is_up: &|| false,
         };
-        let (user, answer, stopwatch) = self.recommend(context, &index.over(&lists), means);
+        let (user, answer, stopwatch) = self.recommend(context, &index.retriever(&lists), means);
         (!lists.needs_search()).then(|| self.response(&user, &answer, &stopwatch, context))
     }
 
@@ -207,7 +207,7 @@ impl ValidatedRequest {
             return Err(CallError::OutOfTime);
         }
         let pins = context.serving.pins();
-        let index = pins.over(context.serving.loaded.index());
+        let index = pins.retriever(context.serving.loaded.index());
         let (user, answer, stopwatch) = self.recommend(context, &index, means);
         if answer.answered_in_time == Some(0) {
             return Err(CallError::OutOfTime);

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::index::DeltaCounts;
 use crate::metrics as names;
 use crate::serve::overload::limiter::Limiter;
 use crate::serve::state::live::{Live, Loaded};
@@ -72,7 +73,7 @@ async fn scrape(State(parts): State<Parts>) -> String {
     parts.limiter.describe();
     if let Some(serving) = parts.live.get() {
         describe(&serving.loaded);
-        let (upserted, deleted) = serving.delta.counts();
+        let DeltaCounts { upserted, deleted } = serving.delta.counts();
         gauge!(names::CHANGED_PINS, "kind" => "upserted").set(upserted as f64);
         gauge!(names::CHANGED_PINS, "kind" => "deleted").set(deleted as f64);
     }
