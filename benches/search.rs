@@ -1,4 +1,4 @@
-//! The inner loops over vectors and codes, and the walk over a graph of 20,000
+//! The inner loops over vectors and codes, and the search of a graph of 20,000
 //! clustered vectors of 256 dimensions. `pinnersage catalog check` measures a
 //! catalog of yours.
 
@@ -75,42 +75,42 @@ fn catalog() -> Arc<Catalog> {
 }
 
 #[divan::bench]
-fn dot_each(bencher: Bencher) {
+fn dot_rows(bencher: Bencher) {
     let rows: Vec<f32> = (0..ROWS * DIMENSION).map(|i| (i % 97) as f32).collect();
     let query: Vec<f32> = (0..DIMENSION).map(|i| i as f32).collect();
     let mut out = Vec::new();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        kernel::dot_each(black_box(&query), rows.chunks_exact(DIMENSION), &mut out);
+        kernel::dot_rows(black_box(&query), rows.chunks_exact(DIMENSION), &mut out);
     });
 }
 
 #[divan::bench]
-fn dot_codes_each(bencher: Bencher) {
+fn dot_code_rows(bencher: Bencher) {
     let codes: Vec<i8> = (0..ROWS * DIMENSION).map(|i| (i % 97) as i8).collect();
     let query: Vec<i16> = (0..DIMENSION).map(|i| i as i16).collect();
-    let places: Vec<u32> = (0..ROWS as u32).collect();
+    let positions: Vec<u32> = (0..ROWS as u32).collect();
     let mut out = Vec::new();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        kernel::dot_codes_each(black_box(&query), &codes, &places, &mut out);
+        kernel::dot_code_rows(black_box(&query), &codes, &positions, &mut out);
     });
 }
 
 #[divan::bench(args = [101, 160, 256])]
-fn walk(bencher: Bencher, effort: usize) {
-    let mut place = 0;
+fn graph_search(bencher: Bencher, ef: usize) {
+    let mut position = 0;
     LazyLock::force(&INDEX);
     bencher.bench_local(|| {
-        place = (place + 7_919) % PINS;
-        INDEX.nearest(black_box(place), K + 1, effort)
+        position = (position + 7_919) % PINS;
+        INDEX.nearest(black_box(position), K + 1, ef)
     });
 }
 
 #[divan::bench]
 fn exact_scan(bencher: Bencher) {
-    let mut place = 0;
+    let mut position = 0;
     LazyLock::force(&INDEX);
     bencher.bench_local(|| {
-        place = (place + 7_919) % PINS;
-        Exact(&INDEX.catalog().pins).neighbors_of(PinId(place as u64), K + 1, &|_| true)
+        position = (position + 7_919) % PINS;
+        Exact(&INDEX.catalog().pins).neighbors_of(PinId(position as u64), K + 1, &|_| true)
     });
 }

@@ -143,7 +143,7 @@ impl Filter<'_> {
             counts.refuse_action(action.name);
             return None;
         };
-        let place = self.pins.place(action.pin);
+        let place = self.pins.position(action.pin);
         let reason = match place {
             None => &mut counts.unknown_pin,
             Some(_) if action.time < self.from => &mut counts.before_window,

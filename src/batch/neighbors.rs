@@ -60,10 +60,10 @@ pub fn build_neighbors(
 
     let places = by_falling_share(&ProfilesReader::open(profiles)?, &opened.pins);
     let ids = opened.pins.ids();
-    let lacks = |place: &usize| !lists.has(ids[*place], depth);
+    let lacks = |place: &usize| !lists.has_list(ids[*place], depth);
     let mut missing: Vec<usize> = places.iter().copied().filter(lacks).collect();
     let kept = places.len() - missing.len();
-    let room = params.budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
+    let room = params.budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_per_list(depth);
     let wanted = missing.len();
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
     drop(lists);
@@ -100,7 +100,7 @@ fn by_falling_share(profiles: &ProfilesReader, pins: &PinTable) -> Vec<usize> {
     }
     let known = users_of
         .into_iter()
-        .filter_map(|(pin, users)| Some((Reverse(users), pins.place(pin)?)));
+        .filter_map(|(pin, users)| Some((Reverse(users), pins.position(pin)?)));
     let mut known: Vec<(Reverse<usize>, usize)> = known.collect();
     known.sort_unstable();
     known.into_iter().map(|(_, place)| place).collect()

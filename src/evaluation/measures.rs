@@ -46,7 +46,7 @@ pub(super) fn is_near<'a>(
     least: f32,
     cosines: &mut Vec<f32>,
 ) -> bool {
-    kernel::dot_each(target, candidates, cosines);
+    kernel::dot_rows(target, candidates, cosines);
     cosines.iter().any(|&cosine| cosine >= least)
 }
 

@@ -46,7 +46,7 @@ use rayon::prelude::*;
 
 use crate::batch::{ActionRecord, BatchError};
 use crate::cluster::Params;
-use crate::index::{Approximate, Catalog, Exact, RetrieveNear};
+use crate::index::{Approximate, Catalog, Exact, RetrieveByVector};
 use crate::model::Timestamp;
 use crate::pool::Pool;
 use crate::progress::{Progress, Stage};
@@ -200,7 +200,7 @@ fn measure(
         None => None,
     };
     let input = input::read(files, pins, params, &days, progress)?;
-    let index: Box<dyn RetrieveNear + Sync> = match params.ef_search {
+    let index: Box<dyn RetrieveByVector + Sync> = match params.ef_search {
         Some(ef_search) => Box::new(Approximate::new(catalog.clone(), ef_search)),
         None => Box::new(Exact(pins)),
     };

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::popularity::Ranking;
-use crate::index::{PinTable, RetrieveNear};
+use crate::index::{PinTable, RetrieveByVector};
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
@@ -31,7 +31,7 @@ pub(super) fn free_ids(pins: &PinTable, count: usize) -> Vec<PinId> {
 /// An index with stand-ins beside its pins.
 #[derive(Clone, Copy)]
 pub(super) struct WithQueryVectors<'a> {
-    pub(super) index: &'a dyn RetrieveNear,
+    pub(super) index: &'a dyn RetrieveByVector,
     pub(super) pins: &'a PinTable,
     /// Ascending; the first ones are those of the stand-ins.
     pub(super) ids: &'a [PinId],
@@ -50,14 +50,14 @@ impl WithQueryVectors<'_> {
             .iter()
             .map(|&place| vectors.row(self.pins.node(place as usize)));
         match self.stand_in(pin) {
-            Some(QueryVector::Vector(vector)) => kernel::dot_each(vector, rows, out),
+            Some(QueryVector::Vector(vector)) => kernel::dot_rows(vector, rows, out),
             Some(QueryVector::Ranking(ranking)) => {
                 out.clear();
                 out.extend(places.iter().map(|&place| ranking.scores[place as usize]));
             }
             None => {
                 let vector = self.pins.vector(pin).unwrap_or_default();
-                kernel::dot_each(vector, rows, out);
+                kernel::dot_rows(vector, rows, out);
             }
         }
     }
@@ -75,7 +75,7 @@ impl Retrieve for WithQueryVectors<'_> {
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
         match self.stand_in(pin) {
-            Some(QueryVector::Vector(vector)) => self.index.near(vector, wanted, out),
+            Some(QueryVector::Vector(vector)) => self.index.nearest_to_vector(vector, wanted, out),
             Some(QueryVector::Ranking(ranking)) => {
                 let ranked = ranking.places.iter().map(|&place| Neighbor {
                     pin: self.pins.ids()[place as usize],

@@ -15,7 +15,7 @@ use super::models::Model;
 use super::query_vectors::WithQueryVectors;
 use super::seeds::{Purpose, Seeds};
 use crate::cluster::{ClusterScratch, Point};
-use crate::index::RetrieveNear;
+use crate::index::RetrieveByVector;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::recommend::{
     Deadline, MedoidSources, Origin, PopularityPrior, RecommendScratch, Recommendation,
@@ -32,7 +32,7 @@ const DRAWS: usize = 10;
 pub(super) struct Replay<'a> {
     pub(super) params: &'a EvaluateParams,
     pub(super) world: World<'a>,
-    pub(super) index: &'a (dyn RetrieveNear + Sync),
+    pub(super) index: &'a (dyn RetrieveByVector + Sync),
     /// By the place of the pin.
     pub(super) categories: &'a [u32],
     /// The days, as their first moments.
@@ -162,7 +162,7 @@ impl Replay<'_> {
         let end = day.minus_days(-f64::from(self.params.horizon_days));
         let is_target = |point: &&Point| barred.binary_search(&point.pin).is_err();
         let targets = history.between(day, end).iter().filter(is_target);
-        let targets = targets.filter_map(|point| self.world.pins.place(point.pin));
+        let targets = targets.filter_map(|point| self.world.pins.position(point.pin));
         let mut places: Vec<u32> = targets.map(|place| place as u32).collect();
         if places.is_empty() {
             return None;
@@ -220,7 +220,7 @@ impl Replay<'_> {
         let places = answer
             .candidates
             .iter()
-            .filter_map(|c| self.world.pins.place(c.pin));
+            .filter_map(|c| self.world.pins.position(c.pin));
         let places: Vec<u32> = places.map(|place| place as u32).collect();
         places.iter().for_each(|&place| self.covered[at].add(place));
         let mut tally = self.judge(question, &places, scratch);
@@ -244,7 +244,7 @@ impl Replay<'_> {
         let as_of = question.day.minus_days(f64::from(model.stale_days));
         let popular = self.world.popular.get(&as_of);
         let popularity = |pin: PinId| {
-            let place = self.world.pins.place(pin);
+            let place = self.world.pins.position(pin);
             let score = |place: usize| Some(popular?.scores[place]);
             place.and_then(score).unwrap_or(0.0)
         };

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::{CatalogManifest, Graph, PinTable, QuantizedVectors};
 use crate::snapshot::{Reader, SnapshotError, SnapshotManifest, Writer};
 
-/// A catalog: everything that is known of the pins of one version.
+/// One version of a catalog.
 #[derive(Debug)]
 pub struct Catalog {
     reader: Reader<CatalogManifest>,
@@ -14,14 +14,14 @@ pub struct Catalog {
     pub pins: PinTable,
     /// The vectors in 8 bits.
     pub codes: QuantizedVectors,
-    /// Who is near whom.
+    /// Links between near nodes.
     pub graph: Graph,
     /// When it was written, by the clock of the file system.
     pub written_at: SystemTime,
 }
 
 impl Catalog {
-    /// Opens the catalog in `path`: reads and checks what a walk needs, and maps
+    /// Opens the catalog in `path`: reads and checks what a graph search needs, and maps
     /// the rest, which [`Catalog::check_mapped`] checks.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let reader = Reader::open(path)?;
@@ -34,8 +34,7 @@ impl Catalog {
         })
     }
 
-    /// Reads and checks the pins of the catalog in `path`, without what only
-    /// retrieval needs.
+    /// Reads and checks the pins of the catalog in `path`, without codes and graph.
     pub fn open_pins(
         path: &Path,
     ) -> Result<(SnapshotManifest<CatalogManifest>, PinTable), SnapshotError> {
@@ -45,7 +44,7 @@ impl Catalog {
         Ok((reader.into_manifest(), pins))
     }
 
-    /// What the catalog states of itself.
+    /// The manifest of the catalog.
     pub fn manifest(&self) -> &SnapshotManifest<CatalogManifest> {
         self.reader.manifest()
     }

@@ -1,21 +1,31 @@
-//! Pins that came, changed or went since the catalog was built: a small table
-//! beside it that is scanned as a whole, and hides what it replaces.
+//! Pins upserted or deleted since the catalog was built: a small table beside it
+//! that is scanned as a whole, and hides what it replaces.
 
-use super::{PinTable, RetrieveNear};
+use super::{PinTable, RetrieveByVector};
 use crate::kernel;
 use crate::model::{Embeddings, Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
-/// What changed since one catalog was built.
+/// Changes of pins since one catalog was built.
 #[derive(Clone, Debug)]
 pub struct Delta {
-    /// Ascending; those that are there now.
+    /// Upserted pins, ascending.
     ids: Vec<PinId>,
-    /// By place among the ids.
+    /// One row an upserted pin, in the order of the ids.
     vectors: Embeddings,
+    /// In the order of the ids.
     titles: Vec<String>,
     /// Ascending.
     deleted: Vec<PinId>,
+}
+
+/// Number of changes in a [`Delta`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaCounts {
+    /// Pins that are new or changed.
+    pub upserted: usize,
+    /// Pins that are gone.
+    pub deleted: usize,
 }
 
 impl Delta {
@@ -29,17 +39,18 @@ impl Delta {
         }
     }
 
-    /// Appends a pin that came or changed: by ascending id, with a unit vector.
+    /// Appends a pin that is new or changed. Pins must come by ascending id, each with a
+    /// unit vector.
     pub fn push(&mut self, pin: PinId, vector: &[f32], title: String) {
         debug_assert!(self.ids.last().is_none_or(|&last| last < pin));
-        // It was checked when it came; one of another length is left out.
+        // The vector was checked when it was upserted; one of another length is left out.
         if self.vectors.push(vector).is_ok() {
             self.ids.push(pin);
             self.titles.push(title);
         }
     }
 
-    /// Appends a pin that is gone: by ascending id.
+    /// Appends a pin that is gone. Pins must come by ascending id.
     pub fn push_deleted(&mut self, pin: PinId) {
         debug_assert!(self.deleted.last().is_none_or(|&last| last < pin));
         self.deleted.push(pin);
@@ -50,9 +61,12 @@ impl Delta {
         self.ids.is_empty() && self.deleted.is_empty()
     }
 
-    /// Number of pins that came or changed, and of those that are gone.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.ids.len(), self.deleted.len())
+    /// Number of pins that were upserted and deleted.
+    pub fn counts(&self) -> DeltaCounts {
+        DeltaCounts {
+            upserted: self.ids.len(),
+            deleted: self.deleted.len(),
+        }
     }
 
     /// Whether pins of the catalog are gone.
@@ -60,118 +74,120 @@ impl Delta {
         !self.deleted.is_empty()
     }
 
-    /// Whether what the catalog says of `pin` no longer holds.
-    fn replaces(&self, pin: PinId) -> bool {
-        self.place(pin).is_some() || self.deleted.binary_search(&pin).is_ok()
+    /// Whether the catalog's record of `pin` no longer holds.
+    fn is_replaced(&self, pin: PinId) -> bool {
+        self.position(pin).is_some() || self.deleted.binary_search(&pin).is_ok()
     }
 
-    fn place(&self, pin: PinId) -> Option<usize> {
+    /// Position of an upserted pin among the ids.
+    fn position(&self, pin: PinId) -> Option<usize> {
         self.ids.binary_search(&pin).ok()
+    }
+
+    /// Adds the upserted pins to `out`, the neighbors that the catalog has, and keeps the
+    /// best `k` of both.
+    fn add_neighbors(&self, target: &[f32], params: &SearchParams<'_>, out: &mut Vec<Neighbor>) {
+        let SearchParams { k, eligible, .. } = *params;
+        // Pins further away than all that was found are not even looked up, unless
+        // fewer were found than are needed.
+        let worst = out.last().filter(|_| out.len() >= params.min_k);
+        let min_score = worst.map_or(f32::NEG_INFINITY, |worst| worst.score);
+        let mut cosines = Vec::new();
+        let rows = (0..self.ids.len()).map(|position| self.vectors.row(position));
+        kernel::dot_rows(target, rows, &mut cosines);
+        let upserted = self.ids.iter().zip(cosines);
+        let neighbors = upserted.map(|(&pin, cosine)| Neighbor {
+            pin,
+            score: cosine.clamp(-1.0, 1.0),
+        });
+        let near = neighbors.filter(|neighbor| neighbor.score >= min_score);
+        out.extend(near.filter(|neighbor| eligible(neighbor.pin)));
+        Neighbor::keep_best(out, k);
     }
 }
 
-/// A catalog and what changed since.
+/// The pins of a catalog with a delta applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Layered<'a> {
+pub struct DeltaView<'a> {
     /// The pins of the catalog.
     pub pins: &'a PinTable,
-    /// What changed.
+    /// Changes since the catalog was built.
     pub delta: &'a Delta,
 }
 
-impl<'a> Layered<'a> {
+impl<'a> DeltaView<'a> {
     /// The unit vector of a pin; none when there is no such pin.
     pub fn vector(&self, pin: PinId) -> Option<&'a [f32]> {
-        match self.delta.place(pin) {
-            Some(place) => Some(self.delta.vectors.row(place)),
-            None if self.delta.replaces(pin) => None,
+        match self.delta.position(pin) {
+            Some(position) => Some(self.delta.vectors.row(position)),
+            None if self.delta.is_replaced(pin) => None,
             None => self.pins.vector(pin),
         }
     }
 
     /// Whether there is such a pin.
     pub fn contains(&self, pin: PinId) -> bool {
-        match self.delta.replaces(pin) {
-            true => self.delta.place(pin).is_some(),
-            false => self.pins.place(pin).is_some(),
+        if self.delta.is_replaced(pin) {
+            self.delta.position(pin).is_some()
+        } else {
+            self.pins.position(pin).is_some()
         }
     }
 
     /// Title of a pin; empty when it has none or is not here.
     pub fn title(&self, pin: PinId) -> &'a str {
-        match self.delta.place(pin) {
-            Some(place) => &self.delta.titles[place],
-            None if self.delta.replaces(pin) => "",
+        match self.delta.position(pin) {
+            Some(position) => &self.delta.titles[position],
+            None if self.delta.is_replaced(pin) => "",
             None => self.pins.title(pin),
         }
     }
 
-    /// Retrieval over both, where `base` retrieves over the catalog.
-    pub fn over<'b, R: RetrieveNear>(&'b self, base: &'b R) -> Over<'b, R> {
-        Over {
-            layers: *self,
-            base,
-        }
+    /// Retrieval over this view, where `base` retrieves over the catalog alone.
+    pub fn retriever<'b, R: RetrieveByVector>(&'b self, base: &'b R) -> DeltaRetriever<'b, R> {
+        DeltaRetriever { view: *self, base }
     }
 }
 
-/// See [`Layered::over`].
+/// Retrieval over a catalog with a delta: see [`DeltaView::retriever`].
 #[derive(Clone, Copy, Debug)]
-pub struct Over<'a, R> {
-    layers: Layered<'a>,
+pub struct DeltaRetriever<'a, R> {
+    view: DeltaView<'a>,
     base: &'a R,
 }
 
-impl<R: RetrieveNear> Retrieve for Over<'_, R> {
+impl<R: RetrieveByVector> Retrieve for DeltaRetriever<'_, R> {
     fn contains(&self, pin: PinId) -> bool {
-        self.layers.contains(pin)
+        self.view.contains(pin)
     }
 
     fn neighbors(
         &self,
         pin: PinId,
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        let Layered { delta, .. } = self.layers;
+        let DeltaView { delta, .. } = self.view;
         if delta.is_empty() {
-            return self.base.neighbors(pin, wanted, out);
+            return self.base.neighbors(pin, params, out);
         }
         out.clear();
-        let Some(target) = self.layers.vector(pin) else {
+        let Some(target) = self.view.vector(pin) else {
             return Retrieved::Complete;
         };
-        let SearchParams { k, eligible, .. } = *wanted;
-        let still = |pin: PinId| !delta.replaces(pin) && eligible(pin);
-        let of_base = SearchParams {
-            eligible: &still,
-            ..*wanted
+        let is_current = |pin: PinId| !delta.is_replaced(pin) && (params.eligible)(pin);
+        let base_params = SearchParams {
+            eligible: &is_current,
+            ..*params
         };
-        let retrieved = match delta.replaces(pin) {
-            true => self.base.near(target, &of_base, out),
-            false => self.base.neighbors(pin, &of_base, out),
+        let retrieved = if delta.is_replaced(pin) {
+            self.base.nearest_to_vector(target, &base_params, out)
+        } else {
+            self.base.neighbors(pin, &base_params, out)
         };
-        if !retrieved.has_neighbors() {
-            return retrieved;
+        if retrieved.has_neighbors() {
+            delta.add_neighbors(target, params, out);
         }
-        // What is further away than all that was found is not even looked up, unless
-        // that is all there is.
-        let worst = out.last().filter(|_| out.len() >= wanted.min_k);
-        let least = worst.map_or(f32::NEG_INFINITY, |worst| worst.score);
-        let mut cosines = Vec::new();
-        let rows = (0..delta.ids.len()).map(|place| delta.vectors.row(place));
-        kernel::dot_each(target, rows, &mut cosines);
-        let of_delta = delta
-            .ids
-            .iter()
-            .zip(cosines)
-            .map(|(&pin, cosine)| Neighbor {
-                pin,
-                score: cosine.clamp(-1.0, 1.0),
-            });
-        let near = of_delta.filter(|neighbor| neighbor.score >= least);
-        out.extend(near.filter(|neighbor| eligible(neighbor.pin)));
-        Neighbor::keep_best(out, k);
         retrieved
     }
 }
@@ -204,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_layers_answer_as_one_table_would(
+        fn catalog_and_delta_answer_as_one_table_would(
             base in prop::collection::btree_map(0u64..30, vector(), 1..30),
             changes in prop::collection::btree_map(0u64..40, prop::option::of(vector()), 0..20),
             k in 1usize..40,
@@ -227,16 +243,16 @@ mod tests {
                 }
             }
             let (pins, all) = (table(&pins), table(&all.into_iter().collect::<Vec<_>>()));
-            let layers = Layered { pins: &pins, delta: &delta };
+            let view = DeltaView { pins: &pins, delta: &delta };
             let base = Exact(&pins);
-            let (over, expected) = (layers.over(&base), Exact(&all));
+            let (retriever, expected) = (view.retriever(&base), Exact(&all));
             let eligible = |pin: PinId| !pin.0.is_multiple_of(5);
             for pin in (0..45).map(PinId) {
-                prop_assert_eq!(over.contains(pin), expected.contains(pin));
-                prop_assert_eq!(layers.vector(pin), all.vector(pin));
-                prop_assert_eq!(layers.title(pin), all.title(pin));
+                prop_assert_eq!(retriever.contains(pin), expected.contains(pin));
+                prop_assert_eq!(view.vector(pin), all.vector(pin));
+                prop_assert_eq!(view.title(pin), all.title(pin));
                 if expected.contains(pin) {
-                    let found = over.neighbors_of(pin, k, &eligible);
+                    let found = retriever.neighbors_of(pin, k, &eligible);
                     prop_assert_eq!(found, expected.neighbors_of(pin, k, &eligible));
                 }
             }

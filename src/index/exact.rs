@@ -1,7 +1,7 @@
 //! The exact scan: every pin is looked at. The yardstick of recall, and what the
-//! walk falls back to when it would have to look at most pins anyway.
+//! graph search falls back to when it would have to look at most pins anyway.
 
-use super::{PinTable, RetrieveNear};
+use super::{PinTable, RetrieveByVector};
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
@@ -15,17 +15,17 @@ pub struct Exact<'a>(pub &'a PinTable);
 
 impl Retrieve for Exact<'_> {
     fn contains(&self, pin: PinId) -> bool {
-        self.0.place(pin).is_some()
+        self.0.position(pin).is_some()
     }
 
     fn neighbors(
         &self,
         pin: PinId,
-        wanted: &SearchParams<'_>,
+        params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
         match self.0.vector(pin) {
-            Some(query) => self.near(query, wanted, out),
+            Some(target) => self.nearest_to_vector(target, params, out),
             None => {
                 out.clear();
                 Retrieved::Complete
@@ -34,28 +34,33 @@ impl Retrieve for Exact<'_> {
     }
 }
 
-impl RetrieveNear for Exact<'_> {
-    /// A scan has no effort that could be less.
-    fn near(&self, query: &[f32], wanted: &SearchParams<'_>, out: &mut Vec<Neighbor>) -> Retrieved {
-        let SearchParams { k, eligible, .. } = *wanted;
+impl RetrieveByVector for Exact<'_> {
+    /// A scan always takes the same effort, whatever `params.effort` is.
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let SearchParams { k, eligible, .. } = *params;
         out.clear();
         let vectors = self.0.vectors();
-        let mut scores = Vec::new();
+        let mut cosines = Vec::new();
         let blocks = vectors.as_slice().chunks(BLOCK * vectors.dimension());
         for (node, block) in (0..).step_by(BLOCK).zip(blocks) {
-            if wanted.deadline.has_passed() {
+            if params.deadline.has_passed() {
                 return Retrieved::DeadlinePassed;
             }
             let rows = block.chunks_exact(vectors.dimension());
-            kernel::dot_each(query, rows, &mut scores);
+            kernel::dot_rows(target, rows, &mut cosines);
             // Pins that can no longer be among the best k are not even looked up.
-            let least = out
+            let min_score = out
                 .get(k.wrapping_sub(1))
                 .map_or(f32::NEG_INFINITY, |worst| worst.score);
-            for (node, &score) in (node..).zip(&scores) {
-                if score.clamp(-1.0, 1.0) >= least {
-                    let duplicates = self.0.neighbors_at(node, score);
-                    out.extend(duplicates.filter(|neighbor| eligible(neighbor.pin)));
+            for (node, &cosine) in (node..).zip(&cosines) {
+                if cosine.clamp(-1.0, 1.0) >= min_score {
+                    let neighbors = self.0.neighbors_of_node(node, cosine);
+                    out.extend(neighbors.filter(|neighbor| eligible(neighbor.pin)));
                 }
             }
             Neighbor::keep_best(out, k);

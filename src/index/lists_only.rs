@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::lookups::ListSource;
 use super::neighbor_cache::{Index, ListLookup};
-use super::retrieve_near::RetrieveNear;
+use super::retrieve_by_vector::RetrieveByVector;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
@@ -58,9 +58,9 @@ impl Retrieve for ListsOnly<'_> {
     }
 }
 
-impl RetrieveNear for ListsOnly<'_> {
+impl RetrieveByVector for ListsOnly<'_> {
     /// No list is kept for a vector.
-    fn near(&self, _: &[f32], _: &SearchParams<'_>, _: &mut Vec<Neighbor>) -> Retrieved {
+    fn nearest_to_vector(&self, _: &[f32], _: &SearchParams<'_>, _: &mut Vec<Neighbor>) -> Retrieved {
         Retrieved::NotCached
     }
 }

@@ -1,6 +1,6 @@
 //! Retrieval over the pins of one catalog: the pins themselves, their codes, the
-//! graph, and the ways to find neighbors: lists made ahead of time, the walk over
-//! the graph, the exact scan. [`Index`] puts them together.
+//! graph, and the ways to find neighbors: lists made ahead of time, the graph
+//! search, the exact scan. [`Index`] puts them together.
 
 mod approximate;
 mod build;
@@ -10,6 +10,7 @@ mod delta;
 mod exact;
 mod exact_lists;
 mod graph;
+mod graph_params;
 mod graph_search;
 mod lists_only;
 mod lookups;
@@ -17,7 +18,7 @@ mod neighbor_cache;
 mod neighbor_lists;
 mod pins;
 mod quantization;
-mod retrieve_near;
+mod retrieve_by_vector;
 mod rotation;
 mod sketches;
 
@@ -25,14 +26,15 @@ pub use approximate::Approximate;
 pub use build::build_graph;
 pub use catalog::Catalog;
 pub use catalog_manifest::CatalogManifest;
-pub use delta::{Delta, Layered};
+pub use delta::{Delta, DeltaCounts, DeltaRetriever, DeltaView};
 pub use exact::Exact;
 pub use exact_lists::exact_lists;
-pub use graph::{Graph, GraphParams};
+pub use graph::Graph;
+pub use graph_params::GraphParams;
 pub use lists_only::ListsOnly;
 pub use lookups::Lookups;
 pub use neighbor_cache::{Index, IndexParams};
 pub use neighbor_lists::{NeighborListManifest, NeighborLists};
 pub use pins::{Pin, PinTable};
 pub use quantization::QuantizedVectors;
-pub use retrieve_near::RetrieveNear;
+pub use retrieve_by_vector::RetrieveByVector;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, GuardResult};
 
 use super::lookups::{ListSource, LookupCounters, Lookups};
-use super::retrieve_near::RetrieveNear;
+use super::retrieve_by_vector::RetrieveByVector;
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
@@ -183,11 +183,11 @@ impl Index {
     /// The list of `pin`, by a search; empty when the catalog does not have the pin.
     fn search_list(&self, pin: PinId, deadline: Deadline<'_>) -> Option<Vec<Neighbor>> {
         let pins = &self.catalog().pins;
-        let Some(place) = pins.place(pin) else {
+        let Some(place) = pins.position(pin) else {
             return Some(Vec::new());
         };
         let depth = self.depth.min(pins.ids().len());
-        let effort = self.approximate.effort(depth);
+        let effort = self.approximate.ef(depth);
         self.approximate
             .nearest_in_time(place, depth, effort, deadline)
     }
@@ -244,14 +244,14 @@ impl Retrieve for Index {
     }
 }
 
-impl RetrieveNear for Index {
-    fn near(
+impl RetrieveByVector for Index {
+    fn nearest_to_vector(
         &self,
         target: &[f32],
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        self.approximate.near(target, params, out)
+        self.approximate.nearest_to_vector(target, params, out)
     }
 }
 
@@ -363,8 +363,11 @@ mod tests {
         );
         lists.check_mapped().expect("whole files");
         assert_eq!(lists.len(), 5);
-        assert!(lists.has(catalog.pins.ids()[12], 40) && !lists.has(catalog.pins.ids()[12], 41));
-        assert!(!lists.has(catalog.pins.ids()[13], 1));
+        assert!(
+            lists.has_list(catalog.pins.ids()[12], 40)
+                && !lists.has_list(catalog.pins.ids()[12], 41)
+        );
+        assert!(!lists.has_list(catalog.pins.ids()[13], 1));
 
         let (index, exact) = (index(&catalog, lists), Exact(&catalog.pins));
         let pin = catalog.pins.ids()[500];

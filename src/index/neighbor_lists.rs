@@ -1,5 +1,5 @@
-//! Neighbor lists made ahead of time: what the neighbors of a medoid are is
-//! known long before anybody asks, so the answer is looked up.
+//! Neighbor lists made ahead of time: the neighbors of a medoid are known long
+//! before a request asks for them, so the answer is looked up.
 //!
 //! ```text
 //! CATALOG/neighbors/<catalog version>/<segment version>/manifest.json
@@ -9,12 +9,12 @@
 //! ```
 //!
 //! A list depends on the catalog and the pin only. So lists lie with the
-//! catalog, in segments that are written once and never change: building them
-//! goes on where it was stopped, and tomorrow's profiles use today's lists.
+//! catalog, in segments that are written once and never change: a build resumes
+//! where it was stopped, and tomorrow's profiles use today's lists.
 //!
-//! Ids are those of pins and not of nodes, and scores are whole: reading a list
-//! touches one place of memory, and an answer does not show whether it was read
-//! or computed.
+//! A list holds the ids of pins, not of nodes, and scores in full precision: reading
+//! a list touches one stretch of memory, and an answer does not show whether it was
+//! read or computed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,7 +32,7 @@ const PINS: &str = "pins.bin";
 const IDS: &str = "ids.bin";
 const SCORES: &str = "scores.bin";
 
-/// The facts in the manifest of a segment.
+/// Facts in the manifest of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborListManifest {
@@ -52,8 +52,17 @@ impl ManifestFacts for NeighborListManifest {
 #[derive(Debug)]
 pub struct NeighborLists {
     segments: Vec<Segment>,
-    /// For each pin the deepest list it has: segment and place in it.
-    places: HashMap<PinId, (u32, u32)>,
+    /// Where the deepest list of each pin lies.
+    slots: HashMap<PinId, ListSlot>,
+}
+
+/// Where a list lies.
+#[derive(Clone, Copy, Debug)]
+struct ListSlot {
+    /// Position of its segment.
+    segment: u32,
+    /// Its position in the segment.
+    row: u32,
 }
 
 #[derive(Debug)]
@@ -64,41 +73,42 @@ struct Segment {
 }
 
 impl NeighborLists {
-    /// Where the lists of the catalog `version`, which lies in `catalog`, are.
+    /// The directory of the lists for the catalog `version`, which lies in `catalog`.
     pub fn directory(catalog: &Path, version: &str) -> PathBuf {
-        let root = match catalog.ends_with(version) {
-            true => catalog.parent().unwrap_or(catalog),
-            false => catalog,
+        let root = if catalog.ends_with(version) {
+            catalog.parent().unwrap_or(catalog)
+        } else {
+            catalog
         };
         root.join("neighbors").join(version)
     }
 
     /// Bytes of a list of `depth` neighbors.
-    pub fn bytes_of(depth: usize) -> u64 {
+    pub fn bytes_per_list(depth: usize) -> u64 {
         let neighbor = size_of::<PinId>() + size_of::<f32>();
         (size_of::<PinId>() + depth * neighbor) as u64
     }
 
-    /// Opens all lists in `directory`, which must be of the catalog `version`;
+    /// Opens all lists in `directory`, which must belong to the catalog `version`;
     /// there may be none. Ids and scores are only mapped:
     /// [`NeighborLists::check_mapped`] checks them.
     pub fn open(directory: &Path, version: &str) -> Result<Self, SnapshotError> {
         let mut lists = Self {
             segments: Vec::new(),
-            places: HashMap::new(),
+            slots: HashMap::new(),
         };
         for path in Self::segments(directory)? {
             let reader = Reader::<NeighborListManifest>::open(&path)?;
             if reader.manifest().facts.catalog_version != version {
-                return Err(reader.misstated("is of another catalog"));
+                return Err(reader.invalid_facts("is of another catalog"));
             }
-            lists.add(reader)?;
+            lists.add_segment(reader)?;
         }
         Ok(lists)
     }
 
-    /// The segments in `directory`, in an order of their own, whatever that of the
-    /// file system is; there may be none.
+    /// The segments in `directory` by name, whatever the order of the file system is;
+    /// there may be none.
     pub fn segments(directory: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -108,7 +118,7 @@ impl NeighborLists {
         let mut paths = Vec::new();
         for entry in entries {
             let name = entry.map_err(SnapshotError::io(directory))?.file_name();
-            // A segment that is being written has a name with a point.
+            // A segment that is being written has a name that starts with a dot.
             if !name.as_encoded_bytes().starts_with(b".") {
                 paths.push(directory.join(name));
             }
@@ -117,16 +127,16 @@ impl NeighborLists {
         Ok(paths)
     }
 
-    fn add(&mut self, reader: Reader<NeighborListManifest>) -> Result<(), SnapshotError> {
+    fn add_segment(&mut self, reader: Reader<NeighborListManifest>) -> Result<(), SnapshotError> {
         let NeighborListManifest { depth, lists, .. } = reader.manifest().facts;
-        let pins: Vec<PinId> = reader.exactly(PINS, lists)?;
-        let ids = reader.map(IDS, lists.saturating_mul(depth))?;
-        let scores = reader.map(SCORES, lists.saturating_mul(depth))?;
+        let pins: Vec<PinId> = reader.read_records(PINS, lists)?;
+        let ids = reader.map_records(IDS, lists.saturating_mul(depth))?;
+        let scores = reader.map_records(SCORES, lists.saturating_mul(depth))?;
         let segment = self.segments.len() as u32;
-        for (pin, place) in pins.into_iter().zip(0..) {
-            let deeper = |&(old, _): &(u32, u32)| self.segments[old as usize].depth() >= depth;
-            if !self.places.get(&pin).is_some_and(deeper) {
-                self.places.insert(pin, (segment, place));
+        for (pin, row) in pins.into_iter().zip(0..) {
+            let is_deep = |old: &ListSlot| self.segments[old.segment as usize].depth() >= depth;
+            if !self.slots.get(&pin).is_some_and(is_deep) {
+                self.slots.insert(pin, ListSlot { segment, row });
             }
         }
         self.segments.push(Segment {
@@ -140,9 +150,9 @@ impl NeighborLists {
     /// The neighbors of `pin`, itself among them, by
     /// [`Neighbor::by_descending_score`].
     pub fn get(&self, pin: PinId) -> Option<impl ExactSizeIterator<Item = Neighbor>> {
-        let &(segment, place) = self.places.get(&pin)?;
+        let &ListSlot { segment, row } = self.slots.get(&pin)?;
         let segment = &self.segments[segment as usize];
-        let range = place as usize * segment.depth()..(place as usize + 1) * segment.depth();
+        let range = row as usize * segment.depth()..(row as usize + 1) * segment.depth();
         let pairs = segment.ids[range.clone()]
             .iter()
             .zip(&segment.scores[range]);
@@ -150,18 +160,18 @@ impl NeighborLists {
     }
 
     /// Whether `pin` has a list of at least `depth` neighbors.
-    pub fn has(&self, pin: PinId, depth: usize) -> bool {
+    pub fn has_list(&self, pin: PinId, depth: usize) -> bool {
         self.get(pin).is_some_and(|list| list.len() >= depth)
     }
 
     /// Number of pins that have a list.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    /// Whether no pin has one.
+    /// Whether no pin has a list.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.slots.is_empty()
     }
 
     /// Bytes of all lists.
@@ -173,7 +183,7 @@ impl NeighborLists {
         files.map(|file| file.bytes).sum()
     }
 
-    /// When the oldest of them were written; none when there are none.
+    /// When the oldest segment was written; none when there is none.
     pub fn written_at(&self) -> Option<SystemTime> {
         let times = self.segments.iter().map(|s| s.reader.written_at().ok());
         times.flatten().min()

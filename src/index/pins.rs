@@ -27,23 +27,23 @@ pub struct PinTable {
     /// Where the title of each pin ends in `titles`.
     title_ends: Stored<u64>,
     titles: Stored<u8>,
-    /// The pins of node n are `duplicates[sharer_ends[n - 1]..sharer_ends[n]]`, or
-    /// `duplicates[n]` alone, and no ends are kept, when each node has one.
+    /// The pins of node n are `duplicates[duplicate_ends[n - 1]..duplicate_ends[n]]`. When
+    /// each node has one pin it is `duplicates[n]`, and no ends are kept.
     duplicates: Vec<PinId>,
-    sharer_ends: Vec<u32>,
-    /// Number of duplicates of each node, as far as 8 bits can tell: a walk asks for
-    /// it often, so it has to be small. Empty when each node has one.
-    counts: Vec<u8>,
+    duplicate_ends: Vec<u32>,
+    /// Number of pins of each node, at most 255: a search reads it often, so it has to be
+    /// small. Empty when each node has one pin.
+    multiplicities: Vec<u8>,
 }
 
-/// One pin, before it is in a table.
+/// One pin on its way into a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pin {
     /// Its id.
     pub id: PinId,
     /// Its node: the row of its vector.
     pub node: u32,
-    /// What a person calls it; may be empty.
+    /// A title for people; may be empty.
     pub title: String,
 }
 
@@ -62,38 +62,33 @@ impl PinTable {
         let ids = pins.iter().map(|pin| pin.id).collect();
         let nodes = pins.iter().map(|pin| pin.node).collect();
         let titles = Stored::Owned(titles.into_bytes());
-        Self::assemble(ids, nodes, vectors, Stored::Owned(title_ends), titles)
+        Self::from_columns(ids, nodes, vectors, Stored::Owned(title_ends), titles)
     }
 
-    fn assemble(
+    fn from_columns(
         ids: Vec<PinId>,
         nodes: Vec<u32>,
         vectors: Embeddings,
         title_ends: Stored<u64>,
         titles: Stored<u8>,
     ) -> Self {
-        let mut sharer_ends = vec![0u32; vectors.len()];
-        nodes
-            .iter()
-            .for_each(|&node| sharer_ends[node as usize] += 1);
-        let counts: Vec<u8> = match sharer_ends.iter().all(|&count| count == 1) {
-            true => Vec::new(),
-            false => sharer_ends.iter().map(|&n| n.min(255) as u8).collect(),
+        let mut duplicate_ends = vec![0u32; vectors.len()];
+        for &node in &nodes {
+            duplicate_ends[node as usize] += 1;
+        }
+        let multiplicities: Vec<u8> = if duplicate_ends.iter().all(|&pins| pins == 1) {
+            Vec::new()
+        } else {
+            duplicate_ends.iter().map(|&n| n.min(255) as u8).collect()
         };
         let mut end = 0;
-        for count in &mut sharer_ends {
+        for count in &mut duplicate_ends {
             end += *count;
             *count = end;
         }
-        // Filled from the back, so that the pins of a node ascend.
-        let mut next = sharer_ends.clone();
-        let mut duplicates = vec![PinId(0); nodes.len()];
-        for (&pin, &node) in ids.iter().zip(&nodes).rev() {
-            next[node as usize] -= 1;
-            duplicates[next[node as usize] as usize] = pin;
-        }
-        if counts.is_empty() {
-            sharer_ends = Vec::new();
+        let duplicates = group_by_node(&ids, &nodes, duplicate_ends.clone());
+        if multiplicities.is_empty() {
+            duplicate_ends = Vec::new();
         }
         Self {
             ids,
@@ -102,8 +97,8 @@ impl PinTable {
             title_ends,
             titles,
             duplicates,
-            sharer_ends,
-            counts,
+            duplicate_ends,
+            multiplicities,
         }
     }
 
@@ -112,45 +107,50 @@ impl PinTable {
         &self.ids
     }
 
-    /// Place of a pin in the table.
-    pub fn place(&self, pin: PinId) -> Option<usize> {
+    /// Position of a pin in the table.
+    pub fn position(&self, pin: PinId) -> Option<usize> {
         self.ids.binary_search(&pin).ok()
     }
 
-    /// Node of the pin at `place`: the row of its vector.
-    pub fn node(&self, place: usize) -> usize {
-        self.nodes[place] as usize
+    /// Node of the pin at `position`: the row of its vector.
+    pub fn node(&self, position: usize) -> usize {
+        self.nodes[position] as usize
     }
 
     /// The vector of a pin.
     pub fn vector(&self, pin: PinId) -> Option<&[f32]> {
-        let place = self.place(pin)?;
-        Some(self.vectors.row(self.node(place)))
+        let position = self.position(pin)?;
+        Some(self.vectors.row(self.node(position)))
     }
 
     /// The pins that share `node`, ascending.
     pub fn duplicates(&self, node: usize) -> impl Iterator<Item = PinId> {
         let begin = node
             .checked_sub(1)
-            .and_then(|before| self.sharer_ends.get(before));
-        let place = match self.sharer_ends.get(node) {
+            .and_then(|before| self.duplicate_ends.get(before));
+        let range = match self.duplicate_ends.get(node) {
             Some(&end) => begin.map_or(0, |&begin| begin as usize)..end as usize,
             None => node..node + 1,
         };
-        self.duplicates[place].iter().copied()
+        self.duplicates[range].iter().copied()
     }
 
     /// The pins that share `node`, each as a neighbor at `cosine`, which rounding
     /// may have taken out of [-1, 1].
-    pub(super) fn neighbors_at(&self, node: usize, cosine: f32) -> impl Iterator<Item = Neighbor> {
+    pub(super) fn neighbors_of_node(
+        &self,
+        node: usize,
+        cosine: f32,
+    ) -> impl Iterator<Item = Neighbor> {
         let score = cosine.clamp(-1.0, 1.0);
         self.duplicates(node)
             .map(move |pin| Neighbor { pin, score })
     }
 
-    /// Number of pins that share `node`; 255 may be more.
-    pub(super) fn weight(&self, node: usize) -> usize {
-        self.counts.get(node).map_or(1, |&count| usize::from(count))
+    /// Number of pins that share `node`, at most 255.
+    pub(super) fn multiplicity(&self, node: usize) -> usize {
+        let multiplicity = self.multiplicities.get(node);
+        multiplicity.map_or(1, |&pins| usize::from(pins))
     }
 
     /// The distinct vectors, one a node.
@@ -160,16 +160,16 @@ impl PinTable {
 
     /// Title of a pin; empty when it has none or is not here.
     pub fn title(&self, pin: PinId) -> &str {
-        let Some(place) = self.place(pin) else {
+        let Some(position) = self.position(pin) else {
             return "";
         };
-        let begin = place
+        let begin = position
             .checked_sub(1)
             .map_or(0, |before| self.title_ends[before]);
         let title = self
             .titles
-            .get(begin as usize..self.title_ends[place] as usize);
-        // What is mapped is checked in the background, so it may be anything here.
+            .get(begin as usize..self.title_ends[position] as usize);
+        // Mapped files are checked in the background, so the bytes may be anything here.
         title.map_or("", |bytes| std::str::from_utf8(bytes).unwrap_or_default())
     }
 
@@ -181,7 +181,7 @@ impl PinTable {
         writer.write(TITLES, &self.titles)
     }
 
-    /// Reads the table and checks what the code behind it relies on. Vectors and
+    /// Reads the table and checks everything that later code relies on. Vectors and
     /// titles are only mapped: see [`PinTable::MAPPED`].
     pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Self, SnapshotError> {
         let CatalogManifest {
@@ -190,26 +190,36 @@ impl PinTable {
             nodes: node_count,
             ..
         } = reader.manifest().facts;
-        let check = |holds: bool, name: &str, reason: &str| match holds {
-            true => Ok(()),
-            false => Err(reader.damaged(name, reason)),
-        };
-        check_dimension(dimension).map_err(|e| reader.misstated(e.to_string()))?;
-        let vectors = reader.map(VECTORS, node_count.saturating_mul(dimension))?;
+        check_dimension(dimension).map_err(|e| reader.invalid_facts(e.to_string()))?;
+        let vectors = reader.map_records(VECTORS, node_count.saturating_mul(dimension))?;
         let vectors = Embeddings::from_unit_rows(dimension, Stored::Mapped(vectors));
-        let ids: Vec<PinId> = reader.exactly(IDS, pins)?;
-        check(ids.is_sorted_by(|a, b| a < b), IDS, "the ids do not ascend")?;
-        let nodes: Vec<u32> = reader.exactly(NODES, pins)?;
-        check(
-            nodes.iter().all(|&n| (n as usize) < node_count),
-            NODES,
-            "a node is out of range",
-        )?;
-        let title_ends = Stored::Mapped(reader.map(TITLE_ENDS, pins)?);
-        let titles = Stored::Mapped(reader.map_all(TITLES)?);
-        Ok(Self::assemble(ids, nodes, vectors, title_ends, titles))
+        let ids: Vec<PinId> = reader.read_records(IDS, pins)?;
+        if !ids.is_sorted_by(|a, b| a < b) {
+            return Err(reader.damaged(IDS, "the ids do not ascend"));
+        }
+        let nodes: Vec<u32> = reader.read_records(NODES, pins)?;
+        if nodes.iter().any(|&node| node as usize >= node_count) {
+            return Err(reader.damaged(NODES, "a node is out of range"));
+        }
+        let title_ends = Stored::Mapped(reader.map_records(TITLE_ENDS, pins)?);
+        let titles = Stored::Mapped(reader.map_all_records(TITLES)?);
+        Ok(Self::from_columns(ids, nodes, vectors, title_ends, titles))
     }
 
-    /// The files that are mapped, and not checked when a table is read.
+    /// Files that are mapped, and not checked when a table is read.
     pub(super) const MAPPED: [&str; 3] = [VECTORS, TITLE_ENDS, TITLES];
+}
+
+/// The pins by their nodes, and those of one node by ascending id. The pins of node n end
+/// at `ends[n]`.
+fn group_by_node(ids: &[PinId], nodes: &[u32], ends: Vec<u32>) -> Vec<PinId> {
+    let mut next = ends;
+    let mut grouped = vec![PinId(0); nodes.len()];
+    // Filled from the back, so that the pins of a node ascend.
+    for (&pin, &node) in ids.iter().zip(nodes).rev() {
+        let slot = &mut next[node as usize];
+        *slot -= 1;
+        grouped[*slot as usize] = pin;
+    }
+    grouped
 }

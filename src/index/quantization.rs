@@ -1,11 +1,12 @@
-//! QuantizedVectors: the vectors of the nodes in 8 bits a component, which is what a walk
-//! reads. A quarter of the memory, and memory is what a walk waits for.
+//! Scalar quantization: the vectors of the nodes in 8 bits a component, which is what
+//! the graph search reads. That is a quarter of the memory, and a search waits for
+//! memory most of its time.
 //!
 //! A component is a whole number of steps, and each component has a step of its
 //! own, because some vary a hundred times as much as others. An inner product
 //! with a code is sum_i q_i s_i c_i, so the steps go into the query (see
 //! [`Query`]). The order that codes give is nearly that of the vectors; the best
-//! of a walk are put into their true order from the vectors themselves.
+//! of a search are put into their true order from the vectors themselves.
 
 use std::io;
 
@@ -18,9 +19,8 @@ use crate::snapshot::{Reader, SnapshotError, Writer};
 
 const CODES: &str = "codes.bin";
 const STEPS: &str = "code_steps.bin";
-/// The greatest code, and with a minus the least: the sums of the kernel rely on
-/// -128 not being one.
-const MOST: f32 = 127.0;
+/// Greatest absolute value of a code: the sums of the kernel rely on -128 not being one.
+const MAX_CODE: f32 = 127.0;
 
 /// The codes of all nodes, one row a node, and their sketches.
 #[derive(Debug)]
@@ -41,32 +41,20 @@ pub(super) struct Query {
     weights: Vec<i16>,
     /// A sum of the kernel times this is a cosine.
     pub(super) unit: f32,
-    /// Ready only where it is meant for a walk.
+    /// Ready only where the query is meant for a graph search.
     sketch: SketchQuery,
 }
 
 impl QuantizedVectors {
     /// The codes and sketches of `vectors`.
     pub fn new(vectors: &Embeddings) -> io::Result<Self> {
-        let mut greatest = vec![0.0f32; vectors.dimension()];
-        for row in vectors.as_slice().chunks_exact(vectors.dimension()) {
-            for (greatest, x) in greatest.iter_mut().zip(row) {
-                *greatest = greatest.max(x.abs());
-            }
-        }
-        // A component that is zero everywhere, or as good as that, has codes of
-        // zero, at any step.
-        let step = |greatest: f32| match greatest / MOST {
-            step if step >= f32::MIN_POSITIVE => step,
-            _ => 1.0,
-        };
-        let steps: Vec<f32> = greatest.into_iter().map(step).collect();
+        let steps = component_steps(vectors);
         let stride = stride(vectors.dimension());
         let mut rows = Pages::zeroed(vectors.len().saturating_mul(stride))?;
-        let of_rows = vectors.as_slice().chunks_exact(vectors.dimension());
-        for (codes, row) in rows.chunks_exact_mut(stride).zip(of_rows) {
+        let vector_rows = vectors.as_slice().chunks_exact(vectors.dimension());
+        for (codes, row) in rows.chunks_exact_mut(stride).zip(vector_rows) {
             for ((code, x), step) in codes.iter_mut().zip(row).zip(&steps) {
-                *code = (x / step).round().clamp(-MOST, MOST) as i8;
+                *code = (x / step).round().clamp(-MAX_CODE, MAX_CODE) as i8;
             }
         }
         Ok(Self {
@@ -83,45 +71,49 @@ impl QuantizedVectors {
     }
 
     /// Makes `query` ready for `vector`.
-    pub(super) fn query(&self, vector: &[f32], query: &mut Query) {
-        self.prepare(|| vector.iter().copied(), query);
+    pub(super) fn prepare(&self, vector: &[f32], query: &mut Query) {
+        self.prepare_components(|| vector.iter().copied(), query);
     }
 
     /// Makes `query` ready for the vector of `node`, as far as its code tells.
-    pub(super) fn query_of(&self, node: u32, query: &mut Query) {
-        self.prepare(|| self.decoded(node), query);
+    pub(super) fn prepare_node(&self, node: u32, query: &mut Query) {
+        self.prepare_components(|| self.decode(node), query);
     }
 
-    /// Makes `query`, which is ready for `vector`, ready for a walk as well.
-    pub(super) fn query_walk(&self, vector: &[f32], query: &mut Query) {
+    /// Makes `query`, which is ready for `vector`, ready for [`Self::prune`] as well.
+    pub(super) fn prepare_sketch(&self, vector: &[f32], query: &mut Query) {
         if let Some(sketches) = &self.sketches {
-            sketches.query(vector.iter().copied(), &mut query.sketch);
+            sketches.prepare(vector.iter().copied(), &mut query.sketch);
         }
     }
 
-    /// The same for the vector of `node`, as far as its code tells.
-    pub(super) fn query_walk_of(&self, node: u32, query: &mut Query) {
+    /// The same as [`Self::prepare_sketch`] for the vector of `node`, as far as its code
+    /// tells.
+    pub(super) fn prepare_node_sketch(&self, node: u32, query: &mut Query) {
         if let Some(sketches) = &self.sketches {
-            sketches.query(self.decoded(node), &mut query.sketch);
+            sketches.prepare(self.decode(node), &mut query.sketch);
         }
     }
 
     /// The vector of `node`, as far as its code tells.
-    fn decoded(&self, node: u32) -> impl Iterator<Item = f32> {
+    fn decode(&self, node: u32) -> impl Iterator<Item = f32> {
         let codes = self.row(node).iter().zip(&self.steps);
         codes.map(|(&code, step)| f32::from(code) * step)
     }
 
-    fn prepare<I: Iterator<Item = f32>>(&self, vector: impl Fn() -> I, query: &mut Query) {
+    fn prepare_components<I>(&self, vector: impl Fn() -> I, query: &mut Query)
+    where
+        I: Iterator<Item = f32>,
+    {
         query.sketch.clear();
         let components = || vector().zip(&self.steps).map(|(x, step)| x * step);
-        let (mut most, mut sum) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE);
+        let (mut max, mut sum) = (f32::MIN_POSITIVE, f32::MIN_POSITIVE);
         for component in components() {
-            most = most.max(component.abs());
+            max = max.max(component.abs());
             sum += component.abs();
         }
-        // As fine as 16 bits allow, with room for any row in the sums of 32 bits.
-        let scale = (f32::from(i16::MAX) / most).min(0.9 * i32::MAX as f32 / (MOST * sum));
+        // Weights are as fine as 16 bits allow, with room for any row in the sums of 32 bits.
+        let scale = (f32::from(i16::MAX) / max).min(0.9 * i32::MAX as f32 / (MAX_CODE * sum));
         query.weights.clear();
         let weights = components().map(|component| (component * scale).round() as i16);
         query.weights.extend(weights);
@@ -129,24 +121,24 @@ impl QuantizedVectors {
         query.unit = 1.0 / scale;
     }
 
-    /// Most by which a cosine with a code may differ from that with its vector,
-    /// where `query` was made for `vector`. A code is at most half a step from its
+    /// Upper bound of the difference between a cosine with a code and that with its
+    /// vector, where `query` was made for `vector`. A code is at most half a step from its
     /// component: sum_i |q_i| s_i / 2. A weight is at most half a unit from what it
     /// stands for, times the greatest code. The rest is for rounding in f32.
-    pub(super) fn error(&self, vector: &[f32], query: &Query) -> f32 {
-        let of_codes: f32 = vector
+    pub(super) fn max_error(&self, vector: &[f32], query: &Query) -> f32 {
+        let code_error: f32 = vector
             .iter()
             .zip(&self.steps)
             .map(|(x, s)| x.abs() * s)
             .sum();
-        let of_weights = vector.len() as f32 * MOST * query.unit;
-        0.5 * (of_codes + of_weights) + 1e-5
+        let weight_error = vector.len() as f32 * MAX_CODE * query.unit;
+        0.5 * (code_error + weight_error) + 1e-5
     }
 
     /// Inner products of `query` with the codes of `nodes`, in units of the
     /// query; `out` is overwritten.
-    pub(super) fn dot_each(&self, query: &Query, nodes: &[u32], out: &mut Vec<i32>) {
-        kernel::dot_codes_each(&query.weights, &self.rows, nodes, out);
+    pub(super) fn dot_nodes(&self, query: &Query, nodes: &[u32], out: &mut Vec<i32>) {
+        kernel::dot_code_rows(&query.weights, &self.rows, nodes, out);
     }
 
     /// Begins to fetch the sketches of `nodes`.
@@ -162,8 +154,8 @@ impl QuantizedVectors {
     }
 
     /// Drops those of `nodes` that are less similar to the query than `similarity`, in
-    /// units of the query, as far as sketches tell: none where there are no sketches, or
-    /// the query is not ready for a walk. `sums` is scratch memory.
+    /// units of the query, as far as sketches tell. Drops none where there are no
+    /// sketches, or the query has none. `sums` is scratch memory.
     pub(super) fn prune(
         &self,
         query: &Query,
@@ -200,12 +192,12 @@ impl QuantizedVectors {
         let CatalogManifest {
             dimension, nodes, ..
         } = reader.manifest().facts;
-        let steps: Vec<f32> = reader.exactly(STEPS, dimension)?;
+        let steps: Vec<f32> = reader.read_records(STEPS, dimension)?;
         if !steps.iter().all(|step| step.is_finite() && *step > 0.0) {
             return Err(reader.damaged(STEPS, "a step is no positive number"));
         }
         let stride = stride(dimension);
-        let rows = reader.pages(CODES, nodes.saturating_mul(stride))?;
+        let rows = reader.read_pages(CODES, nodes.saturating_mul(stride))?;
         Ok(Self {
             steps,
             rows,
@@ -215,8 +207,26 @@ impl QuantizedVectors {
     }
 }
 
+/// Codes of a row, those behind the last component included.
 fn stride(dimension: usize) -> usize {
     dimension.next_multiple_of(CODE_LANES)
+}
+
+/// The step of each component: its greatest absolute value becomes the greatest code.
+fn component_steps(vectors: &Embeddings) -> Vec<f32> {
+    let mut greatest = vec![0.0f32; vectors.dimension()];
+    for row in vectors.as_slice().chunks_exact(vectors.dimension()) {
+        for (greatest, x) in greatest.iter_mut().zip(row) {
+            *greatest = greatest.max(x.abs());
+        }
+    }
+    // A component that is zero everywhere, or as good as that, has codes of
+    // zero, at any step.
+    let step = |greatest: f32| match greatest / MAX_CODE {
+        step if step >= f32::MIN_POSITIVE => step,
+        _ => 1.0,
+    };
+    greatest.into_iter().map(step).collect()
 }
 
 #[cfg(test)]
@@ -242,18 +252,18 @@ mod tests {
         ) {
             let vectors = embeddings(dimension, &values);
             let codes = QuantizedVectors::new(&vectors).expect("memory");
-            let (mut query, mut of_code, mut dots) = (Query::default(), Query::default(), Vec::new());
-            codes.query(vectors.row(0), &mut query);
-            codes.query_of(0, &mut of_code);
+            let (mut query, mut from_code, mut dots) = (Query::default(), Query::default(), Vec::new());
+            codes.prepare(vectors.row(0), &mut query);
+            codes.prepare_node(0, &mut from_code);
             let nodes: Vec<u32> = (0..vectors.len() as u32).collect();
-            codes.dot_each(&query, &nodes, &mut dots);
+            codes.dot_nodes(&query, &nodes, &mut dots);
             // A code is at most half a step off, and a step is at most 1/127.
             let tolerance = (dimension as f32).sqrt() / 127.0;
             for (node, dot) in nodes.into_iter().zip(dots) {
                 let exact = vectors.cosine(0, node as usize);
                 prop_assert!((dot as f32 * query.unit - exact).abs() <= tolerance);
                 prop_assert_eq!(codes.cosine(&query, node), dot as f32 * query.unit);
-                prop_assert!((codes.cosine(&of_code, node) - exact).abs() <= 2.0 * tolerance);
+                prop_assert!((codes.cosine(&from_code, node) - exact).abs() <= 2.0 * tolerance);
             }
         }
     }
@@ -265,7 +275,7 @@ mod tests {
         let vectors = embeddings(dimension, &row);
         let codes = QuantizedVectors::new(&vectors).expect("memory");
         let mut query = Query::default();
-        codes.query(&row, &mut query);
+        codes.prepare(&row, &mut query);
         assert!((codes.cosine(&query, 0) - 1.0).abs() < 1e-3);
     }
 }

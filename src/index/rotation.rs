@@ -2,10 +2,11 @@
 //! flipped at random and a Walsh-Hadamard transform adds all to all, four times over.
 //!
 //! Inner products stay what they are, and each component of a unit vector becomes about
-//! normal with variance 1 / dimension, whatever the vectors were: what is made of the
-//! components needs no tuning to the data.
+//! normal with variance 1 / dimension, whatever the vectors were: codes made of the
+//! components need no tuning to the data.
 
-/// Transforms of the front and of the back, where the dimension is no power of two.
+/// Times that the front and the back are transformed. Both overlap where the dimension is
+/// no power of two, and are the same where it is one.
 const ROUNDS: usize = 2;
 
 /// Rotates `vector`.
@@ -14,16 +15,16 @@ pub(super) fn rotate(vector: &mut [f32]) {
     let back = vector.len() - window;
     for round in 0..ROUNDS {
         for (half, begin) in [0, back].into_iter().enumerate() {
-            flip(vector, (round * 2 + half) as u64);
+            flip_signs(vector, (round * 2 + half) as u64);
             transform(&mut vector[begin..begin + window]);
         }
     }
 }
 
-/// Flips signs at random, but always the same ones in the same `turn`.
-fn flip(vector: &mut [f32], turn: u64) {
+/// Flips pseudo-random signs, always the same ones in the same `turn`.
+fn flip_signs(vector: &mut [f32], turn: u64) {
     for (word, components) in vector.chunks_mut(64).enumerate() {
-        let signs = mixed(turn << 32 | word as u64);
+        let signs = mix(turn << 32 | word as u64);
         for (bit, component) in components.iter_mut().enumerate() {
             let sign = (signs >> bit & 1) as u32;
             *component = f32::from_bits(component.to_bits() ^ sign << 31);
@@ -31,9 +32,9 @@ fn flip(vector: &mut [f32], turn: u64) {
     }
 }
 
-/// Bits of `number` that look random (the finaliser of SplitMix64). Files depend on
+/// Bits of `number` that look random (the finalizer of SplitMix64). Files depend on
 /// them, so they come from no library that may change.
-fn mixed(number: u64) -> u64 {
+fn mix(number: u64) -> u64 {
     let z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -65,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn inner_products_stay(
+        fn inner_products_do_not_change(
             (a, b) in (2usize..300).prop_flat_map(|n| {
                 let vector = || prop::collection::vec(-1.0f32..1.0, n);
                 (vector(), vector())
@@ -85,11 +86,8 @@ mod tests {
                 let mut vector = vec![0.0; dimension];
                 vector[axis] = 1.0;
                 rotate(&mut vector);
-                let most = vector.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-                assert!(
-                    most < 6.0 / (dimension as f32).sqrt(),
-                    "{dimension}: {most}"
-                );
+                let max = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                assert!(max < 6.0 / (dimension as f32).sqrt(), "{dimension}: {max}");
             }
         }
     }

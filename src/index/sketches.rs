@@ -1,7 +1,7 @@
-//! Sketches: the vectors of the nodes in 2 bits a component, one line of the cache for
-//! 256 dimensions, where their codes have four.
+//! Sketches: 2-bit codes of the vectors of the nodes, one cache line for 256
+//! dimensions, where the 8-bit codes take four.
 //!
-//! Most nodes that a walk comes upon are too far away to be of use, and a sketch is
+//! Most nodes that a search visits are too far away to be of use, and a sketch is
 //! enough to see that. Vectors are rotated (see [`super::rotation`]), so that a component is
 //! about normal with deviation 1 / sqrt(dimension); it is kept as which of four
 //! ranges, one deviation wide, it lies in. From the sketch u of v follows the cosine
@@ -18,17 +18,17 @@ use crate::model::Embeddings;
 use crate::snapshot::{Reader, SnapshotError, Writer};
 
 const FILE: &str = "sketches.bin";
-/// Vectors of fewer dimensions have none: codes of a line of the cache leave nothing to
-/// spare (measured at 64 dimensions: a tenth slower), and fewer components deviate more.
-const LEAST_DIMENSION: usize = 96;
+/// Vectors of fewer dimensions have no sketches: codes of one cache line leave nothing to
+/// save (measured at 64 dimensions: a tenth slower), and fewer components deviate more.
+const MIN_DIMENSION: usize = 96;
 /// The inner product of a normal deviate with the middle of the range that it lies in,
 /// +-0.5 or +-1.5: phi(0) + 2 phi(1), where phi is the normal density.
-const OF_SKETCH: f32 = 0.882_884;
-/// The standard deviation of a cosine by sketch, times sqrt(dimension): that of what
-/// the ranges lose, and of v u.
+const SKETCH_PRODUCT: f32 = 0.882_884;
+/// The standard deviation of a cosine by sketch, times sqrt(dimension). It comes from
+/// what the ranges lose, and from v u.
 const DEVIATION: f32 = 0.37;
-/// A node is passed over when it is this many deviations too far away. More costs more
-/// codes, fewer cost recall.
+/// A node is pruned when it is this many deviations too far away. A wider margin costs
+/// more comparisons of codes, a narrower one costs recall.
 const MARGIN: f32 = 1.0;
 
 /// The sketches of all nodes, one row a node.
@@ -44,24 +44,24 @@ pub(super) struct SketchQuery {
     rotated: Vec<f32>,
     /// Its components as whole numbers of a unit.
     weights: Vec<i8>,
-    /// The unit, times what turns a sum of the kernel into a cosine.
+    /// A sum of the kernel, less `offset`, times this is a cosine.
     unit: f32,
-    /// What to take from a sum of the kernel before.
+    /// What to subtract from a sum of the kernel first.
     offset: f32,
 }
 
 impl Sketches {
-    /// The sketches of `vectors`; none where they would spare nothing.
+    /// The sketches of `vectors`; none where they would save nothing.
     pub(super) fn new(vectors: &Embeddings) -> io::Result<Option<Self>> {
         let dimension = vectors.dimension();
-        if dimension < LEAST_DIMENSION {
+        if dimension < MIN_DIMENSION {
             return Ok(None);
         }
         let width = width(dimension);
         let mut rows = Pages::zeroed(vectors.len().saturating_mul(width))?;
         let (mut rotated, mut components) = (Vec::new(), Vec::new());
-        let of_rows = vectors.as_slice().chunks_exact(dimension);
-        for (row, vector) in rows.chunks_exact_mut(width).zip(of_rows) {
+        let vector_rows = vectors.as_slice().chunks_exact(dimension);
+        for (row, vector) in rows.chunks_exact_mut(width).zip(vector_rows) {
             rotated.clear();
             rotated.extend_from_slice(vector);
             rotate(&mut rotated);
@@ -75,7 +75,7 @@ impl Sketches {
     }
 
     /// Makes `query` ready for the unit vector of `components`.
-    pub(super) fn query(&self, components: impl Iterator<Item = f32>, query: &mut SketchQuery) {
+    pub(super) fn prepare(&self, components: impl Iterator<Item = f32>, query: &mut SketchQuery) {
         let SketchQuery {
             rotated,
             weights,
@@ -85,14 +85,14 @@ impl Sketches {
         rotated.clear();
         rotated.extend(components);
         rotate(rotated);
-        let most = rotated
+        let max = rotated
             .iter()
-            .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
-        let scale = f32::from(i8::MAX) / most;
+            .fold(f32::MIN_POSITIVE, |max, x| max.max(x.abs()));
+        let scale = f32::from(i8::MAX) / max;
         weights.clear();
         weights.extend(rotated.iter().map(|x| (x * scale).round() as i8));
         weights.resize(4 * width(self.dimension), 0);
-        *unit = 1.0 / (scale * OF_SKETCH * (self.dimension as f32).sqrt());
+        *unit = 1.0 / (scale * SKETCH_PRODUCT * (self.dimension as f32).sqrt());
         // The middles of the ranges are 1.5 below their numbers.
         *offset = 1.5 * weights.iter().map(|&weight| f32::from(weight)).sum::<f32>();
     }
@@ -114,12 +114,13 @@ impl Sketches {
         sums: &mut Vec<i32>,
     ) {
         let margin = MARGIN * DEVIATION / (self.dimension as f32).sqrt();
-        let least = ((cosine - margin) / query.unit + query.offset).ceil() as i32;
-        kernel::sketch_each(&query.weights, &self.rows, nodes, sums);
+        let min_sum = ((cosine - margin) / query.unit + query.offset).ceil() as i32;
+        kernel::dot_sketch_rows(&query.weights, &self.rows, nodes, sums);
+        // Without branches: whether a node is kept cannot be predicted.
         let mut kept = 0;
         for at in 0..nodes.len() {
             nodes[kept] = nodes[at];
-            kept += usize::from(sums[at] >= least);
+            kept += usize::from(sums[at] >= min_sum);
         }
         nodes.truncate(kept);
     }
@@ -132,21 +133,21 @@ impl Sketches {
         let CatalogManifest {
             dimension, nodes, ..
         } = reader.manifest().facts;
-        if dimension < LEAST_DIMENSION {
+        if dimension < MIN_DIMENSION {
             return Ok(None);
         }
-        let rows = reader.pages(FILE, nodes.saturating_mul(width(dimension)))?;
+        let rows = reader.read_pages(FILE, nodes.saturating_mul(width(dimension)))?;
         Ok(Some(Self { rows, dimension }))
     }
 }
 
 impl SketchQuery {
-    /// Makes it one that is ready for nothing.
+    /// Makes the query one that is not ready.
     pub(super) fn clear(&mut self) {
         self.weights.clear();
     }
 
-    /// Whether it was made ready.
+    /// Whether the query was made ready for a vector.
     pub(super) fn is_ready(&self) -> bool {
         !self.weights.is_empty()
     }
@@ -187,9 +188,9 @@ mod tests {
             let (mut sums, mut squares, mut lost, mut kept) = (Vec::new(), 0.0, 0, 0);
             let deviation = DEVIATION / (dimension as f32).sqrt();
             for row in 0..vectors.len() {
-                sketches.query(vectors.row(row).iter().copied(), &mut query);
+                sketches.prepare(vectors.row(row).iter().copied(), &mut query);
                 let mut nodes: Vec<u32> = (0..vectors.len() as u32).collect();
-                kernel::sketch_each(&query.weights, &sketches.rows, &nodes, &mut sums);
+                kernel::dot_sketch_rows(&query.weights, &sketches.rows, &nodes, &mut sums);
                 for (node, &sum) in sums.iter().enumerate() {
                     let by_sketch = (sum as f32 - query.offset) * query.unit;
                     squares += (by_sketch - vectors.cosine(row, node)).powi(2);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn short_vectors_have_none() {
+    fn short_vectors_have_no_sketches() {
         assert!(Sketches::new(&chain(64, 3)).expect("memory").is_none());
     }
 }

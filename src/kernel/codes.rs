@@ -2,38 +2,44 @@
 //!
 //! The query is held in 16 bits, so it loses next to nothing, and the sums are
 //! whole numbers: their order does not matter, and every instruction set gives
-//! the same value. AVX2 is spelt out, because the compiler does not find the
+//! the same value. AVX2 is spelled out, because the compiler does not find the
 //! instruction that multiplies and adds pairs; processors with AVX-512 use it too.
 
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::V3;
 
-use super::each;
+use super::dispatch;
+use super::rows::map_rows;
 
-/// Rows of codes are filled up with zeros to a multiple of this, and so must the
-/// query be.
+/// Rows of codes and queries are padded with zeros to a multiple of this.
 pub const CODE_LANES: usize = 32;
 
-/// Inner products of `query` with the rows of `codes` that `places` names, each
+/// Inner products of `query` with the rows of `codes` that `positions` names, each
 /// `query.len()` long, in their order; `out` is overwritten.
 ///
 /// `query.len()` must be a multiple of [`CODE_LANES`], and the sum of its
 /// absolute values times 127 below 2^31, or sums wrap around.
-pub fn dot_codes_each(query: &[i16], codes: &[i8], places: &[u32], out: &mut Vec<i32>) {
+pub fn dot_code_rows(query: &[i16], codes: &[i8], positions: &[u32], out: &mut Vec<i32>) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = *super::AVX2 {
+    if let Some(v3) = *dispatch::AVX2 {
         return pulp::Arch::V3(v3).dispatch(
             #[inline(always)]
-            || each(codes, query.len(), places, out, |row| avx2(v3, query, row)),
+            || {
+                map_rows(codes, query.len(), positions, out, |row| {
+                    avx2(v3, query, row)
+                })
+            },
         );
     }
-    each(codes, query.len(), places, out, |row| portable(query, row));
+    map_rows(codes, query.len(), positions, out, |row| {
+        portable(query, row)
+    });
 }
 
-/// Inner product of `query` with one row of codes, as in [`dot_codes_each`].
+/// Inner product of `query` with one row of codes, as in [`dot_code_rows`].
 pub fn dot_codes(query: &[i16], row: &[i8]) -> i32 {
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = *super::AVX2 {
+    if let Some(v3) = *dispatch::AVX2 {
         return pulp::Arch::V3(v3).dispatch(
             #[inline(always)]
             || avx2(v3, query, row),
@@ -65,8 +71,9 @@ fn avx2(v3: V3, query: &[i16], row: &[i8]) -> i32 {
 
 #[inline(always)]
 fn portable(query: &[i16], row: &[i8]) -> i32 {
-    let products = query.iter().zip(row);
-    products
+    query
+        .iter()
+        .zip(row)
         .map(|(&q, &c)| i32::from(q) * i32::from(c))
         .fold(0, i32::wrapping_add)
 }
@@ -86,11 +93,11 @@ mod tests {
             let length = chunks * CODE_LANES;
             let query: Vec<i16> = values[..length].iter().map(|v| v.0).collect();
             let codes: Vec<i8> = values[..length * 6].iter().map(|v| v.1).collect();
-            let places = [5, 0, 3, 3, 1, 2, 4];
+            let positions = [5, 0, 3, 3, 1, 2, 4];
             let mut dots = Vec::new();
-            dot_codes_each(&query, &codes, &places, &mut dots);
-            for (place, dot) in places.into_iter().zip(dots) {
-                let row = &codes[place as usize * length..][..length];
+            dot_code_rows(&query, &codes, &positions, &mut dots);
+            for (position, dot) in positions.into_iter().zip(dots) {
+                let row = &codes[position as usize * length..][..length];
                 let naive: i64 = query.iter().zip(row).map(|(&q, &c)| i64::from(q) * i64::from(c)).sum();
                 prop_assert_eq!(i64::from(dot), naive);
                 prop_assert_eq!(portable(&query, row), dot);

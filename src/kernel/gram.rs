@@ -4,14 +4,15 @@
 //! Unlike the loops of [`super`], these may fuse a multiplication with an
 //! addition, and the order of their additions follows the width of the registers:
 //! otherwise the products take 1.7 times as long. So their last bits differ between
-//! machines, and nobody may see them: each function states how far it can be off,
-//! and who calls it decides by other means what lies within that.
+//! machines, and must not reach an answer: each function states its greatest error,
+//! and its caller decides by other means what lies within that.
 
 use std::hint::black_box;
 
 use pulp::{Simd, WithSimd};
 
-use super::{ARCH, sum_of};
+use super::dispatch::ARCH;
+use super::dot::sum_terms;
 
 /// Rows of products are padded to a multiple of this: one register of AVX-512,
 /// two of AVX2.
@@ -52,9 +53,9 @@ pub fn gram(rows: &[f32], dimension: usize, out: &mut Vec<f32>) {
     });
 }
 
-/// Arguments of [`gram`]. A closure as large as this is not compiled into what
-/// `pulp` calls, and then not for its instruction set; a method that must be
-/// inlined is.
+/// Arguments of [`gram`]. A closure as large as this is not inlined into the function
+/// that `pulp` calls, and then not compiled for its instruction set; a method that must
+/// be inlined is.
 struct Gram<'a> {
     rows: &'a [f32],
     dimension: usize,
@@ -76,7 +77,7 @@ impl WithSimd for Gram<'_> {
         if count < HEIGHT {
             for (i, a) in rows.chunks_exact(dimension).enumerate() {
                 for (j, b) in rows.chunks_exact(dimension).enumerate() {
-                    out[i * stride + j] = sum_of(a, b, |x, y| x * y);
+                    out[i * stride + j] = sum_terms(a, b, |x, y| x * y);
                 }
             }
             return;
@@ -143,31 +144,31 @@ fn tile<S: Simd>(simd: S, rows: &[f32], columns: &[f32]) -> [[f32; WIDTH]; HEIGH
     tile
 }
 
-/// What [`nearest`] compares one cluster with all by. The slices have one length,
-/// a multiple of [`LANES`].
+/// One cluster and all that it is compared with by [`nearest`]. The slices have one
+/// length, a multiple of [`LANES`].
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    /// Inner products of the sum of the one with the sums of all; negative
+    /// Inner products of the sum of the one cluster with the sums of all; negative
     /// infinity with its own.
     pub products: &'a [f32],
     /// Squared norms of the centroids of all; infinity where there is no cluster.
     pub squares: &'a [f32],
-    /// One over the size, of all.
+    /// One over the size of all.
     pub shares: &'a [f32],
-    /// The squared norm of the centroid of the one.
+    /// Squared norm of the centroid of the one cluster.
     pub square: f32,
-    /// One over the size of the one.
+    /// One over the size of the one cluster.
     pub share: f32,
-    /// How far the squared distance of two centroids may be off.
+    /// Greatest error of the squared distance of two centroids.
     pub error: f32,
 }
 
 /// Finds all clusters that may be the nearest to one.
 ///
 /// The Ward distance of clusters of the sizes n and m with the centroids a and b
-/// is 2 / (1/n + 1/m) (|a|^2 + |b|^2 - 2 ab). `lows` becomes these distances less
-/// what they may be off; the least of them with what it may be off added is
-/// returned; and `near` becomes the places whose distance may be that low.
+/// is 2 / (1/n + 1/m) (|a|^2 + |b|^2 - 2 ab). `lows` becomes the lower bounds of these
+/// distances: each less its error. The least of their upper bounds is returned, and
+/// `near` becomes the positions whose lower bound is not above it.
 pub fn nearest(row: Row<'_>, lows: &mut [f32], near: &mut Vec<usize>) -> f32 {
     near.clear();
     ARCH.dispatch(Nearest { row, lows, near })

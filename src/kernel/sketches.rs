@@ -1,35 +1,36 @@
-//! Inner products of a query with sketches: rows of 2 bits a component.
+//! Inner products of a query with sketches: rows of 2-bit codes.
 //!
 //! The query is held in 8 bits and the sums are whole numbers, as in
-//! [`super::dot_codes_each`]: every instruction set gives the same value.
+//! [`super::dot_code_rows`]: every instruction set gives the same value.
 
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::V3;
 
-use super::each;
+use super::dispatch;
+use super::rows::map_rows;
 
 /// Components that one block of a row holds, in 32 bytes: byte b has the
 /// components b, b + 32, b + 64 and b + 96 of its block, from its lowest bits up. Queries
-/// are filled up with zeros to a multiple of this.
+/// are padded with zeros to a multiple of this.
 pub const SKETCH_LANES: usize = 128;
 /// Bytes of a block.
 const BLOCK: usize = SKETCH_LANES / 4;
 
-/// For each of the rows of `sketches` that `places` names the sum of its components, 0
+/// For each of the rows of `sketches` that `positions` names the sum of its components, 0
 /// to 3, times those of `query`, in their order; `out` is overwritten.
 ///
 /// `query.len()` must be a multiple of [`SKETCH_LANES`] and at most 2^20, so that sums
 /// fit.
-pub fn sketch_each(query: &[i8], sketches: &[u8], places: &[u32], out: &mut Vec<i32>) {
+pub fn dot_sketch_rows(query: &[i8], sketches: &[u8], positions: &[u32], out: &mut Vec<i32>) {
     let width = query.len() / 4;
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = *super::AVX2 {
+    if let Some(v3) = *dispatch::AVX2 {
         return pulp::Arch::V3(v3).dispatch(
             #[inline(always)]
-            || each(sketches, width, places, out, |row| avx2(v3, query, row)),
+            || map_rows(sketches, width, positions, out, |row| avx2(v3, query, row)),
         );
     }
-    each(sketches, width, places, out, |row| portable(query, row));
+    map_rows(sketches, width, positions, out, |row| portable(query, row));
 }
 
 /// Writes the components of a row, 0 to 3 each, into `row`.
@@ -61,14 +62,14 @@ fn avx2(v3: V3, query: &[i8], row: &[u8]) -> i32 {
             avx2._mm256_srli_epi16::<4>(row),
             avx2._mm256_srli_epi16::<6>(row),
         ];
-        let mut of_block = avx._mm256_setzero_si256();
+        let mut block_sums = avx._mm256_setzero_si256();
         for (query, bits) in query.into_iter().zip(bits) {
             let components = avx2._mm256_and_si256(bits, low);
             // At most 4 * 2 * 3 * 128 in all, which 16 bits hold.
             let products = avx2._mm256_maddubs_epi16(components, query);
-            of_block = avx2._mm256_add_epi16(of_block, products);
+            block_sums = avx2._mm256_add_epi16(block_sums, products);
         }
-        let widened = avx2._mm256_madd_epi16(of_block, ones);
+        let widened = avx2._mm256_madd_epi16(block_sums, ones);
         sums = avx2._mm256_add_epi32(sums, widened);
     }
     let sums: [i32; 8] = pulp::cast(sums);
@@ -108,14 +109,14 @@ mod tests {
             for (components, row) in components.chunks(length).zip(sketches.chunks_mut(length / 4)) {
                 pack_sketch(components, row);
             }
-            let places = [5, 0, 3, 3, 1, 2, 4];
+            let positions = [5, 0, 3, 3, 1, 2, 4];
             let mut sums = Vec::new();
-            sketch_each(&query, &sketches, &places, &mut sums);
-            for (place, sum) in places.into_iter().zip(sums) {
-                let row = &components[place as usize * length..][..length];
+            dot_sketch_rows(&query, &sketches, &positions, &mut sums);
+            for (position, sum) in positions.into_iter().zip(sums) {
+                let row = &components[position as usize * length..][..length];
                 let naive: i32 = query.iter().zip(row).map(|(&q, &c)| i32::from(q) * i32::from(c)).sum();
                 prop_assert_eq!(sum, naive);
-                prop_assert_eq!(portable(&query, &sketches[place as usize * length / 4..]), naive);
+                prop_assert_eq!(portable(&query, &sketches[position as usize * length / 4..]), naive);
             }
         }
     }

@@ -1,4 +1,6 @@
-//! Writing a version: side name, sync, rename.
+//! Atomic writes: contents are written to a temporary name, synced, and renamed.
+//!
+//! [`Writer`] writes a version of a snapshot so, [`replace_file`] a single file.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -6,21 +8,25 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{
-    CURRENT, FileEntry, MANIFEST, ManifestFacts, Reader, SnapshotError, SnapshotManifest, checksum,
-    version_of,
-};
+use super::error::SnapshotError;
+use super::manifest::{FileEntry, ManifestFacts, SnapshotManifest, format_checksum, version_name};
+use super::names::{CURRENT, MANIFEST};
+use super::read::Reader;
+
+/// Name of the directory for files that are of use only while a version is written.
+const SCRATCH: &str = "scratch";
 
 /// Writes one version into a versioned directory. Dropped before
 /// [`Writer::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Writer {
     root: PathBuf,
-    side: PathBuf,
+    /// Where the version is written before it is renamed.
+    temporary: PathBuf,
     files: Vec<FileEntry>,
 }
 
-/// One file of a version while it is written: sums up what goes through.
+/// One file of a version while it is written; computes its checksum on the way.
 pub struct FileWriter {
     path: PathBuf,
     name: String,
@@ -32,30 +38,30 @@ pub struct FileWriter {
 impl Writer {
     /// Begins a version in `root`, which is created when it is not there.
     pub fn create(root: &Path) -> Result<Self, SnapshotError> {
-        let side = root.join(format!(".partial-{}", std::process::id()));
+        let temporary = root.join(format!(".partial-{}", std::process::id()));
         fs::create_dir_all(root).map_err(SnapshotError::io(root))?;
-        if side.exists() {
-            // Left by a killed process that had the same number.
-            fs::remove_dir_all(&side).map_err(SnapshotError::io(&side))?;
+        if temporary.exists() {
+            // A killed process that had the same number left it behind.
+            fs::remove_dir_all(&temporary).map_err(SnapshotError::io(&temporary))?;
         }
-        fs::create_dir(&side).map_err(SnapshotError::io(&side))?;
+        fs::create_dir(&temporary).map_err(SnapshotError::io(&temporary))?;
         Ok(Self {
             root: root.to_owned(),
-            side,
+            temporary,
             files: Vec::new(),
         })
     }
 
-    /// A place for files that are of use only while the version is written.
+    /// A directory for files that are of use only while the version is written.
     pub fn scratch(&self) -> Result<PathBuf, SnapshotError> {
-        let path = self.side.join("scratch");
+        let path = self.temporary.join(SCRATCH);
         fs::create_dir_all(&path).map_err(SnapshotError::io(&path))?;
         Ok(path)
     }
 
-    /// Begins the file `name`; give it to [`Writer::close`] at its end.
+    /// Begins the file `name`; [`Writer::close`] takes it at its end.
     pub fn file(&self, name: &str) -> Result<FileWriter, SnapshotError> {
-        let path = self.side.join(name);
+        let path = self.temporary.join(name);
         let file = File::create_new(&path).map_err(SnapshotError::io(&path))?;
         Ok(FileWriter {
             path,
@@ -82,7 +88,7 @@ impl Writer {
         self.files.push(FileEntry {
             name,
             bytes,
-            xxh3: checksum(hash.digest128()),
+            xxh3: format_checksum(hash.digest128()),
         });
         Ok(())
     }
@@ -111,9 +117,9 @@ impl Writer {
         facts: F,
     ) -> Result<SnapshotManifest<F>, SnapshotError> {
         let files = std::mem::take(&mut self.files);
-        let path = self.side.join(MANIFEST);
+        let path = self.temporary.join(MANIFEST);
         let invalid = |e: serde_json::Error| SnapshotError::io(&path)(e.into());
-        let version = version_of(&facts, &files).map_err(invalid)?;
+        let version = version_name(&facts, &files).map_err(invalid)?;
         let manifest = SnapshotManifest {
             format: F::FORMAT.to_owned(),
             version,
@@ -124,37 +130,35 @@ impl Writer {
         text.push(b'\n');
         write_synced(&path, &text)?;
 
-        let scratch = self.side.join("scratch");
+        let scratch = self.temporary.join(SCRATCH);
         if scratch.exists() {
             fs::remove_dir_all(&scratch).map_err(SnapshotError::io(&scratch))?;
         }
-        sync_directory(&self.side)?;
-        let place = self.root.join(&manifest.version);
-        if Reader::<F>::open(&place)
-            .and_then(|reader| reader.check_files())
-            .is_err()
-        {
-            self.replace(&place)?;
+        sync_directory(&self.temporary)?;
+        let version = self.root.join(&manifest.version);
+        // An intact version of this name has the same contents, and readers may have
+        // mapped its files: it stays.
+        let intact = Reader::<F>::open(&version).and_then(|reader| reader.check_files());
+        if intact.is_err() {
+            self.replace(&version)?;
         }
         sync_directory(&self.root)?;
         Ok(manifest)
     }
-}
 
-impl Writer {
-    /// Gives the side name the name of its version. Whatever bears that name is
-    /// damaged: an intact one would have been kept.
-    fn replace(&self, place: &Path) -> Result<(), SnapshotError> {
-        let aside = self.side.with_extension("damaged");
+    /// Renames the temporary directory to that of its version. Whatever has that name
+    /// is damaged: an intact version would have been kept.
+    fn replace(&self, version: &Path) -> Result<(), SnapshotError> {
+        let aside = self.temporary.with_extension("damaged");
         if aside.exists() {
-            // Left by a process that was killed right here.
+            // A process that was killed right here left it behind.
             fs::remove_dir_all(&aside).map_err(SnapshotError::io(&aside))?;
         }
-        if place.exists() {
-            fs::rename(place, &aside).map_err(SnapshotError::io(place))?;
+        if version.exists() {
+            fs::rename(version, &aside).map_err(SnapshotError::io(version))?;
         }
-        fs::rename(&self.side, place).map_err(SnapshotError::io(place))?;
-        // The version is in place; what is left of the damaged one is only litter.
+        fs::rename(&self.temporary, version).map_err(SnapshotError::io(version))?;
+        // The version is complete now, so a failure to remove the damaged one is harmless.
         let _ = fs::remove_dir_all(&aside);
         Ok(())
     }
@@ -162,9 +166,9 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // After a rename the side name is gone; otherwise there is nobody left
-        // to tell that it could not be removed.
-        let _ = fs::remove_dir_all(&self.side);
+        // After a rename the temporary directory is gone; otherwise no caller is left that
+        // could be told that it was not removed.
+        let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 
@@ -193,17 +197,17 @@ impl std::fmt::Debug for FileWriter {
     }
 }
 
-/// Gives the file at `path` these contents: whoever reads it sees the old ones or all of
-/// the new ones, also after a crash.
+/// Replaces the contents of the file at `path`: a reader sees the old ones or all of the
+/// new ones, also after a crash.
 pub fn replace_file(path: &Path, contents: &[u8]) -> Result<(), SnapshotError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let side = directory.join(format!(".{name}-{}", std::process::id()));
-    write_synced(&side, contents)?;
-    fs::rename(&side, path).map_err(SnapshotError::io(path))?;
+    let temporary = directory.join(format!(".{name}-{}", std::process::id()));
+    write_synced(&temporary, contents)?;
+    fs::rename(&temporary, path).map_err(SnapshotError::io(path))?;
     sync_directory(directory)
 }
 

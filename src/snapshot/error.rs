@@ -1,7 +1,9 @@
-//! What can be wrong with a versioned directory.
+//! Errors of reading and writing a versioned directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::names::{CURRENT, MANIFEST};
 
 /// Why a snapshot could not be read or written. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -11,18 +13,18 @@ pub enum SnapshotError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// Its error.
         cause: io::Error,
     },
     /// The directory holds no version.
-    #[error("{}: holds neither {CURRENT} nor {MANIFEST}: no snapshot was written here", .0.display(), CURRENT = super::CURRENT, MANIFEST = super::MANIFEST)]
+    #[error("{}: holds neither {CURRENT} nor {MANIFEST}: no snapshot was written here", .0.display(), CURRENT = CURRENT, MANIFEST = MANIFEST)]
     NoSnapshot(PathBuf),
     /// The contents are not what was written.
     #[error("{}: damaged: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that was seen.
+        /// The difference that was found.
         reason: String,
     },
     /// The snapshot is of another kind or format version.
@@ -44,7 +46,7 @@ impl SnapshotError {
         |cause| Self::Io { path, cause }
     }
 
-    /// Says that the file at `path` is not what was written.
+    /// The error for a file at `path` that is not what was written.
     pub fn damaged(path: &Path, reason: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.to_owned(),

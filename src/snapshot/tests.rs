@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::names::{CURRENT, MANIFEST};
 use super::*;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +38,8 @@ fn write(root: &Path, text: &str) -> SnapshotManifest<Note> {
 }
 
 fn error(root: &Path) -> String {
-    let opened = Reader::<Note>::open(root).and_then(|reader| reader.records::<u32>("numbers.bin"));
+    let opened =
+        Reader::<Note>::open(root).and_then(|reader| reader.read_all_records::<u32>("numbers.bin"));
     opened.expect_err("must be refused").to_string()
 }
 
@@ -48,7 +52,9 @@ fn the_current_version_is_read_back_and_an_old_one_by_its_own_path() {
     let reader = Reader::<Note>::open(root.path()).expect("a snapshot");
     assert_eq!(*reader.manifest(), second);
     assert_eq!(
-        reader.exactly::<u32>("numbers.bin", 2).expect("numbers"),
+        reader
+            .read_records::<u32>("numbers.bin", 2)
+            .expect("numbers"),
         [1, 2]
     );
     let old = Reader::<Note>::open(&root.path().join(&first.version)).expect("a snapshot");
@@ -140,9 +146,9 @@ fn another_kind_of_snapshot_is_refused() {
         "{error}"
     );
     let reader = Reader::<Note>::open(root.path()).expect("a snapshot");
-    assert!(reader.records::<u64>("numbers.bin").is_ok());
-    assert!(reader.exactly::<u32>("numbers.bin", 3).is_err());
-    assert!(reader.records::<[u8; 3]>("numbers.bin").is_err());
+    assert!(reader.read_all_records::<u64>("numbers.bin").is_ok());
+    assert!(reader.read_records::<u32>("numbers.bin", 3).is_err());
+    assert!(reader.read_all_records::<[u8; 3]>("numbers.bin").is_err());
 }
 
 #[test]

@@ -54,11 +54,11 @@ impl ProfilesReader {
     /// Reads and checks the profiles in `path`.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let reader = Reader::<ProfileManifest>::open(path)?;
-        let users: Vec<UserRecord> = reader.records(USERS)?;
-        let medoids: Vec<Medoid> = reader.records(MEDOIDS)?;
-        let history: Vec<u8> = reader.records(HISTORY)?;
-        let popular: Vec<Medoid> = reader.records(POPULAR)?;
-        let acted_on: Vec<PinActions> = reader.records(POPULARITY)?;
+        let users: Vec<UserRecord> = reader.read_all_records(USERS)?;
+        let medoids: Vec<Medoid> = reader.read_all_records(MEDOIDS)?;
+        let history: Vec<u8> = reader.read_all_records(HISTORY)?;
+        let popular: Vec<Medoid> = reader.read_all_records(POPULAR)?;
+        let acted_on: Vec<PinActions> = reader.read_all_records(POPULARITY)?;
         if !users.is_sorted_by(|a, b| a.user < b.user) {
             return Err(reader.damaged(USERS, "the ids do not ascend"));
         }

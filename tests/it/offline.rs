@@ -73,7 +73,9 @@ fn profiles_are_what_the_core_makes_of_each_user() {
         let point = |action: &&common::Action| {
             let pin = PinId(action.pin as u64);
             Point {
-                row: catalog.pins.node(catalog.pins.place(pin).expect("a pin")),
+                row: catalog
+                    .pins
+                    .node(catalog.pins.position(pin).expect("a pin")),
                 pin,
                 time: Timestamp::from_seconds(action.time).expect("a time"),
                 weight: params.action_weights[action.name],

@@ -22,7 +22,7 @@ fn check(answer: &v1::RecommendResponse, limit: usize, catalog: &Catalog) {
         let node = |pin| {
             let place = catalog
                 .pins
-                .place(PinId(pin))
+                .position(PinId(pin))
                 .expect("a pin of the catalog");
             catalog.pins.node(place)
         };
@@ -163,7 +163,7 @@ async fn popularity_counts_beside_nearness_where_the_settings_say_so() {
 
     // Ten of one medoid, and two more in case of need, among three times as many.
     let row = |pin| {
-        let place = catalog.pins.place(PinId(pin)).expect("a pin");
+        let place = catalog.pins.position(PinId(pin)).expect("a pin");
         catalog.pins.node(place)
     };
     let medoid = row(answer.medoids[0].pin_id);

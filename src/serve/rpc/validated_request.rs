@@ -58,7 +58,7 @@ impl ValidatedRequest {
         let pins = context.serving.pins();
         // Lists take less time than a look at the clock would.
         let budget = SearchBudget::unlimited();
-        let answer = self.recommend(context, &pins.over(&lists), budget)?;
+        let answer = self.recommend(context, &pins.retriever(&lists), budget)?;
         lists.count_hits();
         Ok(self.respond(&answer, context))
     }
@@ -73,7 +73,7 @@ impl ValidatedRequest {
             return Err(CallError::OutOfTime);
         }
         let pins = context.serving.pins();
-        let index = pins.over(context.serving.loaded.index());
+        let index = pins.retriever(context.serving.loaded.index());
         // The whole index searches what is not cached, so this error is a defect.
         let answer = self
             .recommend(context, &index, budget)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::durable::{Log, LogError, PinRecord};
-use crate::index::{Delta, Layered};
+use crate::index::{Delta, DeltaView};
 use crate::model::PinId;
 use crate::serve::state::live::{Live, Loaded};
 
@@ -27,8 +27,8 @@ impl Serving {
     }
 
     /// The pins, changes included.
-    pub(crate) fn pins(&self) -> Layered<'_> {
-        Layered {
+    pub(crate) fn pins(&self) -> DeltaView<'_> {
+        DeltaView {
             pins: &self.loaded.catalog().pins,
             delta: &self.delta,
         }

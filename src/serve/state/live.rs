@@ -188,7 +188,7 @@ impl Loaded {
         };
         let all_in_catalog = profiles
             .medoids()
-            .all(|medoid| index.catalog().pins.place(medoid.pin).is_some());
+            .all(|medoid| index.catalog().pins.position(medoid.pin).is_some());
         let acted_on = profiles.take_acted_on();
         let popularity = match source.popularity > 0.0 {
             true => Popularity::of(&acted_on),

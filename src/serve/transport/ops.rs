@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::drain::{Phase, wait_for_phase};
+use crate::index::DeltaCounts;
 use crate::metrics as names;
 use crate::serve::overload::Limiter;
 use crate::serve::state::live::{Live, Loaded};
@@ -73,7 +74,7 @@ async fn scrape(State(parts): State<OpsParts>) -> String {
     parts.limiter.describe();
     if let Some(serving) = parts.live.get() {
         describe(&serving.loaded);
-        let (upserted, deleted) = serving.delta.counts();
+        let DeltaCounts { upserted, deleted } = serving.delta.counts();
         gauge!(names::CHANGED_PINS, "kind" => "upserted").set(upserted as f64);
         gauge!(names::CHANGED_PINS, "kind" => "deleted").set(deleted as f64);
     }
