@@ -1,10 +1,10 @@
-//! How alike two ranked lists are.
+//! Measures of how similar two ranked lists are.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// Share of the places of two lists without repetition, up to the longer one, that
-/// hold what the other has as well, wherever: from 0 to 1. Two empty lists are alike.
+/// Number of items that two lists without repetition share, at any rank, divided by the
+/// length of the longer list: from 0 to 1. Two empty lists have an overlap of 1.
 pub fn overlap<T: Copy + Eq + Hash>(a: &[T], b: &[T]) -> f64 {
     let longer = a.len().max(b.len());
     if longer == 0 {
@@ -15,16 +15,13 @@ pub fn overlap<T: Copy + Eq + Hash>(a: &[T], b: &[T]) -> f64 {
     shared as f64 / longer as f64
 }
 
-/// Rank-biased overlap of two lists without repetition, extrapolated: from 0 to 1, and
-/// the more about the top of the lists the smaller `p`, which is in (0, 1).
+/// Rank-biased overlap of two lists without repetition, extrapolated: from 0 to 1. The
+/// smaller `p`, which is in (0, 1), the more the top of the lists counts.
 ///
 /// Webber, Moffat, Zobel, "A similarity measure for indefinite rankings" (2010),
-/// equation 32 for lists that differ in length. Two empty lists are alike.
+/// equation 32 for lists that differ in length. Two empty lists have an overlap of 1.
 pub fn rank_biased_overlap<T: Copy + Eq + Hash>(a: &[T], b: &[T], p: f64) -> f64 {
-    let (short, long) = match a.len() <= b.len() {
-        true => (a, b),
-        false => (b, a),
-    };
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let (s, l) = (short.len(), long.len());
     if s == 0 {
         return if l == 0 { 1.0 } else { 0.0 };

@@ -1,8 +1,8 @@
-//! Scratch memory that outlives one piece of work, for the next.
+//! A pool of scratch memory, so that work does not allocate it each time.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Scratches that nobody uses at the moment; made when there are too few.
+/// A pool of idle scratches. When none is idle, a new one is made.
 #[derive(Debug)]
 pub struct Pool<T>(Mutex<Vec<T>>);
 
@@ -13,8 +13,8 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T: Default> Pool<T> {
-    /// Lends a scratch to `work`. The lock is held only to take it and to put it
-    /// back; a scratch whose work panics is not put back.
+    /// Runs `work` with a scratch. The lock is held only to take the scratch and to put
+    /// it back. A scratch whose work panics is not put back.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = idle().pop().unwrap_or_default();

@@ -5,9 +5,9 @@
 //! clusters, in f32. A merge just adds them up, and the distance follows from
 //! |a - b|^2 = |a|^2 + |b|^2 - 2 ab for the centroids a and b. How far that can be
 //! off is known ([`Clusters::error`]). Where it leaves one nearest neighbor on
-//! one side of alpha, that is the answer; else the distances in question are worked
-//! out from the vectors in f64. So the clusters are those of f64 arithmetic,
-//! whatever a machine makes of the products.
+//! one side of alpha, that is the answer; else the distances in question are computed
+//! from the vectors in f64. So the clusters are those of f64 arithmetic, however a
+//! machine rounds the products.
 //!
 //! A merge changes a column of the matrix, and writing a column costs a cache line
 //! for each number. So it is only written down, as a [`Step`], and a row goes

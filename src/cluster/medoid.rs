@@ -1,5 +1,5 @@
 //! The medoid of a cluster: argmin over the members m of sum_j w_j ||P_m - P_j||^2,
-//! where a member weighs as much as the number of actions at its place.
+//! where the weight of a member is the number of actions that it stands for.
 //!
 //! With the weighted centroid mu, that sum is W ||P_m - mu||^2 + sum_j w_j ||P_j -
 //! mu||^2: the medoid is the member nearest to the centroid, found in O(n d).

@@ -19,9 +19,9 @@ use super::distances::{Clusters, Points};
 /// Memory that is used again for the next user.
 #[derive(Debug, Default)]
 pub(super) struct WardScratch {
-    /// A number that equal points share, and the point.
+    /// A hash that equal points share, and the point.
     keys: Vec<(u32, u32)>,
-    /// For each point the one into whose cluster its own was merged, or itself.
+    /// By point: the point into whose cluster it was merged, or itself.
     parents: Vec<usize>,
     /// Points that are not a copy of one before, ascending: the rows.
     firsts: Vec<usize>,
@@ -61,13 +61,27 @@ pub(super) fn partition(
     clusters.reset(&points, sizes, parents, weighted);
 
     chain.clear();
+    merge_along_chains(clusters, &points, alpha, chain, parents);
+    group_members(parents)
+}
+
+/// Merges mutual nearest neighbors until no two clusters are within `alpha`. Sets the
+/// parent of each point whose cluster is merged into another.
+fn merge_along_chains(
+    clusters: &mut Clusters,
+    points: &Points<'_>,
+    alpha: f64,
+    chain: &mut Vec<usize>,
+    parents: &mut [usize],
+) {
+    let firsts = points.firsts;
     while let Some(start) = chain.last().copied().or_else(|| clusters.chain_start()) {
         if chain.is_empty() {
             chain.push(start);
         }
         let before = chain.len().checked_sub(2).map(|at| chain[at]);
-        match (clusters.nearest(start, before, alpha, &points), before) {
-            // A chain that would run in a circle has come to equal distances,
+        match (clusters.nearest(start, before, alpha, points), before) {
+            // A chain that would run in a circle has come to distances that are equal
             // but for rounding, so the one before is as near.
             (Some(other), Some(before)) if other == before || chain.contains(&other) => {
                 chain.truncate(chain.len() - 2);
@@ -83,7 +97,6 @@ pub(super) fn partition(
             }
         }
     }
-    group_members(parents)
 }
 
 /// Sets each point's parent to the first point that is equal to it. A point may

@@ -1,9 +1,9 @@
-//! The cold-start ladder: the user's own medoids, else the popular ones.
+//! Cold-start fallback: the medoids of the user, else the popular ones.
 
 use super::user::{MedoidSources, Origin, UserMedoids};
 use crate::model::{Medoid, PinId};
 
-/// Why the user's own profile was not used.
+/// Why the profile of the user was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// The user has no profile.

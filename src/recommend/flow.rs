@@ -27,7 +27,7 @@ pub struct RecommendScratch {
     sample: SampleScratch,
     blocked: BlockedPins,
     quotas: Vec<QuotaShare>,
-    /// At least as many as medoids were sampled.
+    /// One for each sampled medoid; further ones are left over from earlier requests.
     lists: Vec<NeighborList>,
     merge: MergeScratch,
 }
@@ -73,7 +73,10 @@ impl<O: StageObserver> Recommender<'_, O> {
             let factors = user.sources.sampling_factors;
             sample_medoids(selected.medoids, factors, request, rng, sample)
         });
-        let user_medoids = user.sources.user_medoids.map_or(&[][..], |own| own.medoids);
+        let user_medoids = user
+            .sources
+            .user_medoids
+            .map_or(&[][..], |user| user.medoids);
         blocked.reset(user_medoids, &sampled, request.excluded);
         let eligible = |pin: PinId| !blocked.contains(pin) && !(user.is_blocked)(pin);
         let search = SearchParams {
@@ -85,16 +88,14 @@ impl<O: StageObserver> Recommender<'_, O> {
         let lists = reset_lists(&sampled, request.limit, quotas, lists);
         let mut retrieval = Retrieval::new(self.index, &sampled, lists, search, params);
         let candidates = self.retrieve_and_merge(&mut retrieval, &params, merge)?;
-        let with_less_effort = retrieval.with_less_effort();
-        let answered_in_time = retrieval.answered_in_time();
         Ok(Recommendation {
             candidates,
-            sampled,
             origin: selected.origin,
             fallback: selected.fallback,
             medoids_missing: selected.medoids_missing,
-            with_less_effort,
-            answered_in_time,
+            with_less_effort: retrieval.with_less_effort(),
+            answered_in_time: retrieval.answered_in_time(),
+            sampled,
         })
     }
 
