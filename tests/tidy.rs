@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 8] = [
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
-const PURE: [&str; 6] = ["kernel", "model", "cluster", "compare", "recommend"];
+const PURE: [&str; 5] = ["kernel", "model", "cluster", "compare", "recommend"];
 const IMPURE: [&str; 14] = [
     "std::fs",
     "std::net",
