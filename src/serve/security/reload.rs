@@ -25,7 +25,7 @@ pub(super) async fn watch(sources: Sources, interval: Duration) {
     let mut ticks = tokio::time::interval(interval.max(MIN_INTERVAL));
     // The first tick is immediate, when the files have just been read.
     ticks.tick().await;
-    let mut last_failures = [None, None];
+    let mut last_failures: [Option<String>; 2] = [None, None];
     loop {
         ticks.tick().await;
         let sources = sources.clone();
@@ -35,7 +35,7 @@ pub(super) async fn watch(sources: Sources, interval: Duration) {
             continue;
         };
         for ((what, outcome), last) in outcomes.into_iter().zip(&mut last_failures) {
-            *last = report(what, outcome, last.take());
+            *last = report(what, outcome, last.as_deref());
         }
     }
 }
@@ -52,7 +52,7 @@ impl Sources {
 }
 
 /// Logs a change, or a failure that is not the last one again. Returns the failure.
-fn report(what: &str, outcome: Outcome, last_failure: Option<String>) -> Option<String> {
+fn report(what: &str, outcome: Outcome, last_failure: Option<&str>) -> Option<String> {
     match outcome {
         Some(Ok(Reloaded::Changed)) => {
             tracing::info!(what, "reloaded changed credentials");
@@ -60,7 +60,7 @@ fn report(what: &str, outcome: Outcome, last_failure: Option<String>) -> Option<
         }
         Some(Ok(Reloaded::Unchanged)) | None => None,
         Some(Err(reason)) => {
-            if last_failure.as_ref() != Some(&reason) {
+            if last_failure != Some(reason.as_str()) {
                 tracing::warn!(
                     what,
                     reason,
@@ -121,10 +121,10 @@ mod tests {
         let bad = || Some(Err("bad".to_owned()));
         let failure = report("callers", bad(), None);
         assert_eq!(failure.as_deref(), Some("bad"));
-        let failure = report("callers", bad(), failure);
+        let failure = report("callers", bad(), failure.as_deref());
         assert_eq!(failure.as_deref(), Some("bad"));
         assert_eq!(
-            report("callers", Some(Ok(Reloaded::Changed)), failure),
+            report("callers", Some(Ok(Reloaded::Changed)), failure.as_deref()),
             None
         );
     }
