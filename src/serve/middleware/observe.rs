@@ -163,3 +163,50 @@ fn code_label(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_nobody_ends_is_counted_as_canceled() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            drop(ObservedCall::begin("left", None));
+            ObservedCall::begin("answered", None).end(Code::Ok, None);
+            let failure = Status::not_found("no such user");
+            ObservedCall::begin("failed", None).end(failure.code(), Some(failure));
+        });
+        let page = recorder.handle().render();
+        for (method, code) in [
+            ("left", "CANCELLED"),
+            ("answered", "OK"),
+            ("failed", "NOT_FOUND"),
+        ] {
+            let line = format!(
+                "{}{{method=\"{method}\",code=\"{code}\"}} 1",
+                names::REQUESTS
+            );
+            assert!(page.contains(&line), "{line} is not in {page}");
+        }
+        assert!(page.contains(&format!("{} 0", names::IN_FLIGHT)), "{page}");
+    }
+
+    #[test]
+    fn a_failure_is_read_from_headers() {
+        let failed = Status::unavailable("not loaded").into_http::<Body>();
+        let failed = failure(&Ok::<_, Infallible>(failed)).expect("a status");
+        assert_eq!(
+            (failed.code(), failed.message()),
+            (Code::Unavailable, "not loaded")
+        );
+        let answered = Response::new(Body::default());
+        assert!(failure(&Ok::<_, Infallible>(answered)).is_none());
+        let broken = failure(&Err("broken")).expect("a status");
+        assert_eq!(broken.code(), Code::Unknown);
+    }
+}

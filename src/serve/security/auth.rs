@@ -108,7 +108,7 @@ mod tests {
             ("pinnersage.v1.AdminService", Role::Admin),
         ]);
         let paths = method_paths(DESCRIPTORS);
-        let service = |path: &'_ String| path.split('/').next().map(str::to_owned);
+        let service = |path: &String| path.split('/').next().map(str::to_owned);
         let services: HashSet<String> = paths.iter().filter_map(service).collect();
         assert_eq!(services.len(), roles.len(), "{services:?}");
         for service in services {

@@ -273,3 +273,54 @@ impl ClientCertVerifier for AcceptAnyCertificate {
         self.0.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes a new certificate and its key to `directory`.
+    fn write(directory: &Path) -> TlsParams {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let certified = certified.expect("a certificate");
+        let params = TlsParams {
+            certificate: directory.join("certificate.pem"),
+            key: directory.join("key.pem"),
+            client_ca: None,
+        };
+        let key = certified.signing_key.serialize_pem();
+        fs::write(&params.certificate, certified.cert.pem()).expect("a disk");
+        fs::write(&params.key, key).expect("a disk");
+        params
+    }
+
+    #[test]
+    fn certificates_are_replaced_only_by_others_that_can_be_used() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let params = write(directory.path());
+        let tls = ReloadableTls::open(params.clone()).expect("a certificate");
+        let first = tls.current.load().digest;
+        assert_eq!(tls.reload().expect("the same"), Reloaded::Unchanged);
+
+        fs::write(&params.key, "a secret that is no key").expect("a disk");
+        let error = tls.reload().expect_err("no key").to_string();
+        assert!(
+            error.contains("key.pem") && !error.contains("secret"),
+            "{error}"
+        );
+        assert_eq!(tls.current.load().digest, first);
+
+        write(directory.path());
+        assert_eq!(tls.reload().expect("another"), Reloaded::Changed);
+        assert_ne!(tls.current.load().digest, first);
+    }
+
+    #[test]
+    fn a_client_ca_is_a_part_of_the_digest() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut params = write(directory.path());
+        let without = PemFiles::read(&params).expect("files").digest();
+        params.client_ca = Some(params.certificate.clone());
+        let with = PemFiles::read(&params).expect("files").digest();
+        assert_ne!(without, with);
+    }
+}
