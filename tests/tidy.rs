@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 8] = [
         "durable",
         "metrics",
         "progress",
+        
         "snapshot",
         "wire",
     ],
@@ -25,7 +26,14 @@ const FLOORS: [&[&str]; 8] = [
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
-const PURE: [&str; 6] = ["kernel", "model", "cluster", "compare", "recommend"];
+const PURE: [&str; 6] = [
+    "kernel",
+    "model",
+    "cluster",
+    "compare",
+    "recommend",
+    
+];
 const IMPURE: [&str; 14] = [
     "std::fs",
     "std::net",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::durable::{Log, LogError, PinRecord};
-use crate::index::{Delta, Layered};
+use crate::index::{Delta, DeltaView};
 use crate::model::PinId;
 use crate::serve::state::live::{Live, Loaded};
 
@@ -27,8 +27,8 @@ impl Serving {
     }
 
     /// The pins, changes included.
-    pub(crate) fn pins(&self) -> Layered<'_> {
-        Layered {
+    pub(crate) fn pins(&self) -> DeltaView<'_> {
+        DeltaView {
             pins: &self.loaded.catalog().pins,
             delta: &self.delta,
         }
@@ -58,7 +58,7 @@ pub(crate) enum ChangePinsError {
 impl ChangedPins {
     /// The changes in `log`, of which there may be `most`.
     pub(crate) fn open(log: Arc<Log>, most: usize) -> Result<Self, LogError> {
-        let changes = log.pins()?.into_iter().collect();
+        let changes = log.pin_changes()?.into_iter().collect();
         Ok(Self {
             log,
             most,
@@ -78,7 +78,7 @@ impl ChangedPins {
             return Err(ChangePinsError::TooMany(self.most));
         }
         self.log
-            .change_pins(&pins)
+            .record_pin_changes(&pins)
             .map_err(ChangePinsError::Failed)?;
         changes.extend(pins);
         if let Some(serving) = live.get() {
@@ -108,7 +108,7 @@ impl ChangedPins {
         for pin in &settled {
             changes.remove(pin);
         }
-        self.log.settle_pins(&settled)
+        self.log.remove_pin_changes(&settled)
     }
 
     /// The changes that `loaded` does not have.
