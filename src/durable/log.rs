@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use fjall::OwnedWriteBatch;
-use fjall::PersistMode;
+use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::acknowledged::AcknowledgedCount;
 use super::error::LogError;
@@ -386,18 +385,18 @@ mod tests {
         append(&log, &[action(1, 1)]);
         log.acknowledged.write(2).expect("a count");
         drop(log);
-        match Log::open(directory.path()).expect_err("a record is lost") {
-            LogError::Lost {
-                found,
-                acknowledged,
-                marker,
-                ..
-            } => {
-                assert_eq!((found, acknowledged), (1, 2));
-                fs::remove_file(marker).expect("the count");
-            }
-            other => panic!("{other}"),
-        }
+        let error = Log::open(directory.path()).expect_err("a record is lost");
+        let LogError::Lost {
+            found,
+            acknowledged,
+            marker,
+            ..
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((*found, *acknowledged), (1, 2));
+        fs::remove_file(marker).expect("the count");
         // Without the count the log goes on with what is left.
         let (log, _) = Log::open(directory.path()).expect("a log");
         assert_eq!(recorded(&log), [action(1, 1)]);
