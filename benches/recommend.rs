@@ -188,7 +188,7 @@ fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
         pin: PinId(pin),
         actions: 1 + pin % 997,
     };
-    let popularity = Popularity::of(&(0..PINS).map(acted_on).collect::<Vec<_>>());
+    let popularity = Popularity::from_actions(&(0..PINS).map(acted_on).collect::<Vec<_>>());
     let popularity = |pin| popularity.get(pin);
     let prior = PopularityPrior::new(0.1, &popularity);
     let asked = (3, LIMIT);

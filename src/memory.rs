@@ -1,5 +1,4 @@
-//! The ground floor: memory as the walk over the graph wants it. Huge pages,
-//! mapped files, and fetching ahead.
+//! Memory for the search of the graph: huge pages, mapped files, and fetching ahead.
 //!
 //! This is the only file with `unsafe` code.
 
@@ -13,14 +12,14 @@ use std::ops::{Deref, DerefMut};
 use bytemuck::Pod;
 use memmap2::{Advice, Mmap, MmapMut};
 
-/// Bytes that the processor fetches at once.
-const LINE: usize = 64;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
 
 /// Asks the processor to fetch `rows` into its nearest cache, without waiting.
 #[inline(always)]
 pub fn prefetch<T>(rows: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for offset in (0..size_of_val(rows)).step_by(LINE) {
+    for offset in (0..size_of_val(rows)).step_by(CACHE_LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let line = rows.as_ptr().cast::<i8>().wrapping_add(offset);
         // SAFETY: a prefetch is a hint that neither reads nor faults, whatever
@@ -28,17 +27,17 @@ pub fn prefetch<T>(rows: &[T]) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (rows, LINE);
+    let _ = (rows, CACHE_LINE);
 }
 
-/// Memory for `T` in huge pages where the system grants them: a walk touches
-/// thousands of far places, and with pages of 4 KiB most of them would miss the
-/// processor's table of pages as well.
+/// Memory for `T` in huge pages where the system grants them: a search touches
+/// thousands of scattered rows, and with pages of 4 KiB most of them would miss the
+/// TLB as well.
 #[derive(Debug)]
 pub struct Pages<T> {
     map: MmapMut,
     len: usize,
-    of: PhantomData<T>,
+    element: PhantomData<T>,
 }
 
 impl<T: Pod> Pages<T> {
@@ -54,7 +53,7 @@ impl<T: Pod> Pages<T> {
         Ok(Self {
             map,
             len,
-            of: PhantomData,
+            element: PhantomData,
         })
     }
 }
@@ -74,26 +73,26 @@ impl<T: Pod> DerefMut for Pages<T> {
     }
 }
 
-/// A file of `T`, mapped: it is open at once, and what is never read never
-/// takes memory.
+/// A mapped file of `T`: it opens at once, and pages that are never read take no
+/// memory.
 #[derive(Debug)]
 pub struct Mapped<T> {
     /// None for an empty file, which cannot be mapped.
     map: Option<Mmap>,
-    of: PhantomData<T>,
+    element: PhantomData<T>,
 }
 
 impl<T: Pod> Mapped<T> {
-    /// Maps `file`, which must hold a whole number of `T`. Rows are read here and
-    /// there, so the system is told not to read ahead.
+    /// Maps `file`, which must hold a whole number of `T`. Rows are read in no order, so
+    /// the system is advised not to read ahead.
     pub fn new(file: &File) -> io::Result<Self> {
         if file.metadata()?.len() == 0 {
             return Ok(Self {
                 map: None,
-                of: PhantomData,
+                element: PhantomData,
             });
         }
-        // SAFETY: nobody may change the file while it is mapped. It belongs to a
+        // SAFETY: the file must not change while it is mapped. It belongs to a
         // version of a snapshot, whose files are written under another name,
         // renamed when they are whole, and never opened for writing again.
         let map = unsafe { Mmap::map(file)? };
@@ -104,7 +103,7 @@ impl<T: Pod> Mapped<T> {
         let _ = map.advise(Advice::Random);
         Ok(Self {
             map: Some(map),
-            of: PhantomData,
+            element: PhantomData,
         })
     }
 }
@@ -118,7 +117,7 @@ impl<T: Pod> Deref for Mapped<T> {
     }
 }
 
-/// Values in memory of our own, or in a mapped file.
+/// Values in memory, or in a mapped file.
 #[derive(Debug)]
 pub enum Stored<T> {
     /// In memory.
@@ -140,7 +139,7 @@ impl<T: Pod> Deref for Stored<T> {
 }
 
 impl<T: Pod> Stored<T> {
-    /// The values for changing; those of a file are copied before.
+    /// The values for writing; those of a file are copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
         if let Self::Mapped(values) = self {
             *self = Self::Owned(values.to_vec());

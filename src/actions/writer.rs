@@ -1,42 +1,42 @@
-//! The one thread that writes. Whatever waits for it is written together: one sync
-//! for all, so that the rate grows with the load while each waits for two syncs at
+//! The one thread that writes. All requests that wait for it are written together: one
+//! sync for all, so that the rate grows with the load while each waits for two syncs at
 //! most.
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use super::{FreshnessToken, Shared};
+use super::freshness_token::FreshnessToken;
+use super::shared_state::SharedState;
 use crate::durable::{Log, LogError};
 use crate::model::{Action, ActionId, ActionKind};
 
-/// Calls that may wait for the writer.
-const WAITING: usize = 256;
-/// Actions that are written together, unless a single call has more.
-const TOGETHER: usize = 16_384;
+/// Requests that may wait for the writer.
+const MAX_WAITING: usize = 256;
+/// Actions that are written together, unless a single request has more.
+const MAX_GROUP: usize = 16_384;
 
-/// What became of one action.
+/// Outcome of one action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ActionOutcome {
     /// It is durable, and counts.
     Accepted,
     /// One with this id is there already.
     Duplicate,
 }
 
-/// Actions that were taken.
+/// Outcome of the actions of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// What became of each, in their order.
-    pub outcomes: Vec<Outcome>,
+pub struct RecordedActions {
+    /// The outcome of each action, in their order.
+    pub outcomes: Vec<ActionOutcome>,
     /// Stands for all of them.
     pub token: FreshnessToken,
 }
 
-/// Why actions were not taken. All can be sent again.
+/// Why actions were not recorded. All can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// More calls are waiting than can be served.
@@ -48,43 +48,48 @@ pub enum RecordError {
     Failed(String),
 }
 
-type Done = Box<dyn FnOnce(Result<Recorded, RecordError>) + Send>;
+/// Called once with the outcome of a request.
+type Completion = Box<dyn FnOnce(Result<RecordedActions, RecordError>) + Send>;
 
-struct Call {
+/// Actions that wait for the writer.
+struct WriteRequest {
     actions: Vec<Action>,
-    done: Done,
+    complete: Completion,
 }
 
-/// The writing thread. It ends, after what waits is written, when this is dropped.
+/// The writing thread. It ends, after the waiting requests are written, when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
-    calls: Option<SyncSender<Call>>,
+    requests: Option<SyncSender<WriteRequest>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(log: Arc<Log>, shared: Arc<Shared>) -> io::Result<Self> {
-        let (calls, waiting) = sync_channel(WAITING);
+    /// Starts the thread.
+    pub(super) fn start(log: Arc<Log>, shared: Arc<SharedState>) -> io::Result<Self> {
+        let (requests, waiting) = sync_channel(MAX_WAITING);
         let named = std::thread::Builder::new().name("action-log".to_owned());
-        let thread = named.spawn(move || write(&log, &shared, &waiting))?;
+        let thread = named.spawn(move || serve_requests(&log, &shared, &waiting))?;
         Ok(Self {
-            calls: Some(calls),
+            requests: Some(requests),
             thread: Some(thread),
         })
     }
 
-    pub(super) fn submit(&self, actions: Vec<Action>, done: Done) {
-        let call = Call { actions, done };
-        let sent = match &self.calls {
-            Some(calls) => calls.try_send(call),
-            None => Err(TrySendError::Disconnected(call)),
+    /// Passes `actions` to the thread, which calls `complete`.
+    pub(super) fn submit(&self, actions: Vec<Action>, complete: Completion) {
+        let request = WriteRequest { actions, complete };
+        let sent = match &self.requests {
+            Some(requests) => requests.try_send(request),
+            None => Err(TrySendError::Disconnected(request)),
         };
         match sent {
             Ok(()) => {}
-            Err(TrySendError::Full(call)) => (call.done)(Err(RecordError::Busy)),
-            Err(TrySendError::Disconnected(call)) => {
+            Err(TrySendError::Full(request)) => (request.complete)(Err(RecordError::Busy)),
+            Err(TrySendError::Disconnected(request)) => {
                 let stopped = RecordError::Failed("its thread has stopped".to_owned());
-                (call.done)(Err(stopped));
+                (request.complete)(Err(stopped));
             }
         }
     }
@@ -92,65 +97,72 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.calls.take());
+        drop(self.requests.take());
         if let Some(thread) = self.thread.take() {
-            // A writer that panicked has said so itself.
+            // A writer that panicked has reported that itself.
             let _ = thread.join();
         }
     }
 }
 
-fn write(log: &Log, shared: &Shared, waiting: &Receiver<Call>) {
+/// Writes requests until no sender is left.
+fn serve_requests(log: &Log, shared: &SharedState, waiting: &Receiver<WriteRequest>) {
     while let Ok(first) = waiting.recv() {
-        let mut count = first.actions.len();
-        let mut calls = vec![first];
-        while count < TOGETHER
-            && let Ok(call) = waiting.try_recv()
-        {
-            count += call.actions.len();
-            calls.push(call);
-        }
-        match write_together(log, shared, &calls) {
+        let (requests, count) = take_group(first, waiting);
+        match write_group(log, shared, &requests) {
             Ok(outcomes) => {
                 let token = shared.token();
-                for (call, outcomes) in calls.into_iter().zip(outcomes) {
-                    (call.done)(Ok(Recorded { outcomes, token }));
+                for (request, outcomes) in requests.into_iter().zip(outcomes) {
+                    (request.complete)(Ok(RecordedActions { outcomes, token }));
                 }
             }
             Err(error) => {
                 tracing::error!(error = %error, actions = count, "actions could not be written");
-                for call in calls {
-                    (call.done)(Err(error.clone()));
+                for request in requests {
+                    (request.complete)(Err(error.clone()));
                 }
             }
         }
     }
 }
 
-/// Writes what is new in `calls`, makes it known to readers, and tells what became
-/// of each action.
-fn write_together(
+/// The requests that are written together, beginning with `first`, and the number of
+/// their actions.
+fn take_group(first: WriteRequest, waiting: &Receiver<WriteRequest>) -> (Vec<WriteRequest>, usize) {
+    let mut count = first.actions.len();
+    let mut requests = vec![first];
+    while count < MAX_GROUP
+        && let Ok(request) = waiting.try_recv()
+    {
+        count += request.actions.len();
+        requests.push(request);
+    }
+    (requests, count)
+}
+
+/// Writes the new actions of `requests`, makes them visible to readers, and returns the
+/// outcomes of each request.
+fn write_group(
     log: &Log,
-    shared: &Shared,
-    calls: &[Call],
-) -> Result<Vec<Vec<Outcome>>, RecordError> {
+    shared: &SharedState,
+    requests: &[WriteRequest],
+) -> Result<Vec<Vec<ActionOutcome>>, RecordError> {
     let failed = |error: LogError| RecordError::Failed(error.to_string());
-    let mut met: HashSet<ActionId> = HashSet::new();
+    let mut ids: HashSet<ActionId> = HashSet::new();
     let mut new: Vec<&Action> = Vec::new();
-    let mut outcomes = Vec::with_capacity(calls.len());
-    for call in calls {
-        let mut of_call = Vec::with_capacity(call.actions.len());
-        for action in &call.actions {
-            let is_new = met.insert(action.id) && !log.contains(action.id).map_err(failed)?;
-            of_call.push(match is_new {
-                true => Outcome::Accepted,
-                false => Outcome::Duplicate,
-            });
+    let mut outcomes = Vec::with_capacity(requests.len());
+    for request in requests {
+        let mut of_request = Vec::with_capacity(request.actions.len());
+        for action in &request.actions {
+            let is_new = ids.insert(action.id) && !log.contains(action.id).map_err(failed)?;
             if is_new {
                 new.push(action);
+                of_request.push(ActionOutcome::Accepted);
+            } else {
+                of_request.push(ActionOutcome::Duplicate);
             }
         }
-        outcomes.push(of_call);
+        outcomes.push(of_request);
     }
     if !new.is_empty() {
         let is_negative = |action: &Action| {
@@ -159,7 +171,7 @@ fn write_together(
         };
         log.append(&new, is_negative).map_err(failed)?;
         new.into_iter().for_each(|action| shared.apply(action));
-        shared.accepted.store(log.accepted(), Ordering::Release);
+        shared.set_accepted(log.accepted());
     }
     Ok(outcomes)
 }

@@ -1,239 +1,81 @@
-//! The store: one record an action, by its id, so that a second delivery is found;
+//! The log: one record an action, by its id, so that a second delivery is found;
 //! one record for each pin that changed.
 //!
 //! A write is acknowledged once its journal is synced. Beside the store stands the
 //! number of records acknowledged so far: a store that comes back with fewer has
-//! lost some, which is never passed over in silence.
+//! lost some, and opening it fails.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{OwnedWriteBatch, PersistMode};
 
+use super::acknowledged::AcknowledgedCount;
+use super::error::LogError;
+use super::journals::{Journals, TruncatedTail};
 use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
-use super::recovery::{self, TruncatedTails};
+use super::store::{ACCEPTED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
+/// Name of the directory of the store in that of the log.
 const STORE: &str = "log";
-const ACKNOWLEDGED: &str = "acknowledged";
-const ACTIONS: &str = "actions";
-const PINS: &str = "pins";
-const META: &str = "meta";
-/// In [`META`]: what tells this store from others.
-const ID: &str = "id";
-/// In [`META`]: actions accepted so far.
-const ACCEPTED: &str = "accepted";
-/// Bytes of journals that the store keeps at most before it writes its tables: what
-/// is copied at a start.
-const JOURNALS: u64 = 128 << 20;
-/// Bytes that a keyspace holds in memory before it writes a table: the log must not
-/// take more memory the longer it runs.
-const MEMTABLE: u64 = 8 << 20;
 /// Actions that are forgotten with one write.
-const FORGOTTEN_TOGETHER: usize = 10_000;
-
-/// Why the log cannot be opened or written.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The file system refused.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The store refused.
-    #[error("{}: {source:?}", path.display())]
-    Store {
-        /// Its directory.
-        path: PathBuf,
-        /// Why.
-        source: fjall::Error,
-    },
-    /// The store gave up while it read its files.
-    #[error(
-        "{}: its files are damaged: {reason} (the journals are kept as they were found in {kept})",
-        path.display()
-    )]
-    Unreadable {
-        /// The directory of the store.
-        path: PathBuf,
-        /// What it said.
-        reason: String,
-        /// Where the journals are kept as they were.
-        kept: String,
-    },
-    /// A record is not what was written.
-    #[error("{}: the record of {what} {key} is damaged", path.display())]
-    Damaged {
-        /// The directory of the store.
-        path: PathBuf,
-        /// Of what.
-        what: &'static str,
-        /// Its key, in hexadecimal.
-        key: String,
-    },
-    /// Acknowledged records are gone.
-    #[error(
-        "{}: {found} records are there, but {acknowledged} were acknowledged: the store has \
-         lost some, most likely because {kept} is damaged (kept as it was found); \
-         to go on with what is left, delete {}",
-        path.display(), marker.display()
-    )]
-    Lost {
-        /// The directory of the store.
-        path: PathBuf,
-        /// Accepted records that it knows of.
-        found: u64,
-        /// Records that were acknowledged.
-        acknowledged: u64,
-        /// Where the journals are kept as they were.
-        kept: String,
-        /// The file that says how many were acknowledged.
-        marker: PathBuf,
-    },
-}
-
-impl LogError {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
+const FORGET_BATCH: usize = 10_000;
 
 /// The log of one directory. One thread appends to it; others may read and forget.
 pub struct Log {
-    path: PathBuf,
-    database: Database,
-    actions: Keyspace,
-    pins: Keyspace,
-    meta: Keyspace,
-    acknowledged: File,
-    store: u64,
+    store: Store,
+    store_id: u64,
+    acknowledged: AcknowledgedCount,
     accepted: AtomicU64,
-    /// One write at a time, so that the count goes up.
+    /// One write at a time, so that the count never falls.
     writing: Mutex<()>,
 }
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut log = f.debug_struct("Log");
-        log.field("path", &self.path).finish_non_exhaustive()
+        log.field("path", &self.path()).finish_non_exhaustive()
     }
 }
 
 impl Log {
-    /// Opens the log in `directory`, and tells which journals had a torn end.
-    pub fn open(directory: &Path) -> Result<(Self, TruncatedTails), LogError> {
-        fs::create_dir_all(directory).map_err(LogError::io(directory))?;
+    /// Opens the log in `directory`. Also returns the journals whose unacknowledged tail
+    /// the store has truncated.
+    pub fn open(directory: &Path) -> Result<(Self, Vec<TruncatedTail>), LogError> {
+        std::fs::create_dir_all(directory).map_err(LogError::io(directory))?;
         let path = directory.join(STORE);
-        let marker = directory.join(ACKNOWLEDGED);
-        let acknowledged = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&marker)
-            .map_err(LogError::io(&marker))?;
-        // Before anything is touched: another server may be at work here.
-        if acknowledged.try_lock().is_err() {
-            let source = io::Error::other("another process uses it");
-            return Err(LogError::io(directory)(source));
-        }
-        let mut count = [0; 8];
-        let known = acknowledged.read_exact_at(&mut count, 0).is_ok();
-        let promised = if known { u64::from_le_bytes(count) } else { 0 };
-
-        let before = recovery::Journals::keep(&path, directory).map_err(LogError::io(&path))?;
-        let unreadable = |reason: String| LogError::Unreadable {
-            path: path.clone(),
-            reason,
-            kept: before.kept(),
-        };
-        // The store panics at some damages.
-        let open = || {
-            let builder = Database::builder(&path);
-            builder.max_journaling_size(JOURNALS).open()
-        };
-        let database = match std::panic::catch_unwind(open) {
-            Ok(Ok(database)) => database,
-            Ok(Err(error)) => return Err(unreadable(format!("{error:?}"))),
-            Err(_) => return Err(unreadable("the store panicked".to_owned())),
-        };
-        let failed = |source| LogError::Store {
-            path: path.clone(),
-            source,
-        };
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
-        let keyspace = |name| database.keyspace(name, options);
-        let (actions, meta) = (
-            keyspace(ACTIONS).map_err(failed)?,
-            keyspace(META).map_err(failed)?,
-        );
-        let number = |name: &str| -> Result<Option<u64>, LogError> {
-            let found = meta.get(name).map_err(failed)?;
-            Ok(found.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
-        };
-        let pins = keyspace(PINS).map_err(failed)?;
-        let accepted = number(ACCEPTED)?.unwrap_or(0);
-        let store = number(ID)?;
-        if accepted < promised {
-            return Err(LogError::Lost {
-                found: accepted,
-                acknowledged: promised,
-                kept: before.kept(),
-                path,
-                marker,
-            });
-        }
-        if let Some(journal) = before.cut_in_the_middle().map_err(LogError::io(&path))? {
-            let journal = journal.display();
-            return Err(unreadable(format!("{journal} ends before the next begins")));
-        }
-        let torn = before.compare().map_err(LogError::io(&path))?;
-        let mut log = Self {
-            database,
-            actions,
-            pins,
-            meta,
+        // Locked before anything is touched: another server may be at work here.
+        let acknowledged = AcknowledgedCount::lock(directory)?;
+        let journals = Journals::copy_from(&path, directory).map_err(LogError::io(&path))?;
+        let store = Store::open(&path, journals.copy_path())?;
+        let accepted = store.accepted()?;
+        let store_id = store.id()?;
+        check_complete(&store, &journals, accepted, &acknowledged)?;
+        let tails = journals.finish().map_err(LogError::io(&path))?;
+        let log = Self {
+            store_id: match store_id {
+                Some(id) => id,
+                None => store.create_id()?,
+            },
+            store,
             acknowledged,
-            store: 0,
             accepted: AtomicU64::new(accepted),
             writing: Mutex::default(),
-            path,
         };
-        log.store = match store {
-            Some(store) => store,
-            None => log.name_itself()?,
-        };
-        Ok((log, torn))
-    }
-
-    /// Gives a new store its name.
-    fn name_itself(&self) -> Result<u64, LogError> {
-        let name: u64 = rand::random();
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, ID, name.to_le_bytes());
-        batch.commit().map_err(|e| self.failed(e))?;
-        Ok(name)
+        Ok((log, tails))
     }
 
     /// The directory of the store.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.store.path()
     }
 
-    /// What tells this store from others.
-    pub fn store(&self) -> u64 {
-        self.store
+    /// The random number that tells this store from others.
+    pub fn store_id(&self) -> u64 {
+        self.store_id
     }
 
     /// Actions accepted so far, those included that were forgotten since.
@@ -243,7 +85,8 @@ impl Log {
 
     /// Whether an action with this id is there.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
-        self.actions.contains_key(id.0).map_err(|e| self.failed(e))
+        let found = self.store.actions.contains_key(id.0);
+        found.map_err(|e| self.store.error(e))
     }
 
     /// Appends `actions`, all or none, and returns when they are durable.
@@ -256,64 +99,43 @@ impl Log {
         self.write(actions.len(), |batch| {
             for action in actions {
                 let record = encode_action(action, is_kept(action));
-                batch.insert(&self.actions, action.id.0, record);
+                batch.insert(&self.store.actions, action.id.0, record);
             }
         })
     }
 
-    /// Writes what became of pins, all or none, and returns when it is durable.
-    pub fn change_pins(&self, pins: &[(PinId, PinRecord)]) -> Result<(), LogError> {
-        self.write(pins.len(), |batch| {
-            for (pin, record) in pins {
-                batch.insert(&self.pins, pin.0.to_be_bytes(), encode_pin(record));
+    /// Records changes of pins, all or none, and returns when they are durable.
+    pub fn record_pin_changes(&self, changes: &[(PinId, PinRecord)]) -> Result<(), LogError> {
+        self.write(changes.len(), |batch| {
+            for (pin, record) in changes {
+                batch.insert(&self.store.pins, pin.0.to_be_bytes(), encode_pin(record));
             }
         })
     }
 
-    /// Forgets what became of `pins`, because a catalog has it.
-    pub fn settle_pins(&self, pins: &[PinId]) -> Result<(), LogError> {
-        let mut batch = self.database.batch();
+    /// Removes the changes of `pins`, because a catalog has them.
+    pub fn remove_pin_changes(&self, pins: &[PinId]) -> Result<(), LogError> {
+        let mut batch = self.store.database.batch();
         for pin in pins {
-            batch.remove(&self.pins, pin.0.to_be_bytes());
+            batch.remove(&self.store.pins, pin.0.to_be_bytes());
         }
-        batch.commit().map_err(|e| self.failed(e))
+        batch.commit().map_err(|e| self.store.error(e))
     }
 
-    /// What became of pins, by ascending id.
-    pub fn pins(&self) -> Result<Vec<(PinId, PinRecord)>, LogError> {
+    /// The last change of each pin, by ascending id.
+    pub fn pin_changes(&self) -> Result<Vec<(PinId, PinRecord)>, LogError> {
         let record = |record: fjall::Guard| {
-            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
-            let read = decode_pin(&key, &value);
-            read.ok_or_else(|| self.damaged("pin", &key))
+            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+            let decoded = decode_pin(&key, &value);
+            decoded.ok_or_else(|| self.store.damaged_record("pin", &key))
         };
-        self.pins.iter().map(record).collect()
+        self.store.pins.iter().map(record).collect()
     }
 
-    /// Writes `count` records that `fill` puts into a batch, and counts them.
-    fn write(&self, count: usize, fill: impl FnOnce(&mut OwnedWriteBatch)) -> Result<(), LogError> {
-        // A panic in here leaves nothing half done that the next could see.
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let accepted = self.accepted() + count as u64;
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        fill(&mut batch);
-        batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
-        batch.commit().map_err(|e| self.failed(e))?;
-        self.accepted.store(accepted, Ordering::Release);
-        // Not synced, and no failure of the write, which is durable by now: the count
-        // may say less than is true, and then promises less.
-        if let Err(error) = self.acknowledged.write_all_at(&accepted.to_le_bytes(), 0) {
-            tracing::warn!(%error, "the count of acknowledged records could not be written");
-        }
-        Ok(())
-    }
-
-    /// Gives every action to `take`, in the order of their ids.
-    pub fn for_each(&self, mut take: impl FnMut(Action)) -> Result<(), LogError> {
-        self.each(|action, _| {
-            take(action);
+    /// Passes every action to `visit`, in the order of their ids.
+    pub fn for_each(&self, mut visit: impl FnMut(Action)) -> Result<(), LogError> {
+        self.try_for_each(|action, _| {
+            visit(action);
             Ok(())
         })
     }
@@ -322,53 +144,261 @@ impl Log {
     /// how many there were.
     pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
         let (mut forgotten, mut ids) = (0, Vec::new());
-        let forget = |ids: &mut Vec<ActionId>| {
-            // What comes back after a crash is forgotten again.
-            let mut batch = self.database.batch();
-            for id in ids.drain(..) {
-                batch.remove(&self.actions, id.0);
-            }
-            batch.commit().map_err(|e| self.failed(e))
-        };
-        self.each(|action, is_kept| {
+        self.try_for_each(|action, is_kept| {
             if action.time < oldest && !is_kept {
                 forgotten += 1;
                 ids.push(action.id);
             }
-            match ids.len() {
-                FORGOTTEN_TOGETHER.. => forget(&mut ids),
-                _ => Ok(()),
+            if ids.len() >= FORGET_BATCH {
+                self.remove_actions(&mut ids)?;
             }
+            Ok(())
         })?;
-        forget(&mut ids)?;
+        self.remove_actions(&mut ids)?;
         Ok(forgotten)
     }
 
-    fn each(
-        &self,
-        mut take: impl FnMut(Action, bool) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        for record in self.actions.iter() {
-            let (key, value) = record.into_inner().map_err(|e| self.failed(e))?;
-            let read = decode_action(&key, &value);
-            let (action, is_kept) = read.ok_or_else(|| self.damaged("action", &key))?;
-            take(action, is_kept)?;
+    /// Writes `count` records that `fill` puts into a batch, and counts them.
+    fn write(&self, count: usize, fill: impl FnOnce(&mut OwnedWriteBatch)) -> Result<(), LogError> {
+        // A poisoned lock is harmless: a panic in here leaves nothing half done.
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = self.accepted() + count as u64;
+        let batch = self.store.database.batch();
+        let mut batch = batch.durability(Some(PersistMode::SyncData));
+        fill(&mut batch);
+        batch.insert(&self.store.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.commit().map_err(|e| self.store.error(e))?;
+        self.accepted.store(accepted, Ordering::Release);
+        // The write is durable by now, so this is no failure of it. The count may stay
+        // too low, and then promises less.
+        if let Err(error) = self.acknowledged.write(accepted) {
+            tracing::warn!(%error, "the count of acknowledged records could not be written");
         }
         Ok(())
     }
 
-    fn damaged(&self, what: &'static str, key: &[u8]) -> LogError {
-        LogError::Damaged {
-            path: self.path.clone(),
-            what,
-            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+    /// Removes the actions of `ids`, and empties it. The write is not synced: actions
+    /// that come back after a crash are forgotten again.
+    fn remove_actions(&self, ids: &mut Vec<ActionId>) -> Result<(), LogError> {
+        let mut batch = self.store.database.batch();
+        for id in ids.drain(..) {
+            batch.remove(&self.store.actions, id.0);
+        }
+        batch.commit().map_err(|e| self.store.error(e))
+    }
+
+    /// Passes every action to `visit`, and whether it is kept for good.
+    fn try_for_each(
+        &self,
+        mut visit: impl FnMut(Action, bool) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        for record in self.store.actions.iter() {
+            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+            let decoded = decode_action(&key, &value);
+            let (action, is_kept) =
+                decoded.ok_or_else(|| self.store.damaged_record("action", &key))?;
+            visit(action, is_kept)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a store that has lost acknowledged records: it counts fewer than were
+/// acknowledged, or it has truncated a journal that was closed in order.
+fn check_complete(
+    store: &Store,
+    journals: &Journals,
+    accepted: u64,
+    acknowledged: &AcknowledgedCount,
+) -> Result<(), LogError> {
+    let promised = acknowledged.read();
+    let path = || PathBuf::from(store.path());
+    if accepted < promised {
+        return Err(LogError::Lost {
+            path: path(),
+            found: accepted,
+            acknowledged: promised,
+            kept: journals.copy_path().display().to_string(),
+            marker: acknowledged.path().to_owned(),
+        });
+    }
+    let truncated = journals.truncated_before_last();
+    if let Some(journal) = truncated.map_err(LogError::io(store.path()))? {
+        let journal = journal.display();
+        return Err(LogError::Unreadable {
+            path: path(),
+            reason: format!("{journal} ends before the next begins"),
+            kept: journals.copy_path().display().to_string(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::UserId;
+
+    fn action(number: u64, seconds: i64) -> Action {
+        Action {
+            id: ActionId((u128::from(number)).to_be_bytes()),
+            user: UserId(number % 3),
+            pin: PinId(number),
+            name: "save".to_owned(),
+            time: Timestamp::from_micros(seconds * 1_000_000),
+            medoid: None,
         }
     }
 
-    fn failed(&self, source: fjall::Error) -> LogError {
-        LogError::Store {
-            path: self.path.clone(),
-            source,
+    fn open(directory: &Path) -> Log {
+        let (log, tails) = Log::open(directory).expect("a log");
+        assert_eq!(tails, []);
+        log
+    }
+
+    fn append(log: &Log, actions: &[Action]) {
+        let actions: Vec<&Action> = actions.iter().collect();
+        log.append(&actions, |_| false).expect("a write");
+    }
+
+    fn recorded(log: &Log) -> Vec<Action> {
+        let mut actions = Vec::new();
+        log.for_each(|action| actions.push(action)).expect("a log");
+        actions
+    }
+
+    fn upserted(title: &str) -> PinRecord {
+        PinRecord::Upserted {
+            embedding_version: "model-1".to_owned(),
+            vector: vec![0.6, 0.8],
+            title: title.to_owned(),
         }
+    }
+
+    /// The last journal of the store in `directory`, and what was written to it.
+    fn last_journal(directory: &Path) -> (PathBuf, Vec<u8>) {
+        let entries = fs::read_dir(directory.join(STORE)).expect("a store");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let journals = paths.filter(|path| path.extension().is_some_and(|end| end == "jnl"));
+        let journal = journals.max().expect("a journal");
+        let mut bytes = fs::read(&journal).expect("a journal");
+        let end = bytes.iter().rposition(|&byte| byte != 0);
+        bytes.truncate(end.map_or(0, |last| last + 1));
+        (journal, bytes)
+    }
+
+    #[test]
+    fn actions_are_there_once_by_their_ids_also_after_a_new_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        let actions = [action(1, 10), action(2, 20), action(300, 5)];
+        assert!(!log.contains(actions[0].id).expect("a log"));
+        append(&log, &actions[1..]);
+        append(&log, &actions[..1]);
+        append(&log, &actions[..1]);
+        assert_eq!((recorded(&log), log.accepted()), (actions.to_vec(), 4));
+        let id = log.store_id();
+        drop(log);
+
+        let log = open(directory.path());
+        assert_eq!((recorded(&log), log.accepted()), (actions.to_vec(), 4));
+        assert!(log.contains(actions[2].id).expect("a log"));
+        assert_eq!(log.store_id(), id);
+        let other = tempfile::tempdir().expect("a directory");
+        assert_ne!(open(other.path()).store_id(), id);
+    }
+
+    #[test]
+    fn old_actions_are_forgotten_unless_they_are_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        // One more than is forgotten with one write.
+        let old: Vec<Action> = (0..=FORGET_BATCH as u64).map(|n| action(n, 1)).collect();
+        append(&log, &old);
+        let (kept, new) = (action(1 << 40, 1), action(1 << 41, 2));
+        log.append(&[&kept, &new], |action| action.id == kept.id)
+            .expect("a write");
+        let oldest = Timestamp::from_micros(2_000_000);
+        assert_eq!(log.forget_before(oldest).expect("a log"), old.len() as u64);
+        assert_eq!(recorded(&log), [kept, new]);
+        assert!(!log.contains(old[0].id).expect("a log"));
+        assert_eq!(log.accepted(), old.len() as u64 + 2, "forgotten ones count");
+        assert_eq!(log.forget_before(oldest).expect("a log"), 0);
+    }
+
+    #[test]
+    fn the_last_change_of_a_pin_is_there_until_it_is_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        let changes = [
+            (PinId(256), upserted("first")),
+            (PinId(2), PinRecord::Deleted),
+        ];
+        log.record_pin_changes(&changes).expect("a write");
+        log.record_pin_changes(&[(PinId(256), upserted("second"))])
+            .expect("a write");
+        drop(log);
+        let log = open(directory.path());
+        let expected = [
+            (PinId(2), PinRecord::Deleted),
+            (PinId(256), upserted("second")),
+        ];
+        assert_eq!(log.pin_changes().expect("a log"), expected);
+        log.remove_pin_changes(&[PinId(2), PinId(7)])
+            .expect("a write");
+        assert_eq!(log.pin_changes().expect("a log"), expected[1..]);
+    }
+
+    #[test]
+    fn a_second_log_in_the_same_directory_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        let error = Log::open(directory.path()).expect_err("it is in use");
+        assert!(error.to_string().contains("another process uses it"));
+        drop(log);
+        open(directory.path());
+    }
+
+    #[test]
+    fn an_unacknowledged_tail_is_truncated_and_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        let actions: Vec<Action> = (0..100).map(|n| action(n, 1)).collect();
+        append(&log, &actions);
+        drop(log);
+        // The power failed while the next write was on its way to the disk.
+        let (journal, bytes) = last_journal(directory.path());
+        let with_tail = [&bytes[..], &bytes[..bytes.len() / 20]].concat();
+        fs::write(&journal, with_tail).expect("a journal");
+        let (log, tails) = Log::open(directory.path()).expect("a log");
+        assert_eq!(tails.len(), 1);
+        assert!(tails[0].journal == journal && tails[0].bytes > 0);
+        assert_eq!(recorded(&log), actions);
+    }
+
+    #[test]
+    fn a_store_with_fewer_records_than_were_acknowledged_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        append(&log, &[action(1, 1)]);
+        log.acknowledged.write(2).expect("a count");
+        drop(log);
+        let error = Log::open(directory.path()).expect_err("a record is lost");
+        let LogError::Lost {
+            found,
+            acknowledged,
+            marker,
+            ..
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((*found, *acknowledged), (1, 2));
+        fs::remove_file(marker).expect("the count");
+        // Without the count the log goes on with what is left.
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        assert_eq!(recorded(&log), [action(1, 1)]);
     }
 }

@@ -1,10 +1,14 @@
-//! What a server must not lose: recorded actions and changes of pins, in an embedded
-//! log-structured store (fjall) under one directory.
+//! Data that a server must not lose: recorded actions and changes of pins, in an
+//! embedded log-structured store (fjall) under one directory.
 
+mod acknowledged;
+mod error;
+mod journals;
 mod log;
 mod records;
-mod recovery;
+mod store;
 
-pub use log::{Log, LogError};
+pub use error::LogError;
+pub use journals::TruncatedTail;
+pub use log::Log;
 pub use records::PinRecord;
-pub use recovery::TruncatedTails;

@@ -1,32 +1,33 @@
-//! How records lie in the store: numbers little endian, texts as they are.
+//! Encoding of records in the store: numbers in little endian, texts in UTF-8.
 
 use crate::model::{Action, ActionId, PinId, Timestamp, UserId};
 
 /// Bytes before the name in the record of an action.
 const HEAD: usize = 33;
 
-/// What became of a pin since a catalog was built.
+/// The last change of a pin since a catalog was built.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PinRecord {
-    /// It came, or it changed.
+    /// It is new, or it changed.
     Upserted {
         /// Name of the model that made the vector.
         embedding_version: String,
         /// Of length one.
         vector: Vec<f32>,
-        /// For people; may be empty.
+        /// A title for people; may be empty.
         title: String,
     },
     /// It is gone.
     Deleted,
 }
 
-/// Bits of the byte behind the numbers of an action.
+/// Bit of the byte behind the numbers of an action: it has a medoid.
 const HAS_MEDOID: u8 = 1;
+/// Bit of the same byte: the action is never forgotten.
 const IS_KEPT: u8 = 2;
 
-/// User, pin, time and medoid, 8 bytes each; whether there is a medoid, and whether
-/// the action is kept for good, in one byte; then the name.
+/// Encodes user, pin, time and medoid in 8 bytes each, then one byte of bits, then the
+/// name.
 pub(super) fn encode_action(action: &Action, is_kept: bool) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + action.name.len());
     record.extend(action.user.0.to_le_bytes());
@@ -39,8 +40,8 @@ pub(super) fn encode_action(action: &Action, is_kept: bool) -> Vec<u8> {
     record
 }
 
-/// The action behind a key and its record, and whether it is kept for good; none if
-/// they are not what was written.
+/// Decodes the action of a key and its record, and whether it is never forgotten; none
+/// if they are malformed.
 pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, bool)> {
     let (head, name) = value.split_at_checked(HEAD)?;
     let (numbers, bits) = head.as_chunks::<8>();
@@ -56,8 +57,8 @@ pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, bool)> 
     Some((action, bits[0] & IS_KEPT != 0))
 }
 
-/// Empty for a pin that is gone. Else the lengths of version and vector, 4 bytes each,
-/// then both, then the title.
+/// Encodes a deleted pin as nothing, and another one as the lengths of version and vector
+/// in 4 bytes each, then both, then the title.
 pub(super) fn encode_pin(record: &PinRecord) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let PinRecord::Upserted {
@@ -75,7 +76,7 @@ pub(super) fn encode_pin(record: &PinRecord) -> Vec<u8> {
     bytes
 }
 
-/// The pin and its record; none if they are not what was written.
+/// Decodes the pin of a key and its record; none if they are malformed.
 pub(super) fn decode_pin(key: &[u8], value: &[u8]) -> Option<(PinId, PinRecord)> {
     let pin = PinId(u64::from_be_bytes(key.try_into().ok()?));
     if value.is_empty() {

@@ -46,3 +46,54 @@ fn is_zero(count: &u64) -> bool {
 impl ManifestFacts for CatalogManifest {
     const FORMAT: &'static str = "pinnersage-catalog/3";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> CatalogManifest {
+        CatalogManifest {
+            embedding_version: "model-1".to_owned(),
+            dimension: 64,
+            read: 10,
+            low_quality: 1,
+            min_quality: Some(0.1),
+            near_duplicates: 2,
+            upserted: 0,
+            deleted: 0,
+            pins: 7,
+            nodes: 6,
+            graph: GraphParams {
+                ef_construction: 128,
+                seed: 3,
+            },
+        }
+    }
+
+    #[test]
+    fn a_manifest_without_changes_is_spelled_as_before_changes_existed() {
+        let text = serde_json::to_string(&manifest()).expect("a manifest");
+        let expected = concat!(
+            r#"{"embedding_version":"model-1","dimension":64,"read":10,"low_quality":1,"#,
+            r#""min_quality":0.1,"near_duplicates":2,"pins":7,"nodes":6,"#,
+            r#""graph":{"ef_construction":128,"seed":3}}"#,
+        );
+        assert_eq!(text, expected);
+        let read: CatalogManifest = serde_json::from_str(&text).expect("a manifest");
+        assert_eq!(read, manifest());
+    }
+
+    #[test]
+    fn changes_are_kept_and_unknown_facts_refused() {
+        let changed = CatalogManifest {
+            upserted: 4,
+            deleted: 5,
+            ..manifest()
+        };
+        let text = serde_json::to_string(&changed).expect("a manifest");
+        let read: CatalogManifest = serde_json::from_str(&text).expect("a manifest");
+        assert_eq!(read, changed);
+        let text = text.replace("\"upserted\"", "\"inserted\"");
+        assert!(serde_json::from_str::<CatalogManifest>(&text).is_err());
+    }
+}

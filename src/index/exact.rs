@@ -1,5 +1,5 @@
-//! The exact scan: every pin is looked at. The yardstick of recall, and what the
-//! graph search falls back to when it would have to look at most pins anyway.
+//! The exact scan of all pins. It is the reference for recall, and the fallback of the
+//! graph search when that would have to visit most pins anyway.
 
 use super::{PinTable, RetrieveByVector};
 use crate::kernel;

@@ -1,9 +1,9 @@
 //! The exact neighbors of many pins at once.
 //!
 //! The codes of a few thousand nodes stay in the cache while many pins are
-//! compared with them. A code tells a cosine only nearly, but how nearly is known
-//! for sure: what cannot be among the best by that bound is left out, and the rest
-//! is put in order from the vectors. So the lists are those of the exact scan.
+//! compared with them. A code gives a cosine only approximately, but its greatest error
+//! is known: nodes that cannot be among the best by that bound are left out, and the
+//! rest is put in order from the vectors. So the lists are those of the exact scan.
 
 use rayon::prelude::*;
 
@@ -95,15 +95,15 @@ impl<'a> Candidates<'a> {
             .extend(scored.filter(|&(sum, _)| sum >= min_sum));
     }
 
-    /// Leaves out what cannot be among the best `depth`: the nodes of the best
+    /// Leaves out nodes that cannot be among the best `depth`: the nodes of the best
     /// `depth` sums are at least as near as the last of them, less one error, and
-    /// what is near by its sum may be nearer by one.
+    /// any other node may be nearer than its sum by one error.
     fn tighten(&mut self, depth: usize) {
         if self.scored.len() > depth {
-            let by_falling_sum = |a: &(i32, u32), b: &(i32, u32)| b.0.cmp(&a.0);
+            let by_descending_sum = |a: &(i32, u32), b: &(i32, u32)| b.0.cmp(&a.0);
             let (_, last, _) = self
                 .scored
-                .select_nth_unstable_by(depth - 1, by_falling_sum);
+                .select_nth_unstable_by(depth - 1, by_descending_sum);
             self.min_sum = last.0.saturating_sub(self.margin);
             let min_sum = self.min_sum;
             self.scored.retain(|&(sum, _)| sum >= min_sum);

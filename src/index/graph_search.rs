@@ -14,8 +14,8 @@
 //! links of the expansion before, whose codes have arrived, are put into the beam.
 
 use super::graph::Graph;
-use crate::recommend::Deadline;
 use super::quantization::{QuantizedVectors, Query};
+use crate::recommend::Deadline;
 
 /// Marks a node of the beam that was expanded.
 const EXPANDED: u32 = 1 << 31;
@@ -270,5 +270,179 @@ impl<'a> Beam<'a> {
     fn threshold(&self) -> Option<i32> {
         let worst = self.nodes.last()?;
         (self.held >= self.ef).then_some(worst.similarity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Embeddings;
+
+    /// A small graph over vectors.
+    struct World {
+        vectors: Embeddings,
+        codes: QuantizedVectors,
+        graph: Graph,
+    }
+
+    impl World {
+        fn new(vectors: Embeddings, links: impl Fn(u32) -> Vec<u32>) -> Self {
+            let codes = QuantizedVectors::new(&vectors).expect("memory");
+            let mut graph = Graph::with_slots(vectors.len(), 8).expect("memory");
+            for node in 0..vectors.len() as u32 {
+                graph.set_links(node, &links(node));
+            }
+            Self {
+                vectors,
+                codes,
+                graph,
+            }
+        }
+
+        /// Vectors on a quarter circle, by rising angle, each linked to those beside it.
+        /// They are few, so that their codes tell them apart.
+        fn arc(nodes: u32) -> Self {
+            let mut vectors = Embeddings::new(2).expect("a dimension");
+            for node in 0..nodes {
+                let angle = 1.5 * node as f32 / nodes as f32;
+                let vector = [angle.cos(), angle.sin()];
+                vectors.push(&vector).expect("a vector");
+            }
+            Self::new(vectors, |node| {
+                let beside = [node.checked_sub(1), node.checked_add(1)];
+                let beside = beside.into_iter().flatten();
+                beside.filter(|&other| other < nodes).collect()
+            })
+        }
+
+        /// A search for the vector of node `target` from node `start`.
+        fn search(
+            &self,
+            target: usize,
+            start: u32,
+            limits: SearchLimits<'_>,
+            multiplicity: impl Fn(u32) -> usize,
+        ) -> Result<Vec<u32>, StopReason> {
+            let mut query = Query::default();
+            self.codes.prepare(self.vectors.row(target), &mut query);
+            self.codes
+                .prepare_sketch(self.vectors.row(target), &mut query);
+            let search = GraphSearch {
+                graph: &self.graph,
+                codes: &self.codes,
+                query: &query,
+                limits,
+            };
+            let mut scratch = SearchScratch::default();
+            // The second search must not see what the first has visited.
+            let mut found = Vec::new();
+            for _ in 0..2 {
+                let memory = scratch.reset(self.vectors.len());
+                let nodes = search.run([start, start], &multiplicity, memory)?;
+                found.push(nodes.iter().map(|found| found.node()).collect::<Vec<_>>());
+            }
+            assert_eq!(found[0], found[1]);
+            Ok(found.swap_remove(0))
+        }
+
+        /// All nodes by falling similarity to node `target`, and these similarities.
+        fn scan(&self, target: usize) -> Vec<(i32, u32)> {
+            let mut query = Query::default();
+            self.codes.prepare(self.vectors.row(target), &mut query);
+            let nodes: Vec<u32> = (0..self.vectors.len() as u32).collect();
+            let mut similarities = Vec::new();
+            self.codes.dot_nodes(&query, &nodes, &mut similarities);
+            let mut all: Vec<(i32, u32)> = similarities.into_iter().zip(nodes).collect();
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            all
+        }
+    }
+
+    #[test]
+    fn the_nearest_node_is_found_from_far_away() {
+        let world = World::arc(8);
+        let found = world.search(6, 0, SearchLimits::with_ef(3), |_| 1);
+        let mut found = found.expect("no limit");
+        assert_eq!(found[0], 6);
+        found.sort_unstable();
+        assert_eq!(found, [5, 6, 7]);
+    }
+
+    #[test]
+    fn only_the_best_nodes_are_expanded() {
+        let world = World::arc(8);
+        let limits = SearchLimits {
+            max_expansions: 3,
+            ..SearchLimits::with_ef(8)
+        };
+        assert_eq!(world.search(0, 0, limits, |_| 1), Ok(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn nodes_without_pins_lead_on_and_do_not_count() {
+        let world = World::arc(8);
+        let multiplicity = |node: u32| usize::from(node == 7);
+        let found = world.search(0, 0, SearchLimits::with_ef(1), multiplicity);
+        assert_eq!(found.expect("no limit").last(), Some(&7));
+        let found = world.search(0, 0, SearchLimits::with_ef(6), |_| 3);
+        assert_eq!(found, Ok(vec![0, 1]), "two nodes hold six pins");
+    }
+
+    #[test]
+    fn a_search_stops_at_its_limits() {
+        let world = World::arc(8);
+        let limits = SearchLimits {
+            max_candidates: 5,
+            ..SearchLimits::with_ef(1)
+        };
+        let found = world.search(0, 0, limits, |_| 0);
+        assert_eq!(found, Err(StopReason::TooManyCandidates));
+        let limits = SearchLimits {
+            time_is_up: &|| true,
+            ..SearchLimits::with_ef(1)
+        };
+        let found = world.search(0, 0, limits, |_| 1);
+        assert_eq!(found, Err(StopReason::OutOfTime));
+    }
+
+    proptest! {
+        #[test]
+        fn a_full_beam_is_the_exact_scan_and_a_short_one_its_distinct_best_nodes(
+            components in prop::collection::vec(0.1f32..1.0, 4 * 40),
+            links in prop::collection::vec(0u32..40, 3 * 40),
+            target in 0usize..40,
+            ef in 1usize..40,
+        ) {
+            let mut vectors = Embeddings::new(4).expect("a dimension");
+            for vector in components.chunks_exact(4) {
+                vectors.push(vector).expect("a vector");
+            }
+            // The ring makes sure that every node can be reached.
+            let world = World::new(vectors, |node| {
+                let mut links = links[node as usize * 3..][..3].to_vec();
+                links.push((node + 1) % 40);
+                links
+            });
+            let exact = world.scan(target);
+            let similarity = |node: u32| exact.iter().find(|of| of.1 == node).map(|of| of.0);
+
+            let found = world.search(target, 0, SearchLimits::with_ef(40), |_| 1).expect("no limit");
+            let similarities: Vec<_> = found.iter().map(|&node| similarity(node)).collect();
+            let expected: Vec<_> = exact.iter().map(|of| Some(of.0)).collect();
+            prop_assert_eq!(similarities, expected);
+            let mut nodes = found;
+            nodes.sort_unstable();
+            prop_assert_eq!(nodes, (0..40).collect::<Vec<u32>>());
+
+            let found = world.search(target, 0, SearchLimits::with_ef(ef), |_| 1).expect("no limit");
+            prop_assert_eq!(found.len(), ef);
+            prop_assert!(found.is_sorted_by_key(|&node| std::cmp::Reverse(similarity(node))));
+            let mut distinct = found.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            prop_assert_eq!(distinct.len(), ef);
+        }
     }
 }

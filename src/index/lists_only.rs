@@ -60,7 +60,12 @@ impl Retrieve for ListsOnly<'_> {
 
 impl RetrieveByVector for ListsOnly<'_> {
     /// No list is kept for a vector.
-    fn nearest_to_vector(&self, _: &[f32], _: &SearchParams<'_>, _: &mut Vec<Neighbor>) -> Retrieved {
+    fn nearest_to_vector(
+        &self,
+        _: &[f32],
+        _: &SearchParams<'_>,
+        _: &mut Vec<Neighbor>,
+    ) -> Retrieved {
         Retrieved::NotCached
     }
 }

@@ -223,3 +223,79 @@ fn group_by_node(ids: &[PinId], nodes: &[u32], ends: Vec<u32>) -> Vec<PinId> {
     }
     grouped
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A table of one pin for each of `nodes`, whose ids are odd, over that many nodes.
+    fn table(nodes: &[u32], count: usize) -> PinTable {
+        let mut vectors = Embeddings::new(2).expect("a dimension");
+        for node in 0..count {
+            let vector = [1.0, node as f32];
+            vectors.push(&vector).expect("a vector");
+        }
+        let pins: Vec<Pin> = (0..)
+            .zip(nodes)
+            .map(|(position, &node)| Pin {
+                id: PinId(2 * position + 1),
+                node,
+                title: "x".repeat(position as usize % 3),
+            })
+            .collect();
+        PinTable::new(&pins, vectors)
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_answers_like_a_scan_of_its_pins(
+            shared in prop::collection::vec(0u32..8, 0..40),
+        ) {
+            // Every node has a pin at least.
+            let nodes: Vec<u32> = (0..8).chain(shared).collect();
+            let table = table(&nodes, 8);
+            for node in 0..8 {
+                let expected: Vec<PinId> = nodes
+                    .iter()
+                    .zip(table.ids())
+                    .filter(|&(&of, _)| of == node)
+                    .map(|(_, &pin)| pin)
+                    .collect();
+                prop_assert_eq!(table.multiplicity(node as usize), expected.len());
+                let found: Vec<PinId> = table.duplicates(node as usize).collect();
+                prop_assert_eq!(found, expected);
+            }
+            for (position, &node) in nodes.iter().enumerate() {
+                let pin = PinId(2 * position as u64 + 1);
+                prop_assert_eq!(table.position(pin), Some(position));
+                prop_assert_eq!(table.node(position), node as usize);
+                prop_assert_eq!(table.vector(pin), Some(table.vectors().row(node as usize)));
+                prop_assert_eq!(table.title(pin), "x".repeat(position % 3));
+                let unknown = PinId(2 * position as u64);
+                prop_assert_eq!(table.position(unknown), None);
+                prop_assert_eq!(table.vector(unknown), None);
+                prop_assert_eq!(table.title(unknown), "");
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_of_very_many_pins_counts_as_255() {
+        let table = table(&[0; 300], 1);
+        assert_eq!(table.multiplicity(0), 255);
+        assert_eq!(table.duplicates(0).count(), 300);
+    }
+
+    #[test]
+    fn scores_of_duplicates_are_cosines() {
+        let table = table(&[0, 1, 0], 2);
+        let neighbors: Vec<Neighbor> = table.neighbors_of_node(0, 1.000_1).collect();
+        let expected = [1, 5].map(|pin| Neighbor {
+            pin: PinId(pin),
+            score: 1.0,
+        });
+        assert_eq!(neighbors, expected);
+    }
+}

@@ -75,7 +75,7 @@ impl QuantizedVectors {
         self.prepare_components(|| vector.iter().copied(), query);
     }
 
-    /// Makes `query` ready for the vector of `node`, as far as its code tells.
+    /// Makes `query` ready for the vector of `node`, approximated by its code.
     pub(super) fn prepare_node(&self, node: u32, query: &mut Query) {
         self.prepare_components(|| self.decode(node), query);
     }
@@ -87,15 +87,15 @@ impl QuantizedVectors {
         }
     }
 
-    /// The same as [`Self::prepare_sketch`] for the vector of `node`, as far as its code
-    /// tells.
+    /// The same as [`Self::prepare_sketch`] for the vector of `node`, approximated by its
+    /// code.
     pub(super) fn prepare_node_sketch(&self, node: u32, query: &mut Query) {
         if let Some(sketches) = &self.sketches {
             sketches.prepare(self.decode(node), &mut query.sketch);
         }
     }
 
-    /// The vector of `node`, as far as its code tells.
+    /// The vector of `node`, approximated by its code.
     fn decode(&self, node: u32) -> impl Iterator<Item = f32> {
         let codes = self.row(node).iter().zip(&self.steps);
         codes.map(|(&code, step)| f32::from(code) * step)
@@ -154,7 +154,7 @@ impl QuantizedVectors {
     }
 
     /// Drops those of `nodes` that are less similar to the query than `similarity`, in
-    /// units of the query, as far as sketches tell. Drops none where there are no
+    /// units of the query, by the estimate of their sketches. Drops none where there are no
     /// sketches, or the query has none. `sums` is scratch memory.
     pub(super) fn prune(
         &self,
@@ -170,7 +170,7 @@ impl QuantizedVectors {
         }
     }
 
-    /// Cosine of `query` and the code of `node`, as far as codes tell.
+    /// Cosine of `query` and `node`, approximated by its code.
     pub(super) fn cosine(&self, query: &Query, node: u32) -> f32 {
         kernel::dot_codes(&query.weights, self.row(node)) as f32 * query.unit
     }

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use pulp::{Arch, WithSimd};
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::V3;
+use pulp::{Arch, WithSimd};
 
 /// The widest instruction set of this processor.
 pub(super) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);

@@ -1,4 +1,4 @@
-//! Which pins a user acted on: a binary fuse filter a user. It takes 212 bytes for
+//! History filters: the pins that a user acted on, in a binary fuse filter a user. It takes 212 bytes for
 //! 100 pins, 3.6 kB for 3,000 (see the test), and nine bits a pin in the limit.
 //!
 //! It never forgets a pin of the history; one in 256 other pins is taken for one
@@ -34,7 +34,7 @@ impl<'a> HistoryFilter<'a> {
         Some(bytes)
     }
 
-    /// A filter over bytes that [`Self::check`] found good.
+    /// A filter over bytes that [`Self::check`] has accepted.
     pub fn decode(bytes: &'a [u8]) -> Self {
         let (descriptor, fingerprints) = bytes.split_at(BinaryFuse8::DESCRIPTOR_LEN);
         Self(BinaryFuse8Ref::from_dma(descriptor, fingerprints))

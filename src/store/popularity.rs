@@ -1,4 +1,4 @@
-//! How popular pins are over all users.
+//! Popularity of pins over all users.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::model::PinId;
 
-/// How often all users acted on a pin in the window of the profiles.
+/// Number of actions of all users on a pin in the window of the profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct PinActions {
@@ -24,24 +24,25 @@ pub struct PinActions {
 pub struct Popularity(HashMap<PinId, f32, FxBuildHasher>);
 
 /// The popularity, in [0, 1], of a pin with so many actions, where the most popular one
-/// has `most`: logarithmic, since every tenth action more means as much.
-pub fn popularity(actions: u64, most: u64) -> f32 {
+/// has `max_actions`. It is logarithmic: a tenth more actions weigh the same at any
+/// number.
+pub fn popularity(actions: u64, max_actions: u64) -> f32 {
     let log = |actions: u64| libm::log1p(actions as f64);
-    match most {
+    match max_actions {
         0 => 0.0,
-        most => (log(actions.min(most)) / log(most)) as f32,
+        max => (log(actions.min(max)) / log(max)) as f32,
     }
 }
 
 impl Popularity {
-    /// The popularity of pins by how often they were acted on.
-    pub fn of(pins: &[PinActions]) -> Self {
-        let most = pins.iter().map(|pin| pin.actions).max().unwrap_or(0);
-        let popularity = |of: &PinActions| (of.pin, popularity(of.actions, most));
+    /// The popularity of pins by their numbers of actions.
+    pub fn from_actions(pins: &[PinActions]) -> Self {
+        let max_actions = pins.iter().map(|pin| pin.actions).max().unwrap_or(0);
+        let popularity = |of: &PinActions| (of.pin, popularity(of.actions, max_actions));
         Self(pins.iter().map(popularity).collect())
     }
 
-    /// That of `pin`, in [0, 1]; 0 for a pin on which nobody acted.
+    /// The popularity of `pin`, in [0, 1]; 0 for a pin on which nobody acted.
     pub fn get(&self, pin: PinId) -> f32 {
         self.0.get(&pin).copied().unwrap_or(0.0)
     }
@@ -57,10 +58,10 @@ mod tests {
             pin: PinId(pin),
             actions,
         };
-        let popularity = Popularity::of(&[(3, 1), (7, 999), (9, 31)].map(acted_on));
+        let popularity = Popularity::from_actions(&[(3, 1), (7, 999), (9, 31)].map(acted_on));
         let of = |pin| popularity.get(PinId(pin));
         assert_eq!((of(7), of(8)), (1.0, 0.0));
         assert!((of(3) - 0.1003).abs() < 1e-3 && (of(9) - 0.5017).abs() < 1e-3);
-        assert_eq!(Popularity::of(&[]).get(PinId(3)), 0.0);
+        assert_eq!(Popularity::from_actions(&[]).get(PinId(3)), 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What a set of profiles states of itself.
+//! The manifest of a set of profiles: its catalog, its parameters and its counts.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::Timestamp;
 use crate::snapshot::ManifestFacts;
 
-/// The facts in the manifest of a set of profiles.
+/// Facts in the manifest of a set of profiles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileManifest {
-    /// Name of the model whose vectors were clustered. Profiles and catalogs
-    /// are served together only when theirs are equal.
+    /// Name of the model whose vectors were clustered. Profiles and a catalog are served
+    /// together only when they name the same model.
     pub embedding_version: String,
     /// Length of those vectors.
     pub dimension: usize,
@@ -37,7 +37,7 @@ pub struct ProfileManifest {
     pub users: u64,
     /// Number of medoids of all users.
     pub medoids: u64,
-    /// What became of the actions.
+    /// Outcomes of the actions that were read.
     pub actions: ActionCounts,
 }
 
@@ -45,10 +45,10 @@ impl ManifestFacts for ProfileManifest {
     const FORMAT: &'static str = "pinnersage-profiles/2";
 }
 
-/// Names of unknown actions that are counted each by itself.
-const NAMES_LISTED: usize = 100;
+/// Most names of unknown actions that are counted separately.
+const MAX_NAMES_LISTED: usize = 100;
 
-/// What became of the actions that were read: each is counted once.
+/// Outcomes of the actions that were read: each is counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionCounts {
@@ -81,12 +81,12 @@ impl ActionCounts {
         self.unknown_pin + self.before_window + self.after_as_of + unknown_action
     }
 
-    /// Counts an action that has no weight. Names come from the input, so only
-    /// so many of them are kept.
+    /// Counts an action that has no weight. Names come from the input, so only the first
+    /// [`MAX_NAMES_LISTED`] are kept.
     pub fn refuse_action(&mut self, name: &str) {
         if let Some(count) = self.unknown_action.get_mut(name) {
             *count += 1;
-        } else if self.unknown_action.len() < NAMES_LISTED {
+        } else if self.unknown_action.len() < MAX_NAMES_LISTED {
             self.unknown_action.insert(name.to_owned(), 1);
         } else {
             self.unknown_action_unlisted += 1;

@@ -1,16 +1,16 @@
-//! Writing profiles: one user after the other, in the order of their ids.
+//! Writing profiles: one user after the other, by ascending id.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{
-    HISTORY, MEDOIDS, POPULAR, POPULARITY, PinActions, ProfileManifest, USERS, UserRecord,
-};
+use super::files::{HISTORY, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::popularity::PinActions;
+use super::profile_manifest::ProfileManifest;
 use crate::model::{Medoid, PinId, UserId};
 use crate::snapshot::{FileWriter, SnapshotError, SnapshotManifest, Writer};
 
 /// Number of popular medoids that are kept.
-const POPULAR_MEDOIDS: usize = 100;
+const MAX_POPULAR_MEDOIDS: usize = 100;
 
 /// The profile of one user, on its way to a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub struct ProfilesWriter {
     users: FileWriter,
     medoids: FileWriter,
     history: FileWriter,
-    /// What each pin adds up to as a medoid of anybody.
+    /// The sum of the medoids of all users, by pin.
     popular: HashMap<PinId, Medoid>,
 }
 
@@ -47,7 +47,7 @@ impl ProfilesWriter {
         })
     }
 
-    /// A place for files that are of use only while the version is written.
+    /// A directory for files that are of use only while the version is written.
     pub fn scratch(&self) -> Result<PathBuf, SnapshotError> {
         self.snapshot.scratch()
     }
@@ -60,6 +60,7 @@ impl ProfilesWriter {
             medoids,
             history,
         } = profile;
+        // A length that does not fit is caught when the files are opened.
         let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let record = UserRecord {
             user: *user,
@@ -69,7 +70,7 @@ impl ProfilesWriter {
         for &medoid in medoids {
             self.popular
                 .entry(medoid.pin)
-                .and_modify(|sum| add(sum, medoid))
+                .and_modify(|sum| add_medoid(sum, medoid))
                 .or_insert(medoid);
         }
         self.users.append(bytemuck::bytes_of(&record))?;
@@ -86,12 +87,12 @@ impl ProfilesWriter {
         )
     }
 
-    /// Makes the version the current one. `acted_on` are the pins of all actions, by
-    /// ascending id.
+    /// Makes the version the current one. `pin_actions` are the numbers of actions of all
+    /// users on pins, by ascending id.
     pub fn finish(
         self,
         facts: ProfileManifest,
-        acted_on: &[PinActions],
+        pin_actions: &[PinActions],
     ) -> Result<SnapshotManifest<ProfileManifest>, SnapshotError> {
         let Self {
             mut snapshot,
@@ -105,14 +106,15 @@ impl ProfilesWriter {
         snapshot.close(history)?;
         let mut popular: Vec<Medoid> = popular.into_values().collect();
         popular.sort_unstable_by(Medoid::by_descending_importance);
-        popular.truncate(POPULAR_MEDOIDS);
+        popular.truncate(MAX_POPULAR_MEDOIDS);
         snapshot.write(POPULAR, bytemuck::cast_slice(&popular))?;
-        snapshot.write(POPULARITY, bytemuck::cast_slice(acted_on))?;
+        snapshot.write(POPULARITY, bytemuck::cast_slice(pin_actions))?;
         snapshot.finish(facts)
     }
 }
 
-fn add(sum: &mut Medoid, medoid: Medoid) {
+/// Adds `medoid` to the sum of the medoids of its pin.
+fn add_medoid(sum: &mut Medoid, medoid: Medoid) {
     sum.importance += medoid.importance;
     sum.size = sum.size.saturating_add(medoid.size);
     sum.last_action_time = sum.last_action_time.max(medoid.last_action_time);

@@ -378,8 +378,8 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
     let directory = tempfile::tempdir().expect("a directory");
     let days = |days: f64| clock().minus_days(-days);
     let open = |now| {
-        let (log, torn) = Log::open(directory.path()).expect("a log");
-        assert_eq!(torn, []);
+        let (log, tails) = Log::open(directory.path()).expect("a log");
+        assert_eq!(tails, []);
         Actions::open(Arc::new(log), action_params(), now).expect("actions")
     };
     let (actions, _) = open(days(0.0));
@@ -409,7 +409,7 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
         let positive = actions.state(UserId(1)).expect("a user");
         assert_eq!(positive.positive().len(), 1);
         let hidden = actions.state(UserId(3)).expect("a user");
-        assert!(hidden.bars(PinId(4), days(400.0), 1.0));
+        assert!(hidden.is_blocked(PinId(4), days(400.0), 1.0));
     };
     check(&actions);
     drop(actions);

@@ -232,7 +232,7 @@ async fn a_second_server_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_cut_off_and_reported() {
+async fn an_unacknowledged_tail_is_truncated_and_reported() {
     let home = Home::new();
     let process = home.start();
     let numbers: Vec<u64> = (0..500).collect();
@@ -243,14 +243,14 @@ async fn a_torn_end_is_cut_off_and_reported() {
     process.kill();
     // The power failed while the next write was on its way to the disk.
     let (journal, bytes) = home.journal();
-    let torn = [&bytes[..], &bytes[..bytes.len() / 20]].concat();
-    std::fs::write(&journal, &torn).expect("a journal");
+    let with_tail = [&bytes[..], &bytes[..bytes.len() / 20]].concat();
+    std::fs::write(&journal, &with_tail).expect("a journal");
     let arguments = home.arguments(&home.data());
     let mut command = common::process::command();
     let mut process = Process::start_watched(command.args(arguments));
-    let cut = process.wait_for("cut the torn end off, which nobody was told of");
-    assert_eq!(cut["journal"].as_str(), Some(path(&journal)));
-    assert!(cut["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    let warning = process.wait_for("truncated the unacknowledged tail of the journal");
+    assert_eq!(warning["journal"].as_str(), Some(path(&journal)));
+    assert!(warning["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     process.wait_for("ready");
     assert_eq!(
         counted(&process).await,

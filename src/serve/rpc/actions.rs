@@ -7,7 +7,9 @@ use metrics::{counter, histogram};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::actions::{ActionParams, Actions, FreshnessToken, Outcome, RecordError, Recorded};
+use crate::actions::{
+    ActionOutcome, ActionParams, Actions, FreshnessToken, RecordError, RecordedActions,
+};
 use crate::metrics as names;
 use crate::model::{Action, ActionId, ActionKind, MAX_ACTION_NAME, PinId, Timestamp, UserId};
 use crate::serve::rpc::convert::from_one;
@@ -102,17 +104,17 @@ impl Service {
         let taken: Vec<Action> = taken.map(|(action, _)| action).collect();
         let times: Vec<Timestamp> = taken.iter().map(|action| action.time).collect();
 
-        let Recorded { outcomes, token } = submit(log, taken).await?;
+        let RecordedActions { outcomes, token } = submit(log, taken).await?;
         let durable = (self.clock)();
         let mut of_taken = outcomes.into_iter().zip(times);
         for status in statuses.iter_mut().filter(|status| status.is_none()) {
             *status = of_taken.next().map(|(outcome, time)| match outcome {
-                Outcome::Accepted => {
+                ActionOutcome::Accepted => {
                     let seconds = durable.days_since(time).max(0.0) * 86_400.0;
                     histogram!(names::ACTION_FRESHNESS).record(seconds);
                     ActionStatus::Accepted
                 }
-                Outcome::Duplicate => ActionStatus::Duplicate,
+                ActionOutcome::Duplicate => ActionStatus::Duplicate,
             });
         }
         let statuses: Vec<ActionStatus> = statuses.into_iter().flatten().collect();
@@ -140,8 +142,8 @@ impl Service {
             return Some(ActionStatus::UnknownAction);
         };
         let is_one_too_many = || {
-            let (hidden, count) = log.state(action.user)?.hides(action.pin);
-            Some(!hidden && count >= MAX_HIDDEN)
+            let state = log.state(action.user)?;
+            Some(!state.is_hidden(action.pin) && state.hidden_count() >= MAX_HIDDEN)
         };
         if age > *retention_days {
             Some(ActionStatus::TooOld)
@@ -158,7 +160,7 @@ impl Service {
 }
 
 /// Returns when `actions` are durable and can be seen.
-async fn submit(log: &Actions, actions: Vec<Action>) -> Result<Recorded, CallError> {
+async fn submit(log: &Actions, actions: Vec<Action>) -> Result<RecordedActions, CallError> {
     let (give, taken) = oneshot::channel();
     // Without a taker the client has left; what is accepted stays so.
     log.submit(actions, move |recorded| _ = give.send(recorded));

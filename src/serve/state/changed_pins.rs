@@ -58,7 +58,7 @@ pub(crate) enum ChangePinsError {
 impl ChangedPins {
     /// The changes in `log`, of which there may be `most`.
     pub(crate) fn open(log: Arc<Log>, most: usize) -> Result<Self, LogError> {
-        let changes = log.pins()?.into_iter().collect();
+        let changes = log.pin_changes()?.into_iter().collect();
         Ok(Self {
             log,
             most,
@@ -78,7 +78,7 @@ impl ChangedPins {
             return Err(ChangePinsError::TooMany(self.most));
         }
         self.log
-            .change_pins(&pins)
+            .record_pin_changes(&pins)
             .map_err(ChangePinsError::Failed)?;
         changes.extend(pins);
         if let Some(serving) = live.get() {
@@ -108,7 +108,7 @@ impl ChangedPins {
         for pin in &settled {
             changes.remove(pin);
         }
-        self.log.settle_pins(&settled)
+        self.log.remove_pin_changes(&settled)
     }
 
     /// The changes that `loaded` does not have.

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::actions::{ActionParams, Actions};
-use crate::durable::{Log, LogError};
+use crate::durable::{Log, LogError, TruncatedTail};
 use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, NeighborLists};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
@@ -73,10 +73,10 @@ impl Parts {
     }
 
     fn open_data(data: DataParams, now: Timestamp) -> Result<(Actions, ChangedPins), LogError> {
-        let (log, torn) = Log::open(&data.directory)?;
-        for (journal, bytes) in &torn {
+        let (log, tails) = Log::open(&data.directory)?;
+        for TruncatedTail { journal, bytes } in &tails {
             let journal = journal.display();
-            tracing::warn!(%journal, bytes, "cut the torn end off, which nobody was told of");
+            tracing::warn!(%journal, bytes, "truncated the unacknowledged tail of the journal");
         }
         let log = Arc::new(log);
         let pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
@@ -189,9 +189,9 @@ impl Loaded {
         let all_in_catalog = profiles
             .medoids()
             .all(|medoid| index.catalog().pins.position(medoid.pin).is_some());
-        let acted_on = profiles.take_acted_on();
+        let acted_on = profiles.take_pin_actions();
         let popularity = match source.popularity > 0.0 {
-            true => Popularity::of(&acted_on),
+            true => Popularity::from_actions(&acted_on),
             false => Popularity::default(),
         };
         let loaded = Self {

@@ -244,7 +244,7 @@ impl<'a> UserContext<'a> {
     pub(crate) fn bars(&self, pin: PinId) -> bool {
         let recently = |recent: &Recent| {
             recent.own.binary_search(&pin).is_ok()
-                || recent.state.bars(pin, self.now, self.seen_days)
+                || recent.state.is_blocked(pin, self.now, self.seen_days)
         };
         self.history
             .as_ref()

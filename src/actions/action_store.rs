@@ -1,0 +1,116 @@
+//! The recorded actions of one directory: opened, submitted, read and forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::engagement::Engagement;
+use super::freshness_token::FreshnessToken;
+use super::params::ActionParams;
+use super::shared_state::SharedState;
+use super::user_state::UserState;
+use super::writer::{RecordError, RecordedActions, Writer};
+use crate::durable::{Log, LogError};
+use crate::model::{Action, ActionId, Timestamp, UserId};
+
+/// The recorded actions of one directory. It has one writer, this process.
+#[derive(Debug)]
+pub struct Actions {
+    log: Arc<Log>,
+    shared: Arc<SharedState>,
+    writer: Writer,
+    /// In microseconds: days are forgotten as a whole, so it changes once a day.
+    forgotten_before: AtomicI64,
+}
+
+/// Number of actions that were found when the log was replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplaySummary {
+    /// Actions that were replayed.
+    pub actions: u64,
+    /// Actions that were forgotten because they are too old.
+    pub forgotten: u64,
+}
+
+impl Actions {
+    /// Replays the actions in `log`, which this process alone writes to. Those that are
+    /// too old at `now` are forgotten first.
+    pub fn open(
+        log: Arc<Log>,
+        params: ActionParams,
+        now: Timestamp,
+    ) -> Result<(Self, ReplaySummary), LogError> {
+        let shared = SharedState::new(params, log.store_id(), log.accepted());
+        let oldest = shared.params.oldest(now);
+        let mut summary = ReplaySummary {
+            actions: 0,
+            forgotten: log.forget_before(oldest)?,
+        };
+        log.for_each(|action| {
+            summary.actions += 1;
+            shared.apply(&action);
+        })?;
+        let shared = Arc::new(shared);
+        let writer = Writer::start(log.clone(), shared.clone());
+        let opened = Self {
+            writer: writer.map_err(LogError::io(log.path()))?,
+            log,
+            shared,
+            forgotten_before: AtomicI64::new(oldest.micros()),
+        };
+        Ok((opened, summary))
+    }
+
+    /// Forgets actions that are too old at `now`, on disk and in memory, and returns their
+    /// number. Takes a while, once a day; other calls go on meanwhile.
+    pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
+        let oldest = self.shared.params.oldest(now);
+        let forgotten_before = &self.forgotten_before;
+        let before = forgotten_before.swap(oldest.micros(), Ordering::Relaxed);
+        if before == oldest.micros() {
+            return Ok(0);
+        }
+        self.shared.forget_before(oldest);
+        self.log.forget_before(oldest)
+    }
+
+    /// Whether an action with this id was accepted, and not forgotten since.
+    pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
+        self.log.contains(id)
+    }
+
+    /// Engagement of all users with what was recommended to them.
+    pub fn engagement(&self) -> Engagement {
+        self.shared.engagement()
+    }
+
+    /// Settings of recorded actions.
+    pub fn params(&self) -> &ActionParams {
+        &self.shared.params
+    }
+
+    /// Submits `actions`, whose names must be known, to the writer. It calls `complete`
+    /// when they are durable and can be seen, or with the reason why they are not.
+    pub fn submit(
+        &self,
+        actions: Vec<Action>,
+        complete: impl FnOnce(Result<RecordedActions, RecordError>) + Send + 'static,
+    ) {
+        self.writer.submit(actions, Box::new(complete));
+    }
+
+    /// State of `user`; none when nothing is recorded.
+    pub fn state(&self, user: UserId) -> Option<Arc<UserState>> {
+        self.shared.user(user)
+    }
+
+    /// Number of users that have a state.
+    pub fn users(&self) -> usize {
+        self.shared.user_count()
+    }
+
+    /// Whether readers can see all actions that `token` stands for.
+    pub fn reflects(&self, token: FreshnessToken) -> bool {
+        let visible = self.shared.token();
+        token.store_id == visible.store_id && token.accepted <= visible.accepted
+    }
+}

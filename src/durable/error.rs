@@ -1,0 +1,77 @@
+//! Errors of the durable log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the log cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its error.
+        source: io::Error,
+    },
+    /// The store failed.
+    #[error("{}: {source:?}", path.display())]
+    Store {
+        /// Its directory.
+        path: PathBuf,
+        /// Its error.
+        source: fjall::Error,
+    },
+    /// The store cannot read its files.
+    #[error(
+        "{}: its files are damaged: {reason} (the journals are kept as they were found in {kept})",
+        path.display()
+    )]
+    Unreadable {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Its error.
+        reason: String,
+        /// Directory of a copy of the journals as they were found.
+        kept: String,
+    },
+    /// A record cannot be decoded.
+    #[error("{}: the record of {what} {key} is damaged", path.display())]
+    Damaged {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Kind of the record.
+        what: &'static str,
+        /// Its key, in hexadecimal.
+        key: String,
+    },
+    /// Acknowledged records are gone.
+    #[error(
+        "{}: {found} records are there, but {acknowledged} were acknowledged: the store has \
+         lost some, most likely because {kept} is damaged (kept as it was found); \
+         to go on with what is left, delete {}",
+        path.display(), marker.display()
+    )]
+    Lost {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Records that the store has counted.
+        found: u64,
+        /// Records that were acknowledged.
+        acknowledged: u64,
+        /// Directory of a copy of the journals as they were found.
+        kept: String,
+        /// The file with the number of acknowledged records.
+        marker: PathBuf,
+    },
+}
+
+impl LogError {
+    /// Adds the path to an error of the file system.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

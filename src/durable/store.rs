@@ -1,0 +1,119 @@
+//! The embedded store behind the log: its keyspaces, and opening them.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::error::LogError;
+
+const ACTIONS: &str = "actions";
+const PINS: &str = "pins";
+const META: &str = "meta";
+/// Key in [`META`] of the random number that tells this store from others.
+const ID: &str = "id";
+/// Key in [`META`] of the number of records accepted so far.
+pub(super) const ACCEPTED: &str = "accepted";
+/// Most bytes of journals before the store writes its tables. All of them are copied
+/// when the log is opened.
+const MAX_JOURNAL_BYTES: u64 = 128 << 20;
+/// Most bytes that a keyspace holds in memory before it writes a table: the log must not
+/// take more memory the longer it runs.
+const MAX_MEMTABLE_BYTES: u64 = 8 << 20;
+
+/// The store of one log, opened.
+pub(super) struct Store {
+    path: PathBuf,
+    pub(super) database: Database,
+    /// Records of actions, by their ids.
+    pub(super) actions: Keyspace,
+    /// Records of changed pins, by their ids in big endian.
+    pub(super) pins: Keyspace,
+    pub(super) meta: Keyspace,
+}
+
+impl Store {
+    /// Opens the store in `path`, or creates it. An error names `journal_copy`, where the
+    /// journals are kept as they were.
+    pub(super) fn open(path: &Path, journal_copy: &Path) -> Result<Self, LogError> {
+        let database = open_database(path).map_err(|reason| LogError::Unreadable {
+            path: path.to_owned(),
+            reason,
+            kept: journal_copy.display().to_string(),
+        })?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES);
+        let keyspace = |name| {
+            let keyspace = database.keyspace(name, options);
+            keyspace.map_err(|source| LogError::Store {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            actions: keyspace(ACTIONS)?,
+            meta: keyspace(META)?,
+            pins: keyspace(PINS)?,
+            database,
+        })
+    }
+
+    /// The directory of the store.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records accepted so far.
+    pub(super) fn accepted(&self) -> Result<u64, LogError> {
+        Ok(self.number(ACCEPTED)?.unwrap_or(0))
+    }
+
+    /// The random number that tells this store from others; none in a new store.
+    pub(super) fn id(&self) -> Result<Option<u64>, LogError> {
+        self.number(ID)
+    }
+
+    /// Gives a new store its random number, and returns it.
+    pub(super) fn create_id(&self) -> Result<u64, LogError> {
+        let id: u64 = rand::random();
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, ID, id.to_le_bytes());
+        batch.commit().map_err(|e| self.error(e))?;
+        Ok(id)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
+        let value = self.meta.get(key).map_err(|e| self.error(e))?;
+        Ok(value.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
+    }
+
+    /// The error for a failure of the store.
+    pub(super) fn error(&self, source: fjall::Error) -> LogError {
+        LogError::Store {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    /// The error for a record that cannot be decoded.
+    pub(super) fn damaged_record(&self, what: &'static str, key: &[u8]) -> LogError {
+        LogError::Damaged {
+            path: self.path.clone(),
+            what,
+            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+/// Opens the database in `path`, or says why it cannot be read.
+fn open_database(path: &Path) -> Result<Database, String> {
+    let open = || {
+        let builder = Database::builder(path);
+        builder.max_journaling_size(MAX_JOURNAL_BYTES).open()
+    };
+    // The database panics at some damages.
+    match std::panic::catch_unwind(open) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(error)) => Err(format!("{error:?}")),
+        Err(_) => Err("the store panicked".to_owned()),
+    }
+}
