@@ -1,5 +1,7 @@
 //! A replay that is stopped and goes on.
 
+#![cfg(feature = "evaluation")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::out;
 use super::replay::ReplayArgs;
+use super::{out, output_file};
 use crate::config::Settings;
 use crate::evaluation::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
 use crate::progress::Progress;
@@ -39,7 +39,7 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     if let Some(page) = &args.html {
-        out::check_directory(page)?;
+        output_file::check_directory(page)?;
     }
     let mut details = match &args.details {
         Some(path) => {
@@ -62,7 +62,7 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         let html = html(&Page {
             actions,
             catalog,
-            command: &out::command_line(),
+            command: &output_file::command_line(),
             params: &params,
             reports: &reports,
         });

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::out;
 use super::replay::ReplayArgs;
+use super::{out, output_file};
 use crate::config::Settings;
 use crate::evaluation::{Grid, Tuned, tune};
 use crate::progress::Progress;
@@ -56,7 +56,7 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
         alpha: Numbers(alpha),
         lambda: Numbers(lambda_per_day),
     } = args;
-    out::check_directory(&file)?;
+    output_file::check_directory(&file)?;
     let params = replay.params(settings, Vec::new());
     let grid = Grid {
         alpha,
@@ -103,7 +103,7 @@ fn head(replay: &ReplayArgs, tuned: &Tuned) -> String {
         replay.catalog.display(),
         replay.from,
         replay.to,
-        out::command_line(),
+        output_file::command_line(),
     )
 }
 
