@@ -48,20 +48,17 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         }
         None => None,
     };
-    let ReplayArgs {
-        actions, catalog, ..
-    } = &args.replay;
     let params = args.replay.params(settings, args.models);
     let lines = details.as_mut().map(|file| file as &mut dyn Write);
-    let (resume, progress) = (args.resume.as_deref(), Progress::for_stderr());
-    let reports = evaluate(actions, catalog, &params, lines, resume, progress)?;
+    let files = args.replay.files(args.resume.as_deref());
+    let reports = evaluate(&files, &params, lines, Progress::for_stderr())?;
     if let Some(mut details) = details {
         details.flush().context("details cannot be written")?;
     }
     if let Some(path) = &args.html {
         let html = html(&Page {
-            actions,
-            catalog,
+            actions: files.actions,
+            catalog: files.catalog,
             command: &output_file::command_line(),
             params: &params,
             reports: &reports,

@@ -63,7 +63,7 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
         lambda_per_day,
     };
     let progress = Progress::for_stderr();
-    let tuned = tune(&replay.actions, &replay.catalog, &params, &grid, progress)?;
+    let tuned = tune(&replay.files(None), &params, &grid, progress)?;
     let text = tuned.settings(&head(&replay, &tuned));
     replace_file(&file, text.as_bytes())?;
     for step in &tuned.steps {
