@@ -1,17 +1,17 @@
-//! The geometry of pins: themes anywhere on the sphere, topics around themes, pins
-//! around topics.
+//! The geometry of pins: themes anywhere on the sphere, topics around themes, pins around
+//! topics.
 //!
-//! A pin differs from the center of its topic in a few directions only, its style. So
-//! the cosines within a topic spread as those of real embeddings do, where noise in all
-//! directions would give all pairs about the same one.
+//! A pin differs from the center of its topic in a few directions only, its style. So the
+//! cosines within a topic spread as those of real embeddings do. Noise in all directions
+//! would give all pairs about the same cosine.
 
 use std::ops::Range;
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-use super::WorldParams;
-use super::draws::{Wheel, direction, dot, lognormal, normal, normalize};
+use super::params::WorldParams;
+use super::random::{WeightedIndex, direction, dot, lognormal, normal, normalize};
 use crate::model::PinId;
 
 /// Topics of a theme, on average.
@@ -27,12 +27,12 @@ const SIZE_SPREAD: f64 = 0.6;
 /// The nth most popular pin of a topic is acted on in proportion to `n^-SKEW`.
 const SKEW: f64 = 0.5;
 
-/// Where a pin lies around the center of its topic: a unit vector.
+/// The direction of a pin from the center of its topic: a unit vector.
 pub(super) type Style = [f64; STYLES];
 
 /// All pins: their topics, their styles, their popularity.
 #[derive(Debug)]
-pub struct World {
+pub struct SimulatedWorld {
     dimension: usize,
     themes: usize,
     topics: Vec<Topic>,
@@ -42,8 +42,10 @@ pub struct World {
     styles: Vec<Style>,
 }
 
+/// A topic: its place on the sphere, and its pins.
 #[derive(Debug)]
 pub(super) struct Topic {
+    /// Number of its theme.
     pub(super) theme: usize,
     center: Vec<f64>,
     /// Cosine of a pin to the center.
@@ -54,7 +56,7 @@ pub(super) struct Topic {
     pub(super) pins: Vec<u32>,
 }
 
-impl World {
+impl SimulatedWorld {
     /// Draws all topics and pins.
     pub fn new(params: &WorldParams, rng: &mut impl Rng) -> Self {
         let &WorldParams {
@@ -64,32 +66,8 @@ impl World {
             ..
         } = params;
         let themes = (topics as usize).div_ceil(TOPICS_A_THEME);
-        let centers: Vec<Vec<f64>> = (0..themes).map(|_| direction(dimension, rng)).collect();
-        // Themes are as uneven as topics.
-        let wheel = Wheel::of((0..themes).map(|_| lognormal(1.0, SIZE_SPREAD, rng)));
-        let mut topics: Vec<Topic> = (0..topics)
-            .map(|_| {
-                let theme = wheel.draw(rng).unwrap_or(0);
-                Topic::around(theme, &centers[theme], rng)
-            })
-            .collect();
-
-        // Numbers say nothing about topic or popularity, because ties go by them.
-        let mut numbers: Vec<u32> = (0..pins).collect();
-        numbers.shuffle(rng);
-        let mut topic_of = vec![0; numbers.len()];
-        let sizes = sizes(numbers.len(), topics.len(), rng);
-        let mut rest = numbers.as_slice();
-        for (topic, size) in topics.iter_mut().zip(sizes) {
-            let (own, others) = rest.split_at(size);
-            topic.pins = own.to_vec();
-            rest = others;
-        }
-        for (number, topic) in (0..).zip(&topics) {
-            for &pin in &topic.pins {
-                topic_of[pin as usize] = number;
-            }
-        }
+        let mut topics = draw_topics(themes, topics, dimension, rng);
+        let topic_of = assign_pins(&mut topics, pins, rng);
         let styles = topic_of.iter().map(|_| style(rng)).collect();
         Self {
             dimension,
@@ -137,6 +115,36 @@ impl World {
     }
 }
 
+/// Topics without pins around `themes` themes, which are as uneven as topics.
+fn draw_topics(themes: usize, topics: u32, dimension: usize, rng: &mut impl Rng) -> Vec<Topic> {
+    let centers: Vec<Vec<f64>> = (0..themes).map(|_| direction(dimension, rng)).collect();
+    let sizes = WeightedIndex::new((0..themes).map(|_| lognormal(1.0, SIZE_SPREAD, rng)));
+    let mut topic = |_| {
+        let theme = sizes.sample(rng).unwrap_or(0);
+        Topic::around(theme, &centers[theme], rng)
+    };
+    (0..topics).map(&mut topic).collect()
+}
+
+/// Shares `pins` pins among `topics`. Returns the number of the topic of each pin.
+fn assign_pins(topics: &mut [Topic], pins: u32, rng: &mut impl Rng) -> Vec<u32> {
+    // Numbers say nothing about topic or popularity, because ties go by them.
+    let mut numbers: Vec<u32> = (0..pins).collect();
+    numbers.shuffle(rng);
+    let mut topic_of = vec![0; numbers.len()];
+    let sizes = sizes(numbers.len(), topics.len(), rng);
+    let mut rest = numbers.as_slice();
+    for ((number, topic), size) in (0..).zip(topics).zip(sizes) {
+        let (pins, others) = rest.split_at(size);
+        for &pin in pins {
+            topic_of[pin as usize] = number;
+        }
+        topic.pins = pins.to_vec();
+        rest = others;
+    }
+    topic_of
+}
+
 impl Topic {
     /// A topic without pins.
     fn around(theme: usize, center: &[f64], rng: &mut impl Rng) -> Self {
@@ -155,7 +163,7 @@ impl Topic {
         }
     }
 
-    /// In proportion to what each pin is acted on, in the order of the pins.
+    /// Weights of the pins, in proportion to how often each is acted on, in their order.
     pub(super) fn popularity(&self) -> impl Iterator<Item = f64> {
         (1..=self.pins.len()).map(|rank| libm::pow(rank as f64, -SKEW))
     }
@@ -211,10 +219,10 @@ mod tests {
     use rand::rngs::ChaCha8Rng;
 
     use super::*;
-    use crate::evaluation::simulate::tests::params;
+    use crate::evaluation::simulate::params::tests::params;
 
-    fn world() -> (World, Vec<Vec<f64>>) {
-        let world = World::new(&params(), &mut ChaCha8Rng::seed_from_u64(1));
+    fn world() -> (SimulatedWorld, Vec<Vec<f64>>) {
+        let world = SimulatedWorld::new(&params(), &mut ChaCha8Rng::seed_from_u64(1));
         let vector = |pin| {
             let mut vector = Vec::new();
             world.embed(PinId(pin), &mut vector);

@@ -1,5 +1,5 @@
-//! Random numbers that are equal on all machines: `libm` in the place of the logarithms
-//! and exponentials of the platform.
+//! Random numbers that are the same on all machines: `libm` takes the place of the
+//! platform's logarithms and exponentials.
 
 use std::f64::consts::TAU;
 
@@ -29,26 +29,27 @@ pub(super) fn direction(dimension: usize, rng: &mut impl Rng) -> Vec<f64> {
     vector
 }
 
-/// Brings a vector, which is not all zero, to length 1.
+/// Scales a vector, which is not all zero, to length 1.
 pub(super) fn normalize(vector: &mut [f64]) {
     let norm = dot(vector, vector).sqrt();
     vector.iter_mut().for_each(|x| *x /= norm);
 }
 
+/// The dot product of vectors of equal length.
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// Draws places in proportion to weights.
+/// Draws positions in proportion to weights.
 #[derive(Debug, Default)]
-pub(super) struct Wheel {
-    /// The sum of the weights up to and with each place.
+pub(super) struct WeightedIndex {
+    /// The sum of the weights up to and including each position.
     sums: Vec<f64>,
 }
 
-impl Wheel {
-    /// A wheel over weights of 0 or more.
-    pub(super) fn of(weights: impl IntoIterator<Item = f64>) -> Self {
+impl WeightedIndex {
+    /// Draws by `weights` of 0 or more.
+    pub(super) fn new(weights: impl IntoIterator<Item = f64>) -> Self {
         let mut sum = 0.0;
         let sums = weights.into_iter().map(|weight| {
             sum += weight;
@@ -59,13 +60,13 @@ impl Wheel {
         }
     }
 
-    /// A place, or none when all weights are 0.
-    pub(super) fn draw(&self, rng: &mut impl Rng) -> Option<usize> {
-        let whole = self.sums.last().copied().filter(|&sum| sum > 0.0)?;
-        let at = whole * rng.random::<f64>();
-        let place = self.sums.partition_point(|&sum| sum <= at);
-        // The product may be rounded up to the whole, but no place is beyond it.
-        (place < self.sums.len()).then_some(place)
+    /// A position; none when all weights are 0.
+    pub(super) fn sample(&self, rng: &mut impl Rng) -> Option<usize> {
+        let total = self.sums.last().copied().filter(|&sum| sum > 0.0)?;
+        let at = total * rng.random::<f64>();
+        let position = self.sums.partition_point(|&sum| sum <= at);
+        // The product may be rounded up to the total, which lies beyond all positions.
+        (position < self.sums.len()).then_some(position)
     }
 }
 
@@ -77,15 +78,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wheel_stops_in_proportion_and_never_at_zero() {
+    fn positions_come_in_proportion_and_never_with_weight_zero() {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
-        let wheel = Wheel::of([0.0, 1.0, 0.0, 3.0, 0.0]);
+        let index = WeightedIndex::new([0.0, 1.0, 0.0, 3.0, 0.0]);
         let mut counts = [0; 5];
-        (0..4_000).for_each(|_| counts[wheel.draw(rng).expect("a place")] += 1);
+        (0..4_000).for_each(|_| counts[index.sample(rng).expect("a position")] += 1);
         assert_eq!([counts[0], counts[2], counts[4]], [0; 3]);
         assert!((900..1_100).contains(&counts[1]), "{counts:?}");
-        assert_eq!(Wheel::of([0.0; 3]).draw(rng), None);
-        assert_eq!(Wheel::default().draw(rng), None);
+        assert_eq!(WeightedIndex::new([0.0; 3]).sample(rng), None);
+        assert_eq!(WeightedIndex::default().sample(rng), None);
     }
 
     #[test]
