@@ -5,17 +5,23 @@ mod catalog;
 mod client;
 mod demo;
 mod diff;
+#[cfg(feature = "evaluation")]
 mod evaluate;
 mod explain;
 mod health;
 mod neighbors;
 mod out;
+#[cfg(feature = "evaluation")]
+mod output_file;
 mod profiles;
 mod recommend;
 mod record;
+#[cfg(feature = "evaluation")]
 mod replay;
 mod serve;
+#[cfg(feature = "evaluation")]
 mod simulate;
+#[cfg(feature = "evaluation")]
 mod tune;
 mod users;
 
@@ -59,16 +65,19 @@ enum Command {
     /// For each day, candidates from what was known before it are compared with what
     /// the user did from then on: how much of it is near a candidate (relevance) or is
     /// one (recall), and how diverse the candidates are.
+    #[cfg(feature = "evaluation")]
     Evaluate(evaluate::EvaluateArgs),
     /// Propose alpha, lambda and the merge strategy for a data set.
     ///
     /// Compares their values by replays of a validation period, as `evaluate` does, and
     /// writes settings. A present value that is not evidently behind the best one stays.
+    #[cfg(feature = "evaluation")]
     Tune(tune::TuneArgs),
     /// Make up pins, and what users did, in a world whose truth is known.
     ///
     /// Writes pins.parquet and actions.parquet for `catalog build` and `evaluate`, and
     /// truth.parquet: each period in which a user was interested in a topic.
+    #[cfg(feature = "evaluation")]
     Simulate(simulate::SimulateArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
@@ -115,8 +124,11 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
         Command::Neighbors(args) => neighbors::run(&args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Evaluate(args) => evaluate::run(args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Tune(args) => tune::run(args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),

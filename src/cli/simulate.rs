@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::out;
-use crate::evaluation::simulate::WorldParams;
-use crate::evaluation::simulate::{SimulateParams, Simulated, write_world};
+use crate::evaluation::simulate::{Activity, SimulateParams, Simulated, WorldParams, write_world};
 use crate::model::Timestamp;
 use crate::progress::Progress;
 
@@ -41,6 +40,18 @@ pub(super) struct SimulateArgs {
     /// Share of actions that are on any pin.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     noise: f64,
+    /// Median number of actions of a user.
+    #[arg(long, value_name = "N", default_value_t = 130.0)]
+    median_actions: f64,
+    /// How uneven users are: standard deviation of the logarithm of their actions.
+    #[arg(long, value_name = "SPREAD", default_value_t = 0.95)]
+    activity_spread: f64,
+    /// Minimum number of actions of a user.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    min_actions: u32,
+    /// Maximum number of actions of a user.
+    #[arg(long, value_name = "N", default_value_t = 3_000)]
+    max_actions: u32,
 }
 
 pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
@@ -52,6 +63,12 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
             days: args.days,
             until: args.until,
             noise: args.noise,
+            activity: Activity {
+                median_actions: args.median_actions,
+                spread: args.activity_spread,
+                min_actions: args.min_actions,
+                max_actions: args.max_actions,
+            },
         },
         users: args.users,
         seed: args.seed,
@@ -60,7 +77,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     out::print(&summary(args, &params, &simulated))
 }
 
-/// What was planted, for a person.
+/// The counts of the world, for a person.
 fn summary(args: &SimulateArgs, params: &SimulateParams, simulated: &Simulated) -> String {
     let percent = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
     let (actions, interests) = (simulated.actions, simulated.interests);
@@ -88,8 +105,8 @@ fn summary(args: &SimulateArgs, params: &SimulateParams, simulated: &Simulated) 
         ),
         format!(
             "a user's actions {}, interests {} (at most, of 10 / 50 / 90 % of users)",
-            tenths(simulated.actions_a_user),
-            tenths(simulated.interests_a_user)
+            tenths(simulated.actions_per_user),
+            tenths(simulated.interests_per_user)
         ),
     ];
     lines.join("\n  ")

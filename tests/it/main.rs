@@ -8,6 +8,7 @@ mod bad_input;
 mod canary;
 mod cli;
 mod crash;
+#[cfg(feature = "evaluation")]
 mod evaluate;
 mod fuzz;
 mod golden;
@@ -17,10 +18,13 @@ mod pins;
 mod protocol;
 mod recall;
 mod recommend;
+#[cfg(feature = "evaluation")]
 mod resume;
 mod security;
+#[cfg(feature = "evaluation")]
 mod simulate;
 #[cfg(feature = "otlp")]
 mod trace;
+#[cfg(feature = "evaluation")]
 mod tune;
 mod versions;

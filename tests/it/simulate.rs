@@ -109,6 +109,11 @@ fn what_cannot_be_is_named() {
     refused(&["--noise", "1.5"], "not 1.5");
     refused(&["--dimension", "1"], "dimension 1");
     refused(&["--users", "0"], "--users");
+    refused(
+        &["--min-actions", "5", "--max-actions", "4"],
+        "5 to 4 actions",
+    );
+    refused(&["--activity-spread", "nan"], "spread of NaN");
     let left = std::fs::read_dir(directory.path()).expect("a directory");
     assert_eq!(left.count(), 0);
 }

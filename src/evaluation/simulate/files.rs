@@ -1,4 +1,5 @@
-//! Writing a simulated world: its pins, what its users did, and why.
+//! The files of a simulated world: its pins, the actions of its users, and the truth about
+//! their interests.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +12,21 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::generator::UserGenerator;
+use super::params::{WorldError, WorldParams};
+use super::user::{SimulatedAction, SimulatedUser};
+use super::world::SimulatedWorld;
 use crate::batch::BatchError;
 use crate::batch::whole::{time_type, write_whole};
-use crate::evaluation::simulate::{Action, User, Users, World, WorldParams};
 use crate::model::{PinId, Timestamp, UserId};
 use crate::progress::Progress;
 
 const BATCH_ROWS: usize = 65_536;
 
-/// What is simulated.
+/// The parameters of a simulation.
 #[derive(Clone, Debug)]
 pub struct SimulateParams {
-    /// What the world is like.
+    /// The parameters of the world.
     pub world: WorldParams,
     /// Number of users; their ids count from 0.
     pub users: u32,
@@ -30,49 +34,60 @@ pub struct SimulateParams {
     pub seed: u64,
 }
 
-/// What was planted, in numbers.
+/// Counts of a simulated world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Simulated {
     /// Themes that topics are around.
     pub themes: usize,
     /// Actions of all users.
     pub actions: usize,
-    /// Those on any pin, out of no interest.
+    /// Actions that come from no interest.
     pub noise: usize,
-    /// Those on a pin that the user had acted on before.
+    /// Actions on a pin that the user had acted on before.
     pub repeated: usize,
     /// Interests of all users.
     pub interests: usize,
-    /// Those that come back after a break.
+    /// Interests that come back after a break.
     pub returning: usize,
-    /// Number of actions of the least active tenth of users at most, of half, of nine
-    /// tenths.
-    pub actions_a_user: [usize; 3],
-    /// The same of interests.
-    pub interests_a_user: [usize; 3],
+    /// The number of actions that a tenth, half and nine tenths of the users do not exceed.
+    pub actions_per_user: [usize; 3],
+    /// The number of interests that a tenth, half and nine tenths of the users do not
+    /// exceed.
+    pub interests_per_user: [usize; 3],
+}
+
+/// Why no world was written.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    /// There can be no such world.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] BatchError),
 }
 
 /// Writes a world into the directory `out`: `pins.parquet`, `actions.parquet` by rising
-/// time, and `truth.parquet`, the periods of all interests.
+/// time, and `truth.parquet` with the periods of all interests.
 pub fn write_world(
     out: &Path,
     params: &SimulateParams,
     progress: Progress,
-) -> Result<Simulated, BatchError> {
+) -> Result<Simulated, SimulateError> {
     params.world.check()?;
     fs::create_dir_all(out).map_err(|e| BatchError::file(out, e))?;
-    let world = World::new(&params.world, &mut rng(params.seed, 0));
+    let world = SimulatedWorld::new(&params.world, &mut rng(params.seed, 0));
     write_pins(&world, params.world.dimension, out, progress)?;
 
-    let users = Users::of(&world, &params.world);
+    let users = UserGenerator::new(&world, &params.world);
     let stage = progress.stage("simulating users", u64::from(params.users));
     let drawn = (0..params.users).into_par_iter().map(|user| {
-        // A generator for each makes them the same on any number of threads.
+        // Each user has a generator, so that they are the same on any number of threads.
         let user = users.draw(&mut rng(params.seed, 1 + u64::from(user)));
         stage.advance(1);
         user
     });
-    let users: Vec<User> = drawn.collect();
+    let users: Vec<SimulatedUser> = drawn.collect();
     drop(stage);
     write_truth(&users, params.world.from(), params.world.until, out)?;
     write_actions(&users, out, progress)?;
@@ -86,7 +101,7 @@ fn rng(seed: u64, stream: u64) -> ChaCha8Rng {
 }
 
 fn write_pins(
-    world: &World,
+    world: &SimulatedWorld,
     dimension: usize,
     out: &Path,
     progress: Progress,
@@ -125,7 +140,11 @@ fn write_pins(
     })
 }
 
-fn write_actions(users: &[User], out: &Path, progress: Progress) -> Result<(), BatchError> {
+fn write_actions(
+    users: &[SimulatedUser],
+    out: &Path,
+    progress: Progress,
+) -> Result<(), BatchError> {
     let schema = schema([
         ("user_id", DataType::UInt64),
         ("pin_id", DataType::UInt64),
@@ -134,12 +153,12 @@ fn write_actions(users: &[User], out: &Path, progress: Progress) -> Result<(), B
     ]);
     let of_users = (0..).map(UserId).zip(users);
     let actions = of_users.flat_map(|(id, user)| user.actions.iter().map(move |a| (id, a)));
-    let mut actions: Vec<(UserId, &Action)> = actions.collect();
+    let mut actions: Vec<(UserId, &SimulatedAction)> = actions.collect();
     actions.par_sort_by_key(|(user, action)| (action.time, *user));
     let stage = progress.stage("writing actions", actions.len() as u64);
     write_whole(&out.join("actions.parquet"), schema.clone(), |writer| {
         for actions in actions.chunks(BATCH_ROWS) {
-            let name = |action: &Action| if action.save { "save" } else { "click" };
+            let name = |action: &SimulatedAction| if action.is_save { "save" } else { "click" };
             let columns: Vec<ArrayRef> = vec![
                 ids(actions.iter().map(|(user, _)| user.0)),
                 ids(actions.iter().map(|(_, action)| action.pin.0)),
@@ -157,7 +176,7 @@ fn write_actions(users: &[User], out: &Path, progress: Progress) -> Result<(), B
 
 /// Writes the periods of all interests, cut to the days that are simulated.
 fn write_truth(
-    users: &[User],
+    users: &[SimulatedUser],
     begin: Timestamp,
     end: Timestamp,
     out: &Path,
@@ -209,18 +228,20 @@ fn times(times: impl IntoIterator<Item = Timestamp>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(time_type()))
 }
 
-fn summary(world: &World, users: &[User]) -> Simulated {
+fn summary(world: &SimulatedWorld, users: &[SimulatedUser]) -> Simulated {
     let actions = || users.iter().flat_map(|user| &user.actions);
     let interests = || users.iter().flat_map(|user| &user.interests);
     Simulated {
         themes: world.themes(),
         actions: actions().count(),
-        noise: actions().filter(|action| action.noise).count(),
-        repeated: actions().filter(|action| action.repeated).count(),
+        noise: actions().filter(|action| action.is_noise).count(),
+        repeated: actions().filter(|action| action.is_repeated).count(),
         interests: interests().count(),
-        returning: interests().filter(|own| own.periods.len() > 1).count(),
-        actions_a_user: tenths(users.iter().map(|user| user.actions.len())),
-        interests_a_user: tenths(users.iter().map(|user| user.interests.len())),
+        returning: interests()
+            .filter(|interest| interest.periods.len() > 1)
+            .count(),
+        actions_per_user: tenths(users.iter().map(|user| user.actions.len())),
+        interests_per_user: tenths(users.iter().map(|user| user.interests.len())),
     }
 }
 

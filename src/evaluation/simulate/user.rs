@@ -1,19 +1,15 @@
-//! What a user does: sessions of a few actions, each about one or two interests.
+//! The actions of a user: sessions of a few actions, each about one or two interests.
 
 use std::collections::HashSet;
 
 use rand::{Rng, RngExt};
 
-use super::draws::{Wheel, dot, exponential, normal, normalize};
-use super::interests::{Interest, interests};
-use super::topics::{Style, World, style};
-use super::{Action, WorldParams};
+use super::interests::{SimulatedInterest, interests};
+use super::params::{Activity, WorldParams};
+use super::random::{WeightedIndex, dot, exponential, normal, normalize};
+use super::world::{SimulatedWorld, Style, style};
 use crate::model::{PinId, Timestamp};
 
-/// Median number of actions of a user, the spread of it, and its bounds.
-const ACTIONS: f64 = 130.0;
-const ACTIVITY_SPREAD: f64 = 0.95;
-const ACTIONS_WITHIN: [f64; 2] = [30.0, 3_000.0];
 /// Actions of a session after the first, on average.
 const MORE_A_SESSION: f64 = 3.0;
 /// Seconds between the actions of a session, on average.
@@ -39,27 +35,48 @@ const SAVES_OF_NOISE: f64 = 0.2;
 const MICROS_PER_SECOND: f64 = 1e6;
 const MICROS_PER_DAY: f64 = 86_400.0 * MICROS_PER_SECOND;
 
-/// What a user is interested in, and what she did, in order of time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct User {
-    /// At least one.
-    pub interests: Vec<Interest>,
-    /// By rising time.
-    pub actions: Vec<Action>,
+/// One action of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SimulatedAction {
+    /// The moment of the action.
+    pub time: Timestamp,
+    /// The pin that the user acted on.
+    pub pin: PinId,
+    /// Whether it is a save; otherwise it is a click.
+    pub is_save: bool,
+    /// Whether it comes from no interest.
+    pub is_noise: bool,
+    /// Whether the user had acted on the pin before.
+    pub is_repeated: bool,
 }
 
-impl User {
+/// Why a user acts on a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Motive {
+    Interest,
+    Noise,
+}
+
+/// A user: her interests, and her actions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulatedUser {
+    /// At least one.
+    pub interests: Vec<SimulatedInterest>,
+    /// By rising time.
+    pub actions: Vec<SimulatedAction>,
+}
+
+impl SimulatedUser {
     /// Draws a user. `popular` draws topics.
     pub(super) fn draw(
-        world: &World,
+        world: &SimulatedWorld,
         params: &WorldParams,
-        popular: &Wheel,
+        popular: &WeightedIndex,
         rng: &mut impl Rng,
     ) -> Self {
         let days = f64::from(params.days);
         let activity = normal(rng);
-        let count = ACTIONS * libm::exp(ACTIVITY_SPREAD * activity);
-        let count = count.round().clamp(ACTIONS_WITHIN[0], ACTIONS_WITHIN[1]) as usize;
+        let count = action_count(&params.activity, activity);
         let interests = interests(world, days, activity, popular, rng);
         let mut acting = Acting {
             world,
@@ -69,8 +86,8 @@ impl User {
             seen: HashSet::new(),
             actions: Vec::with_capacity(count),
         };
-        for (day, size) in sessions(count, days, rng) {
-            acting.session(day, size, rng);
+        for session in sessions(count, days, rng) {
+            acting.session(session, rng);
         }
         let Acting {
             interests,
@@ -83,64 +100,74 @@ impl User {
     }
 }
 
+/// Number of actions of a user of `activity`, a standard normal number.
+fn action_count(params: &Activity, activity: f64) -> usize {
+    let count = params.median_actions * libm::exp(params.spread * activity);
+    let (min, max) = (params.min_actions, params.max_actions);
+    count.round().clamp(f64::from(min), f64::from(max)) as usize
+}
+
 /// A user between two sessions.
 struct Acting<'a> {
-    world: &'a World,
+    world: &'a SimulatedWorld,
     params: &'a WorldParams,
-    interests: Vec<Interest>,
+    interests: Vec<SimulatedInterest>,
     /// One for each interest.
     tastes: Vec<Taste>,
     /// Pins that she acted on.
     seen: HashSet<u32>,
-    actions: Vec<Action>,
+    actions: Vec<SimulatedAction>,
 }
 
 impl Acting<'_> {
-    /// `size` actions about one or two interests.
-    fn session(&mut self, day: f64, size: usize, rng: &mut impl Rng) {
+    /// Acts in a session about one or two interests.
+    fn session(&mut self, session: Session, rng: &mut impl Rng) {
+        let Session { day, size } = session;
         let interests = self.interests.iter().zip(&self.tastes);
-        let strengths = Wheel::of(interests.map(|(interest, taste)| {
-            // What a user has seen much of has less to offer.
+        let strengths = WeightedIndex::new(interests.map(|(interest, taste)| {
+            // A topic of which the user has seen much has less to offer.
             interest.strength(day) * taste.unseen_share(self.world, interest.topic)
         }));
-        // The first interest is steady, so that one is always active.
-        let first = strengths.draw(rng).unwrap_or(0);
-        let second = match rng.random::<f64>() < TWO_INTERESTS {
-            true => strengths.draw(rng).unwrap_or(first),
-            false => first,
+        // The first interest is steady, so that there is always an active one.
+        let first = strengths.sample(rng).unwrap_or(0);
+        let second = if rng.random::<f64>() < TWO_INTERESTS {
+            strengths.sample(rng).unwrap_or(first)
+        } else {
+            first
         };
         let about = [first, second];
-        let wheels = about.map(|interest| {
+        let indexes = about.map(|interest| {
             let topic = self.interests[interest].topic;
-            self.tastes[interest].wheel(self.world, topic, day, rng)
+            self.tastes[interest].index(self.world, topic, day, rng)
         });
         let mut micros = day * MICROS_PER_DAY;
         for _ in 0..size {
             let time = moment(self.params, micros);
             if rng.random::<f64>() < self.params.noise {
                 let pin = rng.random_range(0..self.world.pins());
-                self.act(time, pin, true, rng);
+                self.act(time, pin, Motive::Noise, rng);
             } else {
                 let at = usize::from(rng.random::<bool>());
-                let pin = self.choose(self.interests[about[at]].topic, &wheels[at], rng);
-                let new = self.act(time, pin, false, rng);
-                self.tastes[about[at]].seen += usize::from(new);
+                let pin = self.choose(self.interests[about[at]].topic, &indexes[at], rng);
+                let is_new = self.act(time, pin, Motive::Interest, rng);
+                self.tastes[about[at]].seen += usize::from(is_new);
             }
             micros += MICROS_PER_SECOND * (1.0 + PAUSE_SECONDS * exponential(rng));
         }
     }
 
     /// A pin of a topic that the user has seldom acted on before.
-    fn choose(&self, topic: u32, wheel: &Wheel, rng: &mut impl Rng) -> u32 {
+    fn choose(&self, topic: u32, index: &WeightedIndex, rng: &mut impl Rng) -> u32 {
         let pins = &self.world.topics()[topic as usize].pins;
         let mut pin = pins[0];
         for draw in 0..TRIES {
-            // Who has seen what is to her taste looks around.
-            let place = match draw < TRIES_OF_TASTE {
-                true => wheel.draw(rng).unwrap_or(0),
-                false => rng.random_range(0..pins.len() as u32) as usize,
+            // A user who has seen the pins to her taste looks around in the topic.
+            let position = if draw < TRIES_OF_TASTE {
+                index.sample(rng).unwrap_or(0)
+            } else {
+                rng.random_range(0..pins.len() as u32) as usize
             };
-            pin = pins[place];
+            pin = pins[position];
             if !self.seen.contains(&pin) || rng.random::<f64>() < REPEATED {
                 break;
             }
@@ -148,26 +175,29 @@ impl Acting<'_> {
         pin
     }
 
-    /// Whether the pin was new to the user.
-    fn act(&mut self, time: Timestamp, pin: u32, noise: bool, rng: &mut impl Rng) -> bool {
-        let new = self.seen.insert(pin);
-        let saves = if noise { SAVES_OF_NOISE } else { SAVES };
-        self.actions.push(Action {
+    /// Adds an action. Returns whether the pin was new to the user.
+    fn act(&mut self, time: Timestamp, pin: u32, motive: Motive, rng: &mut impl Rng) -> bool {
+        let is_new = self.seen.insert(pin);
+        let saves = match motive {
+            Motive::Interest => SAVES,
+            Motive::Noise => SAVES_OF_NOISE,
+        };
+        self.actions.push(SimulatedAction {
             time,
             pin: PinId(u64::from(pin)),
-            save: rng.random::<f64>() < saves,
-            noise,
-            repeated: !new,
+            is_save: rng.random::<f64>() < saves,
+            is_noise: motive == Motive::Noise,
+            is_repeated: !is_new,
         });
-        new
+        is_new
     }
 }
 
-/// Where a user is within a topic.
+/// The taste of a user within a topic.
 struct Taste {
-    /// She prefers pins near this style, which moves.
+    /// She prefers pins near this style, which drifts.
     style: Style,
-    /// When it was moved last.
+    /// The day to which it has drifted.
     day: f64,
     /// Number of pins of the topic that she acted on.
     seen: usize,
@@ -182,45 +212,63 @@ impl Taste {
         }
     }
 
-    /// About that; above 0.
-    fn unseen_share(&self, world: &World, topic: u32) -> f64 {
+    /// About the share of the pins that she has not acted on; above 0.
+    fn unseen_share(&self, world: &SimulatedWorld, topic: u32) -> f64 {
         let pins = world.topics()[topic as usize].pins.len();
         1.0 - self.seen as f64 / (pins + 1) as f64
     }
 
-    /// Moves the taste on to `day`, and draws pins of the topic by it.
-    fn wheel(&mut self, world: &World, topic: u32, day: f64, rng: &mut impl Rng) -> Wheel {
+    /// Lets the taste drift to `day`, and weighs the pins of the topic by it.
+    fn index(
+        &mut self,
+        world: &SimulatedWorld,
+        topic: u32,
+        day: f64,
+        rng: &mut impl Rng,
+    ) -> WeightedIndex {
         let step = DRIFT * (day - self.day).max(0.0).sqrt();
         self.style.iter_mut().for_each(|x| *x += step * normal(rng));
         normalize(&mut self.style);
         self.day = day;
         let topic = &world.topics()[topic as usize];
         let pins = topic.pins.iter().zip(topic.popularity());
-        Wheel::of(pins.map(|(&pin, popularity)| {
+        WeightedIndex::new(pins.map(|(&pin, popularity)| {
             popularity * libm::exp(TASTE * dot(&self.style, world.style(pin)))
         }))
     }
 }
 
-/// The day, with the time of day, and the size of each session, in order of time;
-/// `count` actions in all.
-fn sessions(count: usize, days: f64, rng: &mut impl Rng) -> Vec<(f64, usize)> {
-    let usual = rng.random::<f64>();
+/// A few actions in a row.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    /// Its beginning in days since that of the simulation.
+    day: f64,
+    /// Number of actions.
+    size: usize,
+}
+
+/// Sessions with `count` actions in all, in order of time.
+fn sessions(count: usize, days: f64, rng: &mut impl Rng) -> Vec<Session> {
+    let usual_time = rng.random::<f64>();
     let mut sessions = Vec::new();
     let mut rest = count;
     while rest > 0 {
         let more = (MORE_A_SESSION * exponential(rng)).round() as usize;
         let size = rest.min(1 + more);
         let day = (days * rng.random::<f64>()).floor();
-        let time = usual + TIME_OF_DAY_SPREAD * normal(rng);
-        sessions.push((day + (time - time.floor()), size));
+        let time = usual_time + TIME_OF_DAY_SPREAD * normal(rng);
+        sessions.push(Session {
+            day: day + (time - time.floor()),
+            size,
+        });
         rest -= size;
     }
-    sessions.sort_by(|a, b| a.0.total_cmp(&b.0));
+    sessions.sort_by(|a, b| a.day.total_cmp(&b.day));
     sessions
 }
 
-/// The whole second so many microseconds after the begin, before the end.
+/// The whole second `micros` microseconds after the beginning of the simulation, but not
+/// after its end.
 fn moment(params: &WorldParams, micros: f64) -> Timestamp {
     let begin = params.from().micros();
     let seconds = (micros / MICROS_PER_SECOND) as i64;
