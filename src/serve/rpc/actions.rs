@@ -1,4 +1,4 @@
-//! `ActionService`: check, give to the log, tell what became of each action.
+//! `ActionService`: check actions, give them to the log, report the status of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +10,18 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::actions::{ActionParams, Actions, FreshnessToken, Outcome, RecordError, Recorded};
 use crate::metrics as names;
 use crate::model::{Action, ActionId, ActionKind, MAX_ACTION_NAME, PinId, Timestamp, UserId};
-use crate::serve::rpc::convert::from_one;
-use crate::serve::state::changed_pins::Serving;
-use crate::serve::state::live::Live;
+use crate::serve::request_limits::{ACTIONS, MAX_HIDDEN_PINS, MaxCount};
+use crate::serve::state::{Live, Serving};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 use crate::wire::v1::ActionStatus;
 use crate::wire::v1::action_service_server::ActionService;
 
-/// Most actions of one call.
-const MAX_ACTIONS: usize = 1_000;
-/// Most pins that a user may have turned against, give or take those of calls that
-/// come at the same moment.
-const MAX_HIDDEN: usize = 10_000;
+/// Length of the name of an action.
+const ACTION_NAME: MaxCount = MaxCount::new(MAX_ACTION_NAME, "bytes");
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
+/// The service.
 pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     /// Tells the time at which actions arrive.
@@ -32,7 +30,7 @@ pub(crate) struct Service {
     pub(crate) max_ahead_days: f64,
 }
 
-/// What became of the actions of one call, in their order.
+/// Statuses of the actions of one call, in their order.
 struct Results {
     statuses: Vec<ActionStatus>,
     token: FreshnessToken,
@@ -77,49 +75,57 @@ impl ActionService for Service {
 }
 
 impl Service {
+    /// Makes `actions` durable and visible, but for those that do not count.
     async fn record(&self, actions: Vec<v1::Action>) -> Result<Results, CallError> {
         let serving = self.live.get().ok_or(CallError::NotLoaded)?;
         let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
         let now = (self.clock)();
-        let mut actions = convert(actions)?;
+        let mut actions = checked_actions(actions)?;
         for action in &mut actions {
-            // A medoid that is not there has found nothing.
+            // A medoid that does not exist has found nothing.
             action.medoid = action
                 .medoid
                 .filter(|&medoid| serving.pins().contains(medoid));
         }
-        let statuses = actions.iter().map(|action| {
-            let refusal = self.refusal(action, &serving, log, now)?;
-            // What was accepted before counts, whatever has become of its pin.
-            match log.contains(action.id) {
-                Ok(true) => Some(ActionStatus::Duplicate),
-                Ok(false) | Err(_) => Some(refusal),
-            }
-        });
-        let mut statuses: Vec<Option<ActionStatus>> = statuses.collect();
-        let taken = actions.into_iter().zip(&statuses);
-        let taken = taken.filter(|(_, refused)| refused.is_none());
-        let taken: Vec<Action> = taken.map(|(action, _)| action).collect();
-        let times: Vec<Timestamp> = taken.iter().map(|action| action.time).collect();
+        let rejections = actions
+            .iter()
+            .map(|action| self.rejection(action, &serving, log, now));
+        let rejections: Vec<Option<ActionStatus>> = rejections.collect();
+        let accepted = actions.into_iter().zip(&rejections);
+        let accepted = accepted.filter(|(_, rejection)| rejection.is_none());
+        let accepted: Vec<Action> = accepted.map(|(action, _)| action).collect();
+        let times: Vec<Timestamp> = accepted.iter().map(|action| action.time).collect();
 
-        let Recorded { outcomes, token } = submit(log, taken).await?;
-        let durable = (self.clock)();
-        let mut of_taken = outcomes.into_iter().zip(times);
-        for status in statuses.iter_mut().filter(|status| status.is_none()) {
-            *status = of_taken.next().map(|(outcome, time)| match outcome {
-                Outcome::Accepted => {
-                    let seconds = durable.days_since(time).max(0.0) * 86_400.0;
-                    histogram!(names::ACTION_FRESHNESS).record(seconds);
-                    ActionStatus::Accepted
-                }
-                Outcome::Duplicate => ActionStatus::Duplicate,
-            });
-        }
-        let statuses: Vec<ActionStatus> = statuses.into_iter().flatten().collect();
+        let Recorded { outcomes, token } = submit(log, accepted).await?;
+        let durable_at = (self.clock)();
+        let mut recorded = outcomes.into_iter().zip(times);
+        let status = |rejection: Option<ActionStatus>| {
+            rejection.or_else(|| {
+                let (outcome, time) = recorded.next()?;
+                Some(recorded_status(outcome, time, durable_at))
+            })
+        };
+        let statuses: Vec<ActionStatus> = rejections.into_iter().filter_map(status).collect();
         for status in &statuses {
             counter!(names::ACTIONS, "result" => label(*status)).increment(1);
         }
         Ok(Results { statuses, token })
+    }
+
+    /// The status of an action that is not recorded; none for one that is.
+    fn rejection(
+        &self,
+        action: &Action,
+        serving: &Serving,
+        log: &Actions,
+        now: Timestamp,
+    ) -> Option<ActionStatus> {
+        let refusal = self.refusal(action, serving, log, now)?;
+        // What was accepted before counts, whatever has become of its pin.
+        match log.contains(action.id) {
+            Ok(true) => Some(ActionStatus::Duplicate),
+            Ok(false) | Err(_) => Some(refusal),
+        }
     }
 
     /// Why `action` cannot count, if so.
@@ -139,9 +145,9 @@ impl Service {
         let Some(kind) = weights.kind(&action.name) else {
             return Some(ActionStatus::UnknownAction);
         };
-        let is_one_too_many = || {
+        let hides_one_too_many = || {
             let (hidden, count) = log.state(action.user)?.hides(action.pin);
-            Some(!hidden && count >= MAX_HIDDEN)
+            Some(!hidden && count >= MAX_HIDDEN_PINS)
         };
         if age > *retention_days {
             Some(ActionStatus::TooOld)
@@ -149,7 +155,7 @@ impl Service {
             Some(ActionStatus::InFuture)
         } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)
-        } else if matches!(kind, ActionKind::Negative(_)) && is_one_too_many() == Some(true) {
+        } else if matches!(kind, ActionKind::Negative(_)) && hides_one_too_many() == Some(true) {
             Some(ActionStatus::TooManyHidden)
         } else {
             None
@@ -169,36 +175,57 @@ async fn submit(log: &Actions, actions: Vec<Action>) -> Result<Recorded, CallErr
     }
 }
 
-fn convert(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
-    from_one("actions", actions.len(), MAX_ACTIONS, "actions")?;
-    let actions = actions.into_iter().enumerate();
-    actions.map(|(at, action)| one(at, action)).collect()
+/// The status of an action that the log took, and how long that took since it happened.
+fn recorded_status(outcome: Outcome, time: Timestamp, durable_at: Timestamp) -> ActionStatus {
+    match outcome {
+        Outcome::Accepted => {
+            let seconds = durable_at.days_since(time).max(0.0) * SECONDS_PER_DAY;
+            histogram!(names::ACTION_FRESHNESS).record(seconds);
+            ActionStatus::Accepted
+        }
+        Outcome::Duplicate => ActionStatus::Duplicate,
+    }
 }
 
-fn one(at: usize, action: v1::Action) -> Result<Action, CallError> {
-    let wrong =
+fn checked_actions(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
+    ACTIONS.check_not_empty("actions", actions.len())?;
+    let actions = actions.into_iter().enumerate();
+    actions
+        .map(|(at, action)| checked_action(at, action))
+        .collect()
+}
+
+/// The action at the position `at` of a request.
+fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
+    let invalid =
         |field: &str, reason: String| CallError::field(format!("actions[{at}].{field}"), reason);
-    let required = |field| move || wrong(field, "is required".to_owned());
+    let required = |field| move || invalid(field, "is required".to_owned());
     let length = action.action_id.len();
     let id = action.action_id.try_into();
-    let id = id.map_err(|_| wrong("action_id", format!("has {length} bytes, not 16")))?;
+    let id = id.map_err(|_| invalid("action_id", format!("has {length} bytes, not 16")))?;
     let name = action.action;
-    let field = format!("actions[{at}].action");
-    from_one(&field, name.len(), MAX_ACTION_NAME, "bytes")?;
+    ACTION_NAME.check_not_empty(&format!("actions[{at}].action"), name.len())?;
     let time = action.time.ok_or_else(required("time"))?;
-    let micros = i64::from(time.nanos) / 1_000;
-    let time = Timestamp::from_seconds(time.seconds)
-        .filter(|_| (0..1_000_000_000).contains(&time.nanos))
-        .and_then(|seconds| seconds.micros().checked_add(micros))
-        .ok_or_else(|| wrong("time", "is no moment".to_owned()))?;
+    let time = timestamp(time).ok_or_else(|| invalid("time", "is no moment".to_owned()))?;
     Ok(Action {
         id: ActionId(id),
         user: UserId(action.user_id.ok_or_else(required("user_id"))?),
         pin: PinId(action.pin_id.ok_or_else(required("pin_id"))?),
         name,
-        time: Timestamp::from_micros(time),
+        time,
         medoid: action.medoid_pin_id.map(PinId),
     })
+}
+
+/// The moment of a message; none for one that is out of range.
+fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return None;
+    }
+    let seconds = Timestamp::from_seconds(time.seconds)?;
+    let micros = i64::from(time.nanos) / 1_000;
+    let micros = seconds.micros().checked_add(micros)?;
+    Some(Timestamp::from_micros(micros))
 }
 
 fn label(status: ActionStatus) -> &'static str {

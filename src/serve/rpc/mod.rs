@@ -1,8 +1,15 @@
-//! The gRPC services: convert, validate, call, map.
+//! The gRPC services: convert, validate, call, convert back.
+//!
+//! One file a service: `recommendation` (with `request` and `response` for its
+//! messages), `actions`, `catalog`, `admin`. `routes` puts them behind their layers.
+//! Limits of requests are in `serve::request_limits`.
 
-pub(crate) mod actions;
-pub(crate) mod admin;
-pub(crate) mod catalog;
-pub(crate) mod convert;
-pub(crate) mod recommendation;
-pub(crate) mod routes;
+mod actions;
+mod admin;
+mod catalog;
+mod recommendation;
+mod request;
+mod response;
+mod routes;
+
+pub(crate) use routes::{RouteParts, service};

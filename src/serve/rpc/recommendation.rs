@@ -15,11 +15,11 @@ use crate::serve::middleware::deadline::Budget;
 use crate::serve::middleware::trace;
 use crate::serve::overload::limiter::Limiter;
 use crate::serve::overload::workers::{self, Workers};
-use crate::serve::rpc::convert::{self, RecommendParams};
-use crate::serve::state::changed_pins::Serving;
-use crate::serve::state::live::Live;
-use crate::serve::state::recall_probe::Probe;
-use crate::serve::state::user_context::{AnswerParams, UserContext};
+use crate::serve::rpc::request::{self, RecommendParams};
+use crate::serve::rpc::response;
+use crate::serve::state::{
+    AnswerParams, LayeredIndex, Live, Probe, RecordedActions, Serving, UserContext,
+};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
@@ -99,12 +99,12 @@ impl RecommendationService for Service {
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
         let (budget, context) = (budget(&request)?, self.context()?);
         let served = context.serving.clone();
-        let requests = convert::batch(request.into_inner())?;
+        let requests = request::batch_requests(request.into_inner())?;
         let work = move |means: SearchBudget<'_>| {
             let answer =
                 |request| ValidatedRequest::new(request, &context)?.answer(&context, means);
             let outcomes = requests.into_iter().map(answer);
-            outcomes.map(convert::batch_result).collect()
+            outcomes.map(response::batch_result).collect()
         };
         let results = self.search(budget, work).await?;
         let response = v1::BatchRecommendResponse { results };
@@ -116,8 +116,8 @@ impl RecommendationService for Service {
         request: Request<v1::ExplainUserRequest>,
     ) -> Result<Response<v1::ExplainUserResponse>, Status> {
         let context = self.context()?;
-        let user = convert::user(request.into_inner().user_id)?;
-        let explained = || convert::interests(&context.resolve(user), &context.serving);
+        let user = request::required_user(request.into_inner().user_id)?;
+        let explained = || response::explain_user(&context.resolve(user), &context.serving);
         let explained = workers::guarded(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))
     }
@@ -147,9 +147,12 @@ impl RequestContext {
         let actions = self.actions.as_ref();
         let state = actions.and_then(|actions| actions.state(user));
         let average = actions.map(|actions| actions.engagement());
-        let single = (state, average.unwrap_or_default());
-        let fold_in_cache = self.serving.loaded.fold_in_cache();
-        fold_in_cache.resolve(user, single, &self.serving, self.answers, self.now)
+        let recorded = RecordedActions {
+            state,
+            average: average.unwrap_or_default(),
+        };
+        self.serving
+            .user_context(user, recorded, self.answers, self.now)
     }
 
     /// Refuses a freshness token that an answer made from this would not honor.
@@ -225,8 +228,9 @@ impl ValidatedRequest {
         let stopwatch = Stopwatch::new(means.time_is_up);
         let user = stopwatch.stage(Stage::Lookup, || context.resolve(ask.user));
         let request = ask.request(means.effort);
-        let Serving { loaded, delta } = &*context.serving;
-        let answer = loaded.recommend(&user, &request, (index, delta), *seed, &stopwatch);
+        let Serving { loaded, delta, .. } = &*context.serving;
+        let layers = LayeredIndex { index, delta };
+        let answer = loaded.recommend(&user, &request, layers, *seed, &stopwatch);
         (user, answer, stopwatch)
     }
 
@@ -242,8 +246,16 @@ impl ValidatedRequest {
         count(answer);
         let RequestContext { serving, now, .. } = context;
         let sampled = answer.sampled.iter().map(|sampled| sampled.medoid.pin);
-        context.probe.answered(serving, sampled);
-        convert::response(&self.ask, self.seed, user, answer, serving, *now)
+        context.probe.observe_answer(serving, sampled);
+        let answered = response::Answered {
+            params: &self.ask,
+            seed: self.seed,
+            user,
+            recommendation: answer,
+            serving,
+            now: *now,
+        };
+        answered.response()
     }
 }
 

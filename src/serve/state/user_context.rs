@@ -1,247 +1,123 @@
-//! What is known of the user who asks: the profile, with what the user did since
-//! folded in.
-//!
-//! Folding in happens at the first read after a write, and is kept for the next:
-//! who writes much and reads little pays nothing, and who reads twice pays once.
+//! State of one user at request time: the profile, the recorded actions folded in, and
+//! the pins that must not be recommended.
 
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
-
 use crate::actions::{Engagement, UserState};
-use crate::cluster::{self, FoldParams, Folded, Params, fold_in};
-use crate::index::Delta;
-use crate::model::{Held, Medoid, PinId, Timestamp, UserId};
-use crate::pool::Pool;
+use crate::cluster::Folded;
+use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::Origin;
-use crate::serve::state::changed_pins::Serving;
-use crate::store::{HistoryFilter, ProfileStore};
+use crate::serve::state::recent_interests::RecentInterests;
+use crate::serve::state::seen_and_hidden_filter::SeenAndHiddenFilter;
+use crate::store::ProfileStore;
 
-/// Users whose folded profiles are kept: about 10 kB for one of 100 interests, and what
-/// is known of the user at that time.
-const KEPT: usize = 4_096;
-
-/// What shapes an answer beside the request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnswerParams {
-    /// How long a pin that was shown is not recommended again, in days.
-    pub seen_days: f64,
-    /// Most recent actions that are clustered with the profile.
-    pub clustered: usize,
-    /// Negative actions that silence an interest; 0 for never.
-    pub silenced_by: usize,
-    /// Draw medoids by engagement as well as by importance, where the average over
-    /// all users counts as so many times shown; none for importance alone.
-    pub feedback_prior: Option<f64>,
+/// Recorded actions, as far as one answer needs them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordedActions {
+    /// Actions of the user; none when there are none.
+    pub(crate) state: Option<Arc<UserState>>,
+    /// Engagement of all users.
+    pub(crate) average: Engagement,
 }
 
-/// Folds recent actions into the profiles of one version.
-#[derive(Debug)]
-pub(crate) struct FoldInCache {
-    folded: Cache<UserId, Arc<Recent>>,
-    scratches: Pool<cluster::Scratch>,
-}
-
-/// A user's recent actions, folded in.
-#[derive(Debug)]
-pub(crate) struct Recent {
-    /// What was folded in. That it is held here makes a write copy it, so it is the
-    /// latest as long as it is the same one.
-    state: Arc<UserState>,
-    /// The changed pins at that time.
-    delta: Arc<Delta>,
-    /// None when there is nothing since the profile but what was shown.
-    folded: Option<Folded>,
-    /// Interests that can be sampled.
-    active: Vec<Medoid>,
-    /// Ascending: medoids of the user, whether they can be sampled or not; and pins of
-    /// recent positive actions, where the user's history is left out of the answers.
-    own: Vec<PinId>,
-}
-
-/// The user who asks, at one moment.
+/// The user of a request, at one moment.
 #[derive(Debug)]
 pub(crate) struct UserContext<'a> {
-    stored: Option<&'a [Medoid]>,
-    history: Option<HistoryFilter<'a>>,
-    as_of: Timestamp,
-    recent: Option<Arc<Recent>>,
-    now: Timestamp,
-    /// How many days a pin that was shown is out of sight.
-    seen_days: f64,
-    /// By medoid: how the user engages with what it finds, relative to the average.
-    /// None where only importance counts.
-    factors: Option<Vec<(PinId, f64)>>,
+    /// The profile as the batch left it; none for a user without one.
+    batch_medoids: Option<&'a [Medoid]>,
+    /// The moment at which importances of the profile hold.
+    profile_time: Timestamp,
+    filter: SeenAndHiddenFilter<'a>,
+    /// How the user engages with what a medoid finds, relative to the average, by
+    /// ascending medoid. None where only importance counts.
+    engagement_factors: Option<Vec<(PinId, f64)>>,
 }
 
-impl FoldInCache {
-    pub(crate) fn new() -> Self {
-        Self {
-            folded: Cache::new(KEPT),
-            scratches: Pool::default(),
-        }
-    }
-
-    /// What is known of `user` at `now`, whose single actions are in `state`, beside
-    /// the engagement of all users.
-    pub(crate) fn resolve<'a>(
-        &self,
-        user: UserId,
-        (state, average): (Option<Arc<UserState>>, Engagement),
-        serving: &'a Serving,
-        params: AnswerParams,
-        now: Timestamp,
-    ) -> UserContext<'a> {
-        let known = UserContext::of_profile(serving.loaded.profiles(), user, now);
-        let factors = params.feedback_prior.map(|prior| {
-            let engagement = state.iter().flat_map(|state| state.engagement());
-            let factor = |of: Engagement| of.relative_to(average, prior);
-            engagement
-                .map(|(medoid, of)| (medoid, factor(of)))
-                .collect()
-        });
-        let recent = state.map(|state| {
-            if let Some(kept) = self.folded.get(&user)
-                && Arc::ptr_eq(&kept.state, &state)
-                && Arc::ptr_eq(&kept.delta, &serving.delta)
-            {
-                return kept;
-            }
-            let stored = known.stored.unwrap_or_default();
-            let fold = |scratch: &mut _| Recent::of(state, stored, serving, params, scratch);
-            let recent = self.scratches.with(fold);
-            let recent = Arc::new(recent);
-            self.folded.insert(user, recent.clone());
-            recent
-        });
-        UserContext {
-            recent,
-            seen_days: params.seen_days,
-            factors,
-            ..known
-        }
-    }
-}
-
-impl Recent {
-    fn of(
-        state: Arc<UserState>,
-        stored: &[Medoid],
-        serving: &Serving,
-        params: AnswerParams,
-        scratch: &mut cluster::Scratch,
-    ) -> Self {
-        let (pins, facts) = (serving.pins(), &serving.loaded.profiles().manifest().facts);
-        // What came before is in the profile.
-        let begin = state
-            .positive()
-            .partition_point(|held| held.time < facts.as_of);
-        let positive = &state.positive()[begin..];
-        // A batch knows nothing of these, so all that are held count.
-        let negative = state.negative();
-        let fold = FoldParams {
-            cluster: Params {
-                alpha: facts.alpha,
-                lambda_per_day: facts.lambda_per_day,
-            },
-            clustered: params.clustered,
-            silenced_by: params.silenced_by,
-        };
-        let mut own: Vec<PinId> = stored.iter().map(|medoid| medoid.pin).collect();
-        if facts.history_false_positive_rate.is_some() {
-            own.extend(positive.iter().map(|held| held.pin));
-        }
-        let there = |held: &Held| pins.contains(held.pin);
-        let folded = (positive.iter().any(there) || negative.iter().any(there)).then(|| {
-            let stored = (stored, facts.as_of);
-            let vector_of = |pin| pins.vector(pin);
-            fold_in(stored, (positive, negative), vector_of, &fold, scratch)
-        });
-        let interests = folded.iter().flat_map(|folded: &Folded| &folded.interests);
-        own.extend(interests.map(|interest| interest.medoid.pin));
-        own.sort_unstable();
-        let active = folded.iter().flat_map(|folded| &folded.interests);
-        let active = active.filter(|interest| interest.is_active());
-        Self {
-            active: active.map(|interest| interest.medoid).collect(),
-            folded,
-            own,
-            delta: serving.delta.clone(),
-            state,
-        }
+impl RecordedActions {
+    /// By ascending medoid: how the user engages with what it finds, relative to the
+    /// average, which counts as `prior` times shown.
+    pub(crate) fn engagement_factors(&self, prior: f64) -> Vec<(PinId, f64)> {
+        let engagement = self.state.iter().flat_map(|state| state.engagement());
+        engagement
+            .map(|(medoid, of_user)| (medoid, of_user.relative_to(self.average, prior)))
+            .collect()
     }
 }
 
 impl<'a> UserContext<'a> {
-    /// What the profile alone knows of `user` at `now`.
-    pub(crate) fn of_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
+    /// State of `user` at `now` from the profile alone.
+    pub(crate) fn from_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
         let profile = profiles.get(user);
+        let history = profile.and_then(|profile| profile.history());
         Self {
-            stored: profile.map(|profile| profile.medoids),
-            history: profile.and_then(|profile| profile.history()),
-            as_of: profiles.manifest().facts.as_of,
-            recent: None,
-            now,
-            seen_days: 0.0,
-            factors: None,
+            batch_medoids: profile.map(|profile| profile.medoids),
+            profile_time: profiles.manifest().facts.as_of,
+            filter: SeenAndHiddenFilter::from_history(history, now),
+            engagement_factors: None,
         }
     }
 
-    /// The medoids to sample from, and the step of the ladder that they are; none for
-    /// a user of whom nothing is known.
+    /// The same with recorded actions, where a pin that was shown is left out for
+    /// `seen_days`.
+    pub(crate) fn with_recent(self, recent: Arc<RecentInterests>, seen_days: f64) -> Self {
+        Self {
+            filter: self.filter.with_recent(recent, seen_days),
+            ..self
+        }
+    }
+
+    /// The same where medoids are drawn by engagement as well as by importance.
+    pub(crate) fn with_engagement_factors(self, factors: Option<Vec<(PinId, f64)>>) -> Self {
+        Self {
+            engagement_factors: factors,
+            ..self
+        }
+    }
+
+    /// The medoids to sample from, and where they come from; none for an unknown user.
     pub(crate) fn medoids(&self) -> Option<(&[Medoid], Origin)> {
-        let step = match self.stored {
+        let origin = match self.batch_medoids {
             Some(_) => Origin::Profile,
             None => Origin::Recent,
         };
-        match (self.recent(), self.stored) {
-            (Some((recent, folded)), _) if !folded.interests.is_empty() => {
-                Some((&recent.active, step))
-            }
-            (_, stored) => stored.map(|stored| (stored, step)),
-        }
+        let recent = self.filter.recent();
+        let folded = recent.filter(|recent| {
+            let folded = recent.folded();
+            folded.is_some_and(|folded| !folded.interests.is_empty())
+        });
+        let active = folded.map(RecentInterests::active);
+        let medoids = active.or(self.batch_medoids)?;
+        Some((medoids, origin))
     }
 
     /// By ascending medoid: how much more often than in proportion to importance it is
     /// drawn.
-    pub(crate) fn factors(&self) -> &[(PinId, f64)] {
-        self.factors.as_deref().unwrap_or_default()
+    pub(crate) fn engagement_factors(&self) -> &[(PinId, f64)] {
+        self.engagement_factors.as_deref().unwrap_or_default()
     }
 
     /// Whether engagement counts beside importance.
     pub(crate) fn counts_engagement(&self) -> bool {
-        self.factors.is_some()
+        self.engagement_factors.is_some()
     }
 
     /// The profile with recent actions in it, where there are any.
     pub(crate) fn folded(&self) -> Option<&Folded> {
-        self.recent().map(|(_, folded)| folded)
-    }
-
-    fn recent(&self) -> Option<(&Recent, &Folded)> {
-        let recent = self.recent.as_deref()?;
-        Some((recent, recent.folded.as_ref()?))
+        self.filter.recent()?.folded()
     }
 
     /// The profile as the batch left it.
-    pub(crate) fn stored(&self) -> Option<&[Medoid]> {
-        self.stored
+    pub(crate) fn batch_medoids(&self) -> Option<&[Medoid]> {
+        self.batch_medoids
     }
 
-    /// The moment of the newest thing that is known, where importances hold.
+    /// The moment of the newest information about the user, where importances hold.
     pub(crate) fn as_of(&self) -> Timestamp {
-        self.folded().map_or(self.as_of, |folded| folded.at)
+        self.folded().map_or(self.profile_time, |folded| folded.at)
     }
 
     /// Whether `pin` must not be recommended to this user.
-    pub(crate) fn bars(&self, pin: PinId) -> bool {
-        let recently = |recent: &Recent| {
-            recent.own.binary_search(&pin).is_ok()
-                || recent.state.bars(pin, self.now, self.seen_days)
-        };
-        self.history
-            .as_ref()
-            .is_some_and(|history| history.contains(pin))
-            || self.recent.as_deref().is_some_and(recently)
+    pub(crate) fn is_blocked(&self, pin: PinId) -> bool {
+        self.filter.is_blocked(pin)
     }
 }

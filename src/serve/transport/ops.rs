@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::metrics as names;
 use crate::serve::overload::limiter::Limiter;
-use crate::serve::state::live::{Live, Loaded};
+use crate::serve::state::{Live, Loaded};
 use crate::serve::transport::drain::{self, Phase};
 
 const UPKEEP: Duration = Duration::from_secs(5);

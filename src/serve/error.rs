@@ -1,0 +1,33 @@
+//! Why a server stops.
+
+use std::io;
+
+use super::security::callers::CallersError;
+use super::security::tls::TlsError;
+use crate::snapshot::SnapshotError;
+
+/// Why a server stopped, other than being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError<E> {
+    /// What should be served could not be loaded.
+    #[error(transparent)]
+    Load(E),
+    /// What is served turned out to be damaged, once all of it was read.
+    #[error(transparent)]
+    Damaged(SnapshotError),
+    /// The port for metrics and probes failed.
+    #[error("serving metrics and probes failed")]
+    Ops(#[from] io::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The list of callers cannot be used.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
+    /// The workers could not be started.
+    #[error("the threads of the workers could not be started")]
+    Workers(#[from] rayon::ThreadPoolBuildError),
+    /// A part of the server died, which is a defect of ours.
+    #[error("a part of the server died")]
+    Died(#[from] tokio::task::JoinError),
+}

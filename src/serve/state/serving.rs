@@ -1,0 +1,81 @@
+//! What calls are answered from: a catalog, profiles, and the pins that changed since.
+
+use std::sync::Arc;
+
+use crate::index::{Delta, Layered};
+use crate::model::{Timestamp, UserId};
+use crate::serve::state::answer_params::AnswerParams;
+use crate::serve::state::fold_in_cache::FoldInCache;
+use crate::serve::state::loaded::Loaded;
+use crate::serve::state::recent_interests::FoldInSource;
+use crate::serve::state::user_context::{RecordedActions, UserContext};
+
+/// One catalog, one set of profiles, and the pins that changed since. A call holds one
+/// of these from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) delta: Arc<Delta>,
+    /// Shared by all that serve the same `loaded`.
+    fold_in_cache: Arc<FoldInCache>,
+}
+
+impl Serving {
+    /// Serves `loaded` beside the changed pins `delta`, with an empty cache.
+    pub(crate) fn new(loaded: Arc<Loaded>, delta: Arc<Delta>) -> Self {
+        Self {
+            loaded,
+            delta,
+            fold_in_cache: Arc::new(FoldInCache::new()),
+        }
+    }
+
+    /// Serves `loaded` without changed pins, with an empty cache.
+    pub(crate) fn unchanged(loaded: Arc<Loaded>) -> Self {
+        let delta = Delta::new(loaded.catalog().pins.vectors());
+        Self::new(loaded, Arc::new(delta))
+    }
+
+    /// The same catalog and profiles beside the changed pins `delta`.
+    pub(crate) fn with_delta(&self, delta: Arc<Delta>) -> Self {
+        Self {
+            loaded: self.loaded.clone(),
+            delta,
+            fold_in_cache: self.fold_in_cache.clone(),
+        }
+    }
+
+    /// The pins, changes included.
+    pub(crate) fn pins(&self) -> Layered<'_> {
+        Layered {
+            pins: &self.loaded.catalog().pins,
+            delta: &self.delta,
+        }
+    }
+
+    /// State of `user` at `now`, with the `recorded` actions.
+    pub(crate) fn user_context(
+        &self,
+        user: UserId,
+        recorded: RecordedActions,
+        params: AnswerParams,
+        now: Timestamp,
+    ) -> UserContext<'_> {
+        let prior = params.feedback_prior;
+        let factors = prior.map(|prior| recorded.engagement_factors(prior));
+        let context = UserContext::from_profile(self.loaded.profiles(), user, now)
+            .with_engagement_factors(factors);
+        let Some(state) = recorded.state else {
+            return context;
+        };
+        let source = FoldInSource {
+            profiles: self.loaded.profiles(),
+            pins: &self.loaded.catalog().pins,
+            delta: &self.delta,
+        };
+        let batch_medoids = context.batch_medoids().unwrap_or_default();
+        let cache = &self.fold_in_cache;
+        let recent = cache.get_or_fold(user, state, batch_medoids, source, params);
+        context.with_recent(recent, params.seen_days)
+    }
+}
