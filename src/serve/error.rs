@@ -1,4 +1,4 @@
-//! Why a server stops.
+//! Reasons why a server stops.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use super::security::callers::CallersError;
 use super::security::tls::TlsError;
 use crate::snapshot::SnapshotError;
 
-/// Why a server stopped, other than being told to.
+/// Reason why a server stopped without being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError<E> {
     /// What should be served could not be loaded.
     #[error(transparent)]
     Load(E),
-    /// What is served turned out to be damaged, once all of it was read.
+    /// A served file is damaged, which was found once all of it was read.
     #[error(transparent)]
     Damaged(SnapshotError),
     /// The port for metrics and probes failed.
@@ -27,7 +27,7 @@ pub enum ServeError<E> {
     /// The workers could not be started.
     #[error("the threads of the workers could not be started")]
     Workers(#[from] rayon::ThreadPoolBuildError),
-    /// A part of the server died, which is a defect of ours.
+    /// A task of the server died, which is a defect.
     #[error("a part of the server died")]
     Died(#[from] tokio::task::JoinError),
 }

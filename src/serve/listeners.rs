@@ -25,12 +25,12 @@ impl Listeners {
         })
     }
 
-    /// Where gRPC is served.
+    /// The address of gRPC.
     pub fn grpc_address(&self) -> io::Result<SocketAddr> {
         self.grpc.local_addr()
     }
 
-    /// Where metrics and probes are served.
+    /// The address of metrics and probes.
     pub fn ops_address(&self) -> io::Result<SocketAddr> {
         self.ops.local_addr()
     }

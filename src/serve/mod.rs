@@ -1,13 +1,14 @@
 //! The online shell: the gRPC server. [`run`] serves until it is told to stop.
 //!
-//! Rooms in reading order, each using only those before it: `status` (errors of calls)
-//! and `request_limits`, `security` (who may call), `middleware` (what happens around
-//! every call), `overload` (how much is searched at a time), `state` (what is served,
-//! and changes of it), `transport` (sockets), `rpc` (the services), and `server`, which
-//! puts them together.
+//! In reading order: `status` (errors of calls) and `request_limits`; `security` (who may
+//! call), `middleware` (what happens around every call), `overload` (how much is searched
+//! at a time), `state` (what is served, and changes of it), `transport` (sockets), `rpc`
+//! (the services); and `server` with `maintenance` (work beside calls), which put them
+//! together.
 
 mod error;
 mod listeners;
+mod maintenance;
 mod middleware;
 mod overload;
 mod request_limits;

@@ -17,14 +17,10 @@ use super::state::{InitialState, Live, Loaded, Probe, ServingSource, VersionMana
 use super::transport::connections::{self, ListenerParts};
 use super::transport::drain::Phase;
 use super::transport::ops;
-use super::{Listeners, ServeError, ServeParams, rpc};
+use super::{Listeners, ServeError, ServeParams, maintenance, rpc};
 use crate::actions::Actions;
-use crate::model::Timestamp;
 use crate::wire::v1::action_service_server;
 use crate::wire::v1::recommendation_service_server;
-
-/// Interval at which actions that are too old are forgotten.
-const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Names that health is asked about: the whole server, and each service.
 const HEALTH_NAMES: [&str; 3] = [
@@ -185,9 +181,9 @@ impl Server {
         let loaded = self.begin_serving(loaded).await;
         on_ready(&loaded, self.live.actions().map(Arc::as_ref));
         tokio::select! {
-            damaged = check_mapped(loaded) => damaged,
-            () = self.forget_old_actions() => Ok(()),
-            () = self.watch_versions() => Ok(()),
+            damaged = maintenance::check_mapped(loaded) => damaged,
+            () = maintenance::forget_old_actions(&self.live, self.params.clock) => Ok(()),
+            () = maintenance::watch_versions(&self.versions, self.params.watch) => Ok(()),
             () = self.secrets.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
@@ -203,29 +199,6 @@ impl Server {
         self.live.serve(loaded.clone());
         set_health(&self.health, ServingStatus::Serving).await;
         loaded
-    }
-
-    /// Serves new versions, if it should. Never ends.
-    async fn watch_versions(&self) {
-        match self.params.watch {
-            Some(interval) => self.versions.watch(interval).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Forgets recorded actions that are too old, every hour. Never ends.
-    async fn forget_old_actions(&self) {
-        let Some(actions) = self.live.actions() else {
-            return std::future::pending().await;
-        };
-        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
-        // The first tick is at once, when the actions have just been opened.
-        ticks.tick().await;
-        loop {
-            ticks.tick().await;
-            let now = (self.params.clock)();
-            forget_before(actions.clone(), now).await;
-        }
     }
 
     /// Ends what still runs, in this order whatever has ended, so that nothing is left
@@ -277,23 +250,6 @@ async fn end_calls(grpc: &mut JoinHandle<()>, timeout: Duration) -> Result<(), J
             grpc.abort();
             Ok(())
         }
-    }
-}
-
-/// Checks the files that are only mapped. Ends when one of them is damaged.
-async fn check_mapped<E>(loaded: Arc<Loaded>) -> Result<(), ServeError<E>> {
-    match spawn_blocking(move || loaded.check_mapped()).await? {
-        Ok(()) => std::future::pending().await,
-        Err(damage) => Err(ServeError::Damaged(damage)),
-    }
-}
-
-async fn forget_before(actions: Arc<Actions>, now: Timestamp) {
-    match spawn_blocking(move || actions.forget(now)).await {
-        Ok(Ok(forgotten)) => tracing::info!(forgotten, "forgot actions that are too old"),
-        Ok(Err(error)) => tracing::warn!(%error, "old actions could not be forgotten"),
-        // A panic is in the log already.
-        Err(_) => {}
     }
 }
 

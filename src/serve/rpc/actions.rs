@@ -240,3 +240,63 @@ fn label(status: ActionStatus) -> &'static str {
         ActionStatus::TooManyHidden => "too_many_hidden",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> v1::Action {
+        v1::Action {
+            action_id: vec![7; 16],
+            user_id: Some(1),
+            pin_id: Some(2),
+            action: "save".to_owned(),
+            time: Some(prost_types::Timestamp {
+                seconds: 3,
+                nanos: 4_000,
+            }),
+            medoid_pin_id: None,
+        }
+    }
+
+    fn refused_field(change: impl FnOnce(&mut v1::Action)) -> String {
+        let mut action = message();
+        change(&mut action);
+        match checked_actions(vec![message(), action]) {
+            Err(CallError::Field { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_action_is_read_to_the_microsecond() {
+        let action = checked_action(0, message()).expect("a good action");
+        assert_eq!(action.time, Timestamp::from_micros(3_000_004));
+        assert_eq!((action.user, action.pin), (UserId(1), PinId(2)));
+        assert_eq!((action.id, action.medoid), (ActionId([7; 16]), None));
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_the_position_of_its_action() {
+        assert_eq!(refused_field(|a| a.user_id = None), "actions[1].user_id");
+        assert_eq!(refused_field(|a| a.pin_id = None), "actions[1].pin_id");
+        assert_eq!(refused_field(|a| a.time = None), "actions[1].time");
+        let short = refused_field(|a| a.action_id = vec![7; 15]);
+        assert_eq!(short, "actions[1].action_id");
+        assert_eq!(refused_field(|a| a.action.clear()), "actions[1].action");
+        let long = refused_field(|a| a.action = "x".repeat(MAX_ACTION_NAME + 1));
+        assert_eq!(long, "actions[1].action");
+        for (seconds, nanos) in [(i64::MAX, 0), (0, -1), (0, 1_000_000_000)] {
+            let time = Some(prost_types::Timestamp { seconds, nanos });
+            assert_eq!(refused_field(|a| a.time = time), "actions[1].time");
+        }
+    }
+
+    #[test]
+    fn a_call_has_one_action_or_more_up_to_its_limit() {
+        assert!(checked_actions(Vec::new()).is_err());
+        let most = checked_actions(vec![message(); ACTIONS.max]);
+        assert_eq!(most.map(|actions| actions.len()), Ok(ACTIONS.max));
+        assert!(checked_actions(vec![message(); ACTIONS.max + 1]).is_err());
+    }
+}

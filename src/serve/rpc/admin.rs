@@ -130,3 +130,23 @@ impl From<ChangeError> for CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_name_is_no_version_and_a_path_is_refused() {
+        let name = |name: &str| version_name("versions.catalog_version", name.to_owned());
+        assert_eq!(name(""), Ok(None));
+        let version = "0123456789abcdef";
+        assert_eq!(name(version), Ok(Some(version.to_owned())));
+        for path in ["../0123456789abcdef", ".", "a/b"] {
+            let refused = name(path);
+            let Err(CallError::Field { field, .. }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(field, "versions.catalog_version");
+        }
+    }
+}

@@ -147,3 +147,77 @@ fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
     }
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::state::test_world::{MODEL, TestWorld, vector_of};
+
+    fn message(pin: u64) -> v1::Pin {
+        v1::Pin {
+            pin_id: Some(pin),
+            embedding: vector_of(pin).iter().map(|x| 3.0 * x).collect(),
+            title: format!("pin {pin}"),
+        }
+    }
+
+    fn serving() -> Serving {
+        Serving::unchanged(TestWorld::new().load())
+    }
+
+    #[test]
+    fn an_upserted_pin_gets_a_unit_vector_of_the_model_of_the_catalog() {
+        let records = upserted_pins(vec![message(50), message(3)], &serving());
+        let records = records.expect("good pins");
+        assert_eq!(records.len(), 2);
+        let (pin, record) = &records[0];
+        let PinRecord::Upserted {
+            embedding_version,
+            vector,
+            title,
+        } = record
+        else {
+            panic!("{record:?}");
+        };
+        assert_eq!((*pin, title.as_str()), (PinId(50), "pin 50"));
+        assert_eq!(embedding_version, MODEL);
+        let length: f32 = vector.iter().map(|x| x * x).sum();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+
+    #[test]
+    fn a_bad_pin_is_named_with_its_position() {
+        let serving = serving();
+        let refused_field = |change: fn(&mut v1::Pin)| {
+            let mut pin = message(51);
+            change(&mut pin);
+            match upserted_pins(vec![message(50), pin], &serving) {
+                Err(CallError::Field { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refused_field(|pin| pin.pin_id = None), "pins[1].pin_id");
+        assert_eq!(refused_field(|pin| pin.pin_id = Some(50)), "pins[1].pin_id");
+        let title = refused_field(|pin| pin.title = "x".repeat(TITLE.max + 1));
+        assert_eq!(title, "pins[1].title");
+        let short = refused_field(|pin| pin.embedding.truncate(3));
+        assert_eq!(short, "pins[1].embedding");
+        let zero = refused_field(|pin| pin.embedding.fill(0.0));
+        assert_eq!(zero, "pins[1].embedding");
+        assert!(upserted_pins(Vec::new(), &serving).is_err());
+    }
+
+    #[test]
+    fn listed_changes_tell_upserted_pins_from_deleted_ones() {
+        let upserted = PinRecord::Upserted {
+            embedding_version: MODEL.to_owned(),
+            vector: vec![1.0, 0.0],
+            title: "a pin".to_owned(),
+        };
+        let message = changes_message(&[(PinId(1), &upserted), (PinId(2), &PinRecord::Deleted)]);
+        assert_eq!(message.deleted_pin_ids, [2]);
+        assert_eq!(message.upserted.len(), 1);
+        assert_eq!(message.upserted[0].pin_id, Some(1));
+        assert_eq!(message.upserted[0].embedding, [1.0, 0.0]);
+    }
+}

@@ -56,3 +56,36 @@ impl FoldInCache {
         folded
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Delta;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        ANSWERS, PROFILE_DAY, TestWorld, UNKNOWN_USER, user_state,
+    };
+
+    #[test]
+    fn interests_are_folded_once_for_each_state_and_each_change_of_pins() {
+        let loaded = TestWorld::new().load();
+        let cache = FoldInCache::new();
+        let delta = || Arc::new(Delta::new(loaded.catalog().pins.vectors()));
+        let get = |state: &Arc<UserState>, delta: &Arc<Delta>| {
+            let source = FoldInSource {
+                profiles: loaded.profiles(),
+                pins: &loaded.catalog().pins,
+                delta,
+            };
+            cache.get_or_fold(UNKNOWN_USER, state.clone(), &[], source, ANSWERS)
+        };
+        let state = user_state(&[(6, PROFILE_DAY, ActionKind::Positive(1.0))]);
+        let unchanged = delta();
+        let first = get(&state, &unchanged);
+        assert!(Arc::ptr_eq(&first, &get(&state, &unchanged)));
+        let after_write = user_state(&[(7, PROFILE_DAY, ActionKind::Positive(1.0))]);
+        let second = get(&after_write, &unchanged);
+        assert_eq!(second.active()[0].pin.0, 7);
+        assert!(!Arc::ptr_eq(&second, &get(&after_write, &delta())));
+    }
+}

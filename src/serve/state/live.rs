@@ -88,3 +88,163 @@ impl Live {
         self.serving.store(Some(Arc::new(serving)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::actions::{ActionParams, StateParams};
+    use crate::durable::Log;
+    use crate::model::ActionWeights;
+    use crate::serve::state::test_world::{MODEL, TestWorld, day, title_of, vector_of};
+
+    /// More than any test changes, but for the one that exceeds it.
+    const MAX_CHANGES: usize = 30;
+    /// A pin that the first catalog does not have.
+    const NEW: u64 = 50;
+    /// Swaps of two catalogs while pins change.
+    const SWAPS: usize = 100;
+
+    /// A server that keeps its changes in `data`.
+    fn live(data: &Path) -> Live {
+        let (log, _) = Log::open(data).expect("a log");
+        let log = Arc::new(log);
+        let params = ActionParams {
+            weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
+            state: StateParams {
+                positive: 1,
+                negative: 1,
+                seen: 1,
+                engaged: 1,
+            },
+            retention_days: 10.0,
+        };
+        let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
+        let (actions, _) = Actions::open(log, params, day(0)).expect("actions");
+        let live = Live::default();
+        live.set_durable(DurableState {
+            actions: Arc::new(actions),
+            changed_pins: Arc::new(changed_pins),
+        });
+        live
+    }
+
+    fn upsert(pin: u64) -> (PinId, PinRecord) {
+        let record = PinRecord::Upserted {
+            embedding_version: MODEL.to_owned(),
+            vector: vector_of(pin),
+            title: title_of(pin),
+        };
+        (PinId(pin), record)
+    }
+
+    fn change(live: &Live, pins: Vec<(PinId, PinRecord)>) -> Result<usize, ChangePinsError> {
+        live.change_pins(live.changed_pins().expect("a durable state"), pins)
+    }
+
+    fn serves(live: &Live, pin: u64) -> bool {
+        let serving = live.get().expect("something is served");
+        serving.pins().contains(PinId(pin))
+    }
+
+    #[test]
+    fn a_change_that_was_recorded_but_never_served_is_there_after_a_restart() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let before = live(&data);
+        before.serve(world.load());
+        let changed_pins = before.changed_pins().expect("a durable state");
+        // The process ends between the write and the swap.
+        let recorded = changed_pins.lock().record(vec![upsert(NEW)]);
+        assert_eq!(recorded.expect("a durable change"), 1);
+        assert!(!serves(&before, NEW));
+        drop(before);
+        let after = live(&data);
+        after.serve(world.load());
+        assert!(serves(&after, NEW));
+    }
+
+    #[test]
+    fn changes_are_served_at_once_and_one_too_many_changes_nothing() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let server = live(&data);
+        server.serve(world.load());
+        let count = change(&server, vec![upsert(NEW), (PinId(3), PinRecord::Deleted)]);
+        assert_eq!(count.expect("a change"), 2);
+        assert!(serves(&server, NEW) && !serves(&server, 3) && serves(&server, 4));
+
+        let many = (100..).take(MAX_CHANGES - 1).map(upsert).collect();
+        let refused = change(&server, many);
+        assert!(matches!(
+            refused,
+            Err(ChangePinsError::TooMany(MAX_CHANGES))
+        ));
+        assert!(!serves(&server, 100));
+        // A pin that changed already takes no further place.
+        let many = (100..).take(MAX_CHANGES - 2).map(upsert);
+        let many = many.chain([upsert(3)]).collect();
+        assert_eq!(change(&server, many).expect("a change"), MAX_CHANGES);
+        assert!(serves(&server, 3));
+    }
+
+    #[test]
+    fn a_change_is_dropped_once_two_catalogs_in_a_row_have_it() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let without = world.load();
+        world.publish((0..20).chain([NEW]));
+        let with = world.load();
+        world.publish((0..21).chain([NEW]));
+        let also_with = world.load();
+
+        let server = live(&data);
+        server.serve(without.clone());
+        change(&server, vec![upsert(NEW)]).expect("a change");
+        // One catalog that has it, and back by one.
+        server.serve(with.clone());
+        assert!(server.get().expect("a catalog").delta.is_empty());
+        server.serve(without.clone());
+        assert!(serves(&server, NEW));
+        // Two catalogs in a row that have it: no way back by one needs it.
+        server.serve(with);
+        server.serve(also_with);
+        server.serve(without.clone());
+        assert!(!serves(&server, NEW));
+        drop(server);
+        let after = live(&data);
+        after.serve(without);
+        assert!(!serves(&after, NEW));
+    }
+
+    #[test]
+    fn changes_during_swaps_of_catalogs_are_all_served() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let first = world.load();
+        world.publish(0..21);
+        let second = world.load();
+        let server = live(&data);
+        server.serve(first.clone());
+        let changed: Vec<u64> = (100..).take(MAX_CHANGES).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for &pin in &changed {
+                    change(&server, vec![upsert(pin)]).expect("a change");
+                    // A swap that computed its delta before must not undo it.
+                    assert!(serves(&server, pin), "{pin}");
+                }
+            });
+            for _ in 0..SWAPS {
+                server.serve(second.clone());
+                server.serve(first.clone());
+            }
+        });
+        assert!(changed.iter().all(|&pin| serves(&server, pin)));
+        drop(server);
+        let after = live(&data);
+        after.serve(first);
+        assert!(changed.iter().all(|&pin| serves(&after, pin)));
+    }
+}

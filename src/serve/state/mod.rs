@@ -20,6 +20,8 @@ mod reload;
 mod seen_and_hidden_filter;
 mod serving;
 mod snapshot_source;
+#[cfg(test)]
+pub(crate) mod test_world;
 mod user_context;
 mod version_history;
 

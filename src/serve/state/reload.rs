@@ -252,3 +252,193 @@ impl VersionManager {
         ChangeError::Refused(reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::state::test_world::TestWorld;
+
+    /// Longest time that a test waits for a change.
+    const MAX_WAIT: Duration = Duration::from_secs(60);
+
+    fn clock() -> Timestamp {
+        Timestamp::from_micros(5)
+    }
+
+    /// A manager that serves what `source` has.
+    fn manager(source: ServingSource) -> Arc<VersionManager> {
+        let live = Arc::new(Live::default());
+        let manager = VersionManager::new(live.clone(), source.clone(), clock).expect("a thread");
+        live.serve(Arc::new(Loaded::open(&source).expect("a good source")));
+        Arc::new(manager)
+    }
+
+    fn served(manager: &VersionManager) -> VersionPair {
+        manager.loaded().expect("something is served").versions()
+    }
+
+    fn load(versions: &VersionPair) -> VersionChange {
+        VersionChange::Load {
+            catalog: Some(versions.catalog.clone()),
+            profiles: Some(versions.profiles.clone()),
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_are_loaded_by_name_and_rolled_back_by_one() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let nothing = manager.clone().make(VersionChange::RollBack).await;
+        assert!(matches!(nothing, Err(ChangeError::NoPrevious)));
+
+        let second = world.publish(0..30);
+        let changed = manager.clone().make(load(&second)).await;
+        assert_eq!(changed.expect("a change"), second);
+        assert_eq!(served(&manager), second);
+        assert_eq!(manager.report().previous, Some(first.clone()));
+        assert_eq!(manager.report().since, clock());
+
+        let back = manager.clone().make(VersionChange::RollBack).await;
+        assert_eq!(back.expect("a rollback"), first);
+        assert_eq!(served(&manager), first);
+        assert_eq!(manager.report().previous, Some(second.clone()));
+
+        let available = manager.available().expect("directories of versions");
+        assert_eq!(available.published, second);
+        assert_eq!(available.catalogs.len(), 2);
+        assert_eq!(available.profiles.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_not_named_stays() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let change = VersionChange::Load {
+            catalog: Some(second.catalog.clone()),
+            profiles: None,
+        };
+        let changed = manager.clone().make(change).await.expect("a change");
+        assert_eq!(changed.catalog, second.catalog);
+        assert_eq!(changed.profiles, first.profiles);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_served_is_refused_and_the_old_versions_stay() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let misfit = VersionPair {
+            catalog: first.catalog.clone(),
+            profiles: world.publish_profiles_of_another_model(),
+        };
+        let refused = manager.clone().make(load(&misfit)).await;
+        let Err(ChangeError::Refused(reason)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.contains("model-2"), "{reason}");
+        assert_eq!(served(&manager), first);
+        let report = manager.report();
+        let refusal = report.refused.expect("a refusal");
+        assert_eq!((refusal.versions, refusal.reason), (misfit, reason));
+        assert_eq!(report.previous, None);
+
+        let missing = VersionPair {
+            catalog: "0123456789abcdef".to_owned(),
+            ..first.clone()
+        };
+        let unknown = manager.clone().make(load(&missing)).await;
+        let Err(ChangeError::NoSuchVersion(named)) = unknown else {
+            panic!("{unknown:?}");
+        };
+        assert_eq!(named, missing);
+        assert_eq!(served(&manager), first);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_version_is_refused_though_its_files_are_only_mapped() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let titles = world
+            .path("catalog")
+            .join(&second.catalog)
+            .join("titles.bin");
+        let mut bytes = std::fs::read(&titles).expect("titles");
+        bytes[0] ^= 1;
+        std::fs::write(&titles, bytes).expect("a written file");
+        let refused = manager.clone().make(load(&second)).await;
+        assert!(matches!(refused, Err(ChangeError::Refused(_))));
+        assert_eq!(served(&manager), first);
+    }
+
+    #[tokio::test]
+    async fn a_single_version_has_no_other_and_nothing_changes_before_it_is_loaded() {
+        let world = TestWorld::new();
+        let versions = world.source().published().expect("a source");
+        let versions = versions.expect("directories of versions");
+        let single = manager(world.source().at(&versions));
+        let refused = single.clone().make(load(&versions)).await;
+        assert!(matches!(refused, Err(ChangeError::SingleVersion)));
+        assert!(matches!(
+            single.available(),
+            Err(ChangeError::SingleVersion)
+        ));
+
+        let live = Arc::new(Live::default());
+        let empty = VersionManager::new(live, world.source(), clock).expect("a thread");
+        let refused = Arc::new(empty).make(load(&versions)).await;
+        assert!(matches!(refused, Err(ChangeError::NotLoaded)));
+    }
+
+    /// Watches until `versions` are served.
+    async fn watch_until(manager: &VersionManager, versions: &VersionPair) {
+        let is_served = async {
+            while served(manager) != *versions {
+                tokio::task::yield_now().await;
+            }
+        };
+        let watching = manager.watch(Duration::from_millis(1));
+        let watched = tokio::time::timeout(MAX_WAIT, async {
+            tokio::select! {
+                () = watching => panic!("watching never ends"),
+                () = is_served => {}
+            }
+        });
+        watched.await.expect("the published versions in time");
+    }
+
+    #[tokio::test]
+    async fn what_is_published_is_taken_over() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        watch_until(&manager, &second).await;
+        assert_eq!(manager.report().previous, Some(first));
+    }
+
+    #[tokio::test]
+    async fn new_neighbor_lists_alone_do_not_undo_a_rollback() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let before = world.source().scan().expect("a published state");
+        manager.clone().make(load(&second)).await.expect("a change");
+        manager
+            .take_over(Some(before.clone()), &before.versions)
+            .await;
+        assert_eq!(served(&manager), second);
+        let back = manager.clone().make(VersionChange::RollBack).await;
+        assert_eq!(back.expect("a rollback"), first);
+        manager.take_over(Some(before), &second).await;
+        assert_eq!(served(&manager), first);
+        // Other versions than those that were taken over last do.
+        manager.take_over(None, &second).await;
+        assert_eq!(served(&manager), second);
+    }
+}

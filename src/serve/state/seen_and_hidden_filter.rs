@@ -63,3 +63,70 @@ impl<'a> SeenAndHiddenFilter<'a> {
         self.recent.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        KNOWN_USER, PROFILE_DAY, TestWorld, UNKNOWN_USER, day, fold, user_state,
+    };
+
+    const TODAY: i64 = PROFILE_DAY + 10;
+
+    #[test]
+    fn the_history_of_the_profile_is_blocked_and_needs_no_recorded_actions() {
+        let world = TestWorld::new();
+        let loaded = world.load();
+        let profile = loaded.profiles().get(KNOWN_USER).expect("a profile");
+        let filter = SeenAndHiddenFilter::from_history(profile.history(), day(TODAY));
+        assert!(
+            [1, 2, 3]
+                .into_iter()
+                .all(|pin| filter.is_blocked(PinId(pin)))
+        );
+        let others = (4..20).filter(|&pin| filter.is_blocked(PinId(pin)));
+        // One in 256 other pins is blocked by mistake.
+        assert!(others.count() <= 1);
+        let nothing = SeenAndHiddenFilter::from_history(None, day(TODAY));
+        assert!(!nothing.is_blocked(PinId(1)));
+    }
+
+    #[test]
+    fn a_hidden_pin_stays_blocked_and_a_seen_one_comes_back() {
+        let world = TestWorld::new();
+        let loaded = world.load();
+        let state = user_state(&[
+            (10, TODAY, ActionKind::Impression),
+            (11, TODAY, ActionKind::Negative(1.0)),
+        ]);
+        let recent = fold(&loaded, UNKNOWN_USER, state);
+        let is_blocked = |pin: u64, today: i64| {
+            SeenAndHiddenFilter::from_history(None, day(today))
+                .with_recent(recent.clone(), 7.0)
+                .is_blocked(PinId(pin))
+        };
+        assert!(is_blocked(10, TODAY) && is_blocked(10, TODAY + 6));
+        assert!(!is_blocked(10, TODAY + 7));
+        assert!(is_blocked(11, TODAY) && is_blocked(11, TODAY + 400));
+        assert!(!is_blocked(12, TODAY));
+    }
+
+    #[test]
+    fn medoids_and_recent_positive_actions_are_blocked() {
+        let world = TestWorld::new();
+        let loaded = world.load();
+        let state = user_state(&[
+            (5, PROFILE_DAY - 1, ActionKind::Positive(1.0)),
+            (6, PROFILE_DAY, ActionKind::Positive(1.0)),
+        ]);
+        let recent = fold(&loaded, KNOWN_USER, state);
+        // The history is left out, to see what recorded actions block alone.
+        let filter = SeenAndHiddenFilter::from_history(None, day(TODAY)).with_recent(recent, 7.0);
+        let blocked: Vec<u64> = (0..20)
+            .filter(|&pin| filter.is_blocked(PinId(pin)))
+            .collect();
+        // Medoids 1 and 2; pin 5 is of a time that the batch has read.
+        assert_eq!(blocked, [1, 2, 6]);
+    }
+}

@@ -79,3 +79,45 @@ impl Serving {
         context.with_recent(recent, params.seen_days)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        ANSWERS, KNOWN_USER, PROFILE_DAY, TestWorld, day, user_state,
+    };
+
+    #[test]
+    fn a_new_version_begins_with_an_empty_cache_and_a_new_delta_keeps_it() {
+        let loaded = TestWorld::new().load();
+        let serving = Serving::unchanged(loaded.clone());
+        let changed = serving.with_delta(Arc::new(Delta::new(loaded.catalog().pins.vectors())));
+        assert!(Arc::ptr_eq(&serving.fold_in_cache, &changed.fold_in_cache));
+        let reloaded = Serving::unchanged(loaded);
+        assert!(!Arc::ptr_eq(
+            &serving.fold_in_cache,
+            &reloaded.fold_in_cache
+        ));
+    }
+
+    #[test]
+    fn a_context_has_the_recorded_actions_and_engagement_only_where_it_counts() {
+        let serving = Serving::unchanged(TestWorld::new().load());
+        let now = day(PROFILE_DAY + 1);
+        let recorded = RecordedActions {
+            state: Some(user_state(&[(6, PROFILE_DAY, ActionKind::Positive(1.0))])),
+            ..Default::default()
+        };
+        let context = serving.user_context(KNOWN_USER, recorded.clone(), ANSWERS, now);
+        let (medoids, _) = context.medoids().expect("medoids");
+        assert_eq!(medoids.len(), 3);
+        assert!(!context.counts_engagement());
+        let with_feedback = AnswerParams {
+            feedback_prior: Some(10.0),
+            ..ANSWERS
+        };
+        let context = serving.user_context(KNOWN_USER, recorded, with_feedback, now);
+        assert!(context.counts_engagement());
+    }
+}

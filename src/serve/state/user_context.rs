@@ -121,3 +121,79 @@ impl<'a> UserContext<'a> {
         self.filter.is_blocked(pin)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        KNOWN_USER, PROFILE_DAY, TestWorld, UNKNOWN_USER, day, fold, user_state,
+    };
+
+    fn pins(context: &UserContext<'_>) -> Option<(Vec<u64>, Origin)> {
+        let (medoids, origin) = context.medoids()?;
+        Some((medoids.iter().map(|medoid| medoid.pin.0).collect(), origin))
+    }
+
+    #[test]
+    fn a_user_without_actions_has_the_medoids_of_the_profile() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let known = UserContext::from_profile(loaded.profiles(), KNOWN_USER, now);
+        assert_eq!(pins(&known), Some((vec![1, 2], Origin::Profile)));
+        assert_eq!(known.as_of(), day(PROFILE_DAY));
+        assert!(known.folded().is_none() && known.is_blocked(PinId(3)));
+        let unknown = UserContext::from_profile(loaded.profiles(), UNKNOWN_USER, now);
+        assert_eq!(pins(&unknown), None);
+    }
+
+    #[test]
+    fn recorded_actions_join_the_profile_or_stand_for_it() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[(6, PROFILE_DAY + 5, ActionKind::Positive(1.0))]);
+        let context = |user| {
+            UserContext::from_profile(loaded.profiles(), user, now)
+                .with_recent(fold(&loaded, user, state.clone()), 7.0)
+        };
+        let known = context(KNOWN_USER);
+        let (mut medoids, origin) = pins(&known).expect("medoids");
+        medoids.sort_unstable();
+        assert_eq!((medoids, origin), (vec![1, 2, 6], Origin::Profile));
+        assert_eq!(known.as_of(), day(PROFILE_DAY + 5));
+        let unknown = context(UNKNOWN_USER);
+        assert_eq!(pins(&unknown), Some((vec![6], Origin::Recent)));
+    }
+
+    #[test]
+    fn impressions_alone_leave_the_medoids_of_the_profile() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[(6, PROFILE_DAY + 9, ActionKind::Impression)]);
+        let recent = fold(&loaded, KNOWN_USER, state);
+        let context =
+            UserContext::from_profile(loaded.profiles(), KNOWN_USER, now).with_recent(recent, 7.0);
+        assert_eq!(pins(&context), Some((vec![1, 2], Origin::Profile)));
+        assert!(context.folded().is_none());
+        assert_eq!(context.as_of(), day(PROFILE_DAY));
+        assert!(context.is_blocked(PinId(6)));
+    }
+
+    #[test]
+    fn a_silenced_interest_is_not_sampled() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[
+            (1, PROFILE_DAY + 1, ActionKind::Negative(0.1)),
+            (1, PROFILE_DAY + 2, ActionKind::Negative(0.1)),
+        ]);
+        let recent = fold(&loaded, KNOWN_USER, state);
+        let context =
+            UserContext::from_profile(loaded.profiles(), KNOWN_USER, now).with_recent(recent, 7.0);
+        assert_eq!(pins(&context), Some((vec![2], Origin::Profile)));
+        assert_eq!(
+            context.folded().map(|folded| folded.interests.len()),
+            Some(2)
+        );
+    }
+}

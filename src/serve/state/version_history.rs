@@ -75,3 +75,47 @@ impl VersionHistory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(profiles: &str) -> VersionPair {
+        VersionPair {
+            catalog: "c".to_owned(),
+            profiles: profiles.to_owned(),
+        }
+    }
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    #[test]
+    fn a_change_has_a_way_back_and_clears_the_refusal() {
+        let history = VersionHistory::new(at(1));
+        assert_eq!(history.previous(), None);
+        history.record_refusal(Refusal {
+            versions: versions("bad"),
+            reason: "damaged".to_owned(),
+            time: at(2),
+        });
+        let refused = history.report().refused.expect("a refusal");
+        assert_eq!((refused.reason.as_str(), refused.time), ("damaged", at(2)));
+        assert_eq!(history.report().since, at(1));
+        history.record_change(versions("a"), &versions("b"), at(3));
+        let report = history.report();
+        assert_eq!(report.previous, Some(versions("a")));
+        assert_eq!(report.since, at(3));
+        assert!(report.refused.is_none());
+    }
+
+    #[test]
+    fn new_lists_of_the_same_versions_leave_the_way_back() {
+        let history = VersionHistory::new(at(1));
+        history.record_change(versions("a"), &versions("b"), at(2));
+        history.record_change(versions("b"), &versions("b"), at(3));
+        assert_eq!(history.previous(), Some(versions("a")));
+        assert_eq!(history.report().since, at(3));
+    }
+}
