@@ -268,8 +268,8 @@ mod tests {
     /// A manager that serves what `source` has.
     fn manager(source: ServingSource) -> Arc<VersionManager> {
         let live = Arc::new(Live::default());
-        let manager = VersionManager::new(live.clone(), source.clone(), clock).expect("a thread");
         live.serve(Arc::new(Loaded::open(&source).expect("a good source")));
+        let manager = VersionManager::new(live, source, clock).expect("a thread");
         Arc::new(manager)
     }
 
