@@ -44,7 +44,7 @@ impl Live {
     /// Serves `loaded` beside the pins that changed, in the place of what is served.
     pub(crate) fn serve(&self, loaded: Arc<Loaded>) {
         match self.changed_pins() {
-            Some(changed_pins) => self.serve_with_changes(loaded, changed_pins),
+            Some(changed_pins) => self.serve_with_changes(&loaded, changed_pins),
             None => self.set(Serving::unchanged(loaded)),
         }
     }
@@ -66,7 +66,7 @@ impl Live {
         Ok(count)
     }
 
-    fn serve_with_changes(&self, loaded: Arc<Loaded>, changed_pins: &ChangedPins) {
+    fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {
         // Held until the delta is served: see `LockedChanges`.
         let mut changes = changed_pins.lock();
         let before = self.get();
@@ -74,7 +74,7 @@ impl Live {
         self.set(Serving::new(loaded.clone(), delta));
         let version = |loaded: &Loaded| loaded.catalog().manifest().version.clone();
         // New profiles of the same catalog settle nothing.
-        let Some(before) = before.filter(|before| version(&before.loaded) != version(&loaded))
+        let Some(before) = before.filter(|before| version(&before.loaded) != version(loaded))
         else {
             return;
         };
