@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::serve::{Listeners, Loaded, Parts, ServeParams, Source};
+use crate::serve::{InitialState, Listeners, Loaded, ServeParams, ServingSource, Startup};
 use crate::store::ProfilesReader;
 
 /// Where the sample data lies in a checkout.
@@ -74,15 +74,15 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         let ops = args.ops_listen.unwrap_or(settings.serve.ops_listen);
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
-        let source = Source {
+        let source = ServingSource {
             catalog,
             profiles,
             index: serve::index_params(settings),
             popularity: settings.recommend.popularity,
         };
         let data = Some(serve::data_params(place.join("data"), settings));
-        let load = move |source: &Source| Parts::open(source, data, serve::now());
-        let ready = |_: &Loaded, _: Option<&Actions>| {
+        let load = move |source: &ServingSource| InitialState::open(source, data, serve::now());
+        let on_ready = |_: &Loaded, _: Option<&Actions>| {
             tokio::spawn(async move {
                 if let Err(error) = show(user, grpc, ops).await {
                     tracing::error!("{error:#}");
@@ -94,8 +94,12 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
             drain_delay: Duration::ZERO,
             ..serve::serve_params(settings, metrics)?
         };
-        let stop = serve::stop_signal()?;
-        crate::serve::run(listeners, params, source, load, ready, stop).await?;
+        let startup = Startup {
+            source,
+            load,
+            on_ready,
+        };
+        crate::serve::run(listeners, params, startup, serve::stop_signal()?).await?;
         Ok(())
     })
 }

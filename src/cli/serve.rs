@@ -15,8 +15,9 @@ use crate::config::{OverloadSettings, Settings, SettingsError};
 use crate::index::IndexParams;
 use crate::model::{ActionWeights, Timestamp};
 use crate::serve::{
-    AdmissionParams, AnswerParams, ConnectionParams, DataParams, Listeners, Loaded, OverloadParams,
-    Parts, ProbeParams, RateParams, SecurityParams, ServeParams, Source, TlsParams,
+    AdmissionParams, AnswerParams, ConnectionParams, DataParams, InitialState, Listeners, Loaded,
+    OverloadParams, ProbeParams, RateParams, SecurityParams, ServeParams, ServingSource, Startup,
+    TlsParams,
 };
 
 /// Exit code of a server that was told twice to stop.
@@ -50,15 +51,15 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
-        let source = Source {
+        let source = ServingSource {
             catalog: args.catalog,
             profiles: args.profiles,
             index: index_params(settings),
             popularity: settings.recommend.popularity,
         };
         let data = args.data.map(|data| data_params(data, settings));
-        let load = move |source: &Source| Parts::open(source, data, now());
-        let ready = |loaded: &Loaded, actions: Option<&Actions>| {
+        let load = move |source: &ServingSource| InitialState::open(source, data, now());
+        let on_ready = |loaded: &Loaded, actions: Option<&Actions>| {
             let catalog = loaded.catalog().manifest();
             let profiles = loaded.profiles().manifest();
             tracing::info!(
@@ -72,7 +73,12 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
             );
         };
         let params = serve_params(settings, metrics)?;
-        crate::serve::run(listeners, params, source, load, ready, stop_signal()?).await?;
+        let startup = Startup {
+            source,
+            load,
+            on_ready,
+        };
+        crate::serve::run(listeners, params, startup, stop_signal()?).await?;
         tracing::info!("stopped");
         Ok(())
     })

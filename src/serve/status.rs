@@ -1,4 +1,4 @@
-//! Why a call fails, and the one place where that becomes a gRPC status.
+//! The errors of calls, and the one place where they become a gRPC status.
 
 use std::time::Duration;
 
@@ -8,64 +8,64 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::security::identity::Role;
 use crate::model::UserId;
 
-/// When to try again what is refused for load.
+/// Delay after which a call may be tried again that found the action log busy.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Why a call fails, by what the caller can do about it.
+/// Reason why a call fails, by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
-    /// A field of the request is wrong: mend the request.
+    /// A field of the request is invalid: correct the request.
     Field {
         /// Path of the field, as in `google.rpc.BadRequest`.
         field: String,
         /// What is allowed.
         reason: String,
     },
-    /// The user has no profile, and the request wants one.
+    /// The user has no profile, and the request requires one.
     NoProfile(UserId),
-    /// Actions or a freshness token, where no actions are taken.
+    /// The call has actions or a freshness token, and the server takes no actions.
     TakesNoActions,
-    /// A freshness token for what this server cannot reflect.
+    /// The freshness token stands for actions that this server does not have.
     NotReflected,
     /// Too many calls wait for the log: try again later.
     Busy,
-    /// More was asked than this server can do: try again after so long.
+    /// The server has more calls than it can answer: try again after this time.
     Shed(Shed, Duration),
-    /// Nobody knows who calls, for this reason.
+    /// The caller is unknown, for this reason.
     Unauthenticated(String),
     /// The caller of this name does not have that role.
     Forbidden(String, Role),
-    /// Time was up before there was anything to answer with.
+    /// The deadline passed before there was anything to answer with.
     OutOfTime,
-    /// It could not be made durable: try again later.
+    /// The change could not be made durable: try again later.
     NotRecorded,
-    /// A change of pins, where nothing is kept.
+    /// The call changes pins, and the server keeps nothing.
     KeepsNothing,
-    /// That many pins have changed, and no more may.
+    /// The greatest number of pins, which is this, has changed.
     TooManyChanges(usize),
-    /// There are no such versions.
+    /// These versions do not exist.
     NoVersion(String),
-    /// Versions cannot be served, for this reason.
+    /// The versions cannot be served, for this reason.
     CannotServe(String),
     /// Nothing is loaded yet: ask another server.
     NotLoaded,
-    /// A defect of ours. What it was is in the log.
+    /// A defect of the server. The log has its cause.
     Internal,
 }
 
-/// Why a call was shed.
+/// Reason why a call was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shed {
-    /// As many calls are here, or wait for a search, as may be.
+    /// The greatest number of calls is in progress or waits for a search.
     QueueFull,
     /// Its turn would come too late for its deadline.
     Deadline,
-    /// Its caller asks too often.
+    /// The caller exceeds its rate.
     RateLimit,
 }
 
 impl CallError {
-    /// A field that is wrong.
+    /// An invalid field.
     pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Field {
             field: field.into(),
@@ -94,13 +94,13 @@ impl From<CallError> for Status {
                 let message = "too many calls wait for the action log";
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
             }
-            CallError::Shed(why, after) => {
-                let message = match why {
+            CallError::Shed(shed, retry_after) => {
+                let message = match shed {
                     Shed::QueueFull => "too many calls are waiting",
                     Shed::Deadline => "its turn would come after its deadline",
                     Shed::RateLimit => "the caller asks too often",
                 };
-                let details = ErrorDetails::with_retry_info(Some(after));
+                let details = ErrorDetails::with_retry_info(Some(retry_after));
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
             }
             CallError::Unauthenticated(reason) => Self::unauthenticated(reason),
@@ -113,13 +113,13 @@ impl From<CallError> for Status {
             CallError::KeepsNothing => Self::failed_precondition(
                 "this server keeps nothing, so it changes no pins: it was started without --data",
             ),
-            CallError::TooManyChanges(most) => Self::resource_exhausted(format!(
-                "{most} pins may change beside a catalog: build one with the changes so far"
+            CallError::TooManyChanges(max) => Self::resource_exhausted(format!(
+                "{max} pins may change beside a catalog: build one with the changes so far"
             )),
             CallError::NotRecorded => Self::unavailable(
                 "it could not be made durable: send it again when this server is back",
             ),
-            CallError::NoVersion(which) => Self::not_found(format!("there is no {which}")),
+            CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),
             CallError::Internal => Self::internal("internal error"),

@@ -17,7 +17,7 @@ use pinnersage::durable::Log;
 use pinnersage::index::{Catalog, CatalogManifest, Index, IndexParams, NeighborLists};
 use pinnersage::model::UserId;
 use pinnersage::recommend::Retrieve;
-use pinnersage::serve::{Loaded, Source};
+use pinnersage::serve::{Loaded, ServingSource};
 use pinnersage::snapshot::{ManifestFacts, SnapshotManifest};
 use pinnersage::store::{ProfileManifest, ProfileStore};
 use prost::bytes::Bytes;
@@ -202,7 +202,7 @@ fn no_file_of_profiles_makes_their_reader_or_an_answer_panic() {
     let mut profiles = Version::<ProfileManifest>::read(&version(&world.path("profiles")));
     let directory = world.path("damaged");
     fs::create_dir(&directory).expect("a directory");
-    let source = Source {
+    let source = ServingSource {
         profiles: directory.clone(),
         ..source(&world)
     };

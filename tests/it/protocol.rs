@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::common::World;
 use crate::common::server::{Server, ask, clock, params, source};
-use pinnersage::serve::{LoadError, Parts, ProbeParams, ServeError, ServeParams, Source};
+use pinnersage::serve::{
+    InitialState, LoadError, ProbeParams, ServeError, ServeParams, ServingSource,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -60,9 +62,9 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
     let source = source(&world);
     let (go, wait) = mpsc::channel::<()>();
     let (ready, is_ready) = oneshot::channel();
-    let loading = move |source: &Source| {
+    let loading = move |source: &ServingSource| {
         wait.recv().expect("the test lets it load");
-        Parts::open(source, None, clock())
+        InitialState::open(source, None, clock())
     };
     let server = Server::start_loading(source, loading, ready).await;
     let mut health = HealthClient::new(server.channel().await);
@@ -192,10 +194,10 @@ async fn a_server_that_is_told_to_stop_while_it_loads_stops() {
     let source = source(&World::files());
     let (hold, held) = mpsc::channel::<()>();
     let (ready, _never) = oneshot::channel();
-    let loading = move |source: &Source| {
+    let loading = move |source: &ServingSource| {
         // Ends with an error when the test lets go.
         let _ = held.recv();
-        Parts::open(source, None, clock())
+        InitialState::open(source, None, clock())
     };
     let server = Server::start_loading(source, loading, ready).await;
     server.stop().await.expect("a clean end");
@@ -210,7 +212,7 @@ async fn catalog_and_profiles_of_different_embeddings_are_refused() {
     let (ready, _never) = oneshot::channel();
     let server = Server::start_loading(
         source,
-        |source: &Source| Parts::open(source, None, clock()),
+        |source: &ServingSource| InitialState::open(source, None, clock()),
         ready,
     )
     .await;

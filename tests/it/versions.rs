@@ -11,7 +11,7 @@ use crate::common::server::{NOW, Server, ask, source};
 use crate::common::{EMBEDDING_VERSION, World, version_directory};
 use pinnersage::batch::ProfileParams;
 use pinnersage::model::Timestamp;
-use pinnersage::serve::Source;
+use pinnersage::serve::ServingSource;
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use tonic::Code;
@@ -230,7 +230,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_stays() {
 async fn a_server_of_a_single_version_cannot_change_it() {
     let world = World::built();
     let versions = published(&world);
-    let single = Source {
+    let single = ServingSource {
         catalog: version_directory(&world.path("catalog")),
         ..source(&world)
     };

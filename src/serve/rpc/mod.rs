@@ -1,12 +1,19 @@
-//! The gRPC services: convert, validate, call, map.
+//! The gRPC services: convert, validate, call, convert back.
+//!
+//! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
+//! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`), `actions`, `catalog`, `admin`. `routes` puts them behind their layers.
+//! Limits of requests are in `serve::request_limits`.
 
-pub(crate) mod actions;
-pub(crate) mod admin;
-pub(crate) mod catalog;
-pub(crate) mod convert;
-pub(crate) mod recommendation;
+mod actions;
+mod admin;
+mod catalog;
+mod recommendation;
+mod request;
 mod request_context;
-pub(crate) mod routes;
+mod response;
+mod routes;
 mod search_budget;
 mod stage_timer;
 mod validated_request;
+
+pub(crate) use routes::{RouteParts, service};

@@ -5,17 +5,15 @@ use std::time::Instant;
 
 use tonic::{Request, Response, Status};
 
-use super::convert;
 use super::request_context::RequestContext;
 use super::search_budget::SearchBudget;
 use super::validated_request::ValidatedRequest;
+use super::{request, response};
 use crate::model::Timestamp;
 use crate::recommend::Deadline;
 use crate::serve::middleware::Budget;
 use crate::serve::overload::{Limiter, Workers, catch_panic};
-use crate::serve::state::live::Live;
-use crate::serve::state::recall_probe::Probe;
-use crate::serve::state::user_context::AnswerParams;
+use crate::serve::state::{AnswerParams, Live, Probe};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
@@ -94,12 +92,12 @@ impl RecommendationService for Service {
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
         let (budget, context) = (budget(&request)?, self.context()?);
         let served = context.serving.clone();
-        let requests = convert::batch(request.into_inner())?;
+        let requests = request::batch_requests(request.into_inner())?;
         let work = move |budget: SearchBudget<'_>| {
             let answer =
                 |request| ValidatedRequest::new(request, &context)?.answer(&context, budget);
             let outcomes = requests.into_iter().map(answer);
-            outcomes.map(convert::batch_result).collect()
+            outcomes.map(response::batch_result).collect()
         };
         let results = self.search(budget, work).await?;
         let response = v1::BatchRecommendResponse { results };
@@ -111,8 +109,8 @@ impl RecommendationService for Service {
         request: Request<v1::ExplainUserRequest>,
     ) -> Result<Response<v1::ExplainUserResponse>, Status> {
         let context = self.context()?;
-        let user = convert::user(request.into_inner().user_id)?;
-        let explained = || convert::interests(&context.resolve(user), &context.serving);
+        let user = request::required_user(request.into_inner().user_id)?;
+        let explained = || response::explain_user(&context.resolve(user), &context.serving);
         let explained = catch_panic(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))
     }

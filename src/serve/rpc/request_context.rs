@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use crate::actions::{Actions, FreshnessToken};
 use crate::model::{Timestamp, UserId};
-use crate::serve::state::changed_pins::Serving;
-use crate::serve::state::recall_probe::Probe;
-use crate::serve::state::user_context::{AnswerParams, UserContext};
+use crate::serve::state::{AnswerParams, Probe, RecordedActions, Serving, UserContext};
 use crate::serve::status::CallError;
 
 /// The state that one call is answered from: one catalog, one set of profiles, the
@@ -25,9 +23,12 @@ impl RequestContext {
         let actions = self.actions.as_ref();
         let state = actions.and_then(|actions| actions.state(user));
         let average = actions.map(|actions| actions.engagement());
-        let single = (state, average.unwrap_or_default());
-        let fold_in_cache = self.serving.loaded.fold_in_cache();
-        fold_in_cache.resolve(user, single, &self.serving, self.answers, self.now)
+        let recorded = RecordedActions {
+            state,
+            average: average.unwrap_or_default(),
+        };
+        self.serving
+            .user_context(user, recorded, self.answers, self.now)
     }
 
     /// Refuses a freshness token that an answer from this state would not honor.

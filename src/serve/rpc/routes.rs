@@ -1,11 +1,12 @@
 //! All services behind their layers, from the outside in: every call is counted, gets
 //! its budget of time, is let through if its caller may, and finds its service;
-//! recommendations stand behind a gate.
+//! recommendations stand behind a rate limit.
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
-use tower::ServiceBuilder;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tower::{Layer, ServiceBuilder};
 
 use super::{actions, admin, catalog, recommendation};
 use crate::serve::ServeParams;
@@ -13,69 +14,32 @@ use crate::serve::middleware::{
     Authorize, EnforceDeadline, GrpcService, Observe, PolicyLayer, RateLimit,
 };
 use crate::serve::overload::{Limiter, Workers};
+use crate::serve::request_limits::MAX_ACTIONS_SIZE;
 use crate::serve::security::AccessPolicy;
-use crate::serve::state::live::Live;
-use crate::serve::state::recall_probe::Probe;
-use crate::serve::state::reload::Versions;
+use crate::serve::state::{Live, Probe, VersionManager};
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
 use crate::wire::v1::catalog_service_server::CatalogServiceServer;
 use crate::wire::v1::recommendation_service_server::RecommendationServiceServer;
 
-/// Largest call that records actions, in bytes: a thousand of the longest have less.
-/// Small ones take many times their size once they are read.
-const MAX_ACTIONS_SIZE: usize = 256 << 10;
-
-/// What services share.
-pub(crate) struct Parts {
+/// What the services share.
+pub(crate) struct RouteParts {
     pub(crate) live: Arc<Live>,
     pub(crate) workers: Workers,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) versions: Arc<Versions>,
-    pub(crate) probe: Probe,
+    pub(crate) versions: Arc<VersionManager>,
+    pub(crate) probe: Arc<Probe>,
     pub(crate) access: AccessPolicy,
 }
 
-/// What answers every call.
-pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
-    parts: Parts,
-    health: tonic_health::pb::health_server::HealthServer<H>,
+/// The service that answers every call.
+pub(crate) fn service<H: Health>(
+    parts: RouteParts,
+    health: HealthServer<H>,
     params: &ServeParams,
 ) -> impl GrpcService {
-    let Parts { live, access, .. } = parts;
-    let recommendations = recommendation::Service {
-        live: live.clone(),
-        workers: parts.workers,
-        limiter: parts.limiter,
-        probe: Arc::new(parts.probe),
-        clock: params.clock,
-        answers: params.answers,
-    };
-    let recommendations = RecommendationServiceServer::new(recommendations)
-        .max_decoding_message_size(params.max_request_size);
-    let actions = ActionServiceServer::new(actions::Service {
-        live: live.clone(),
-        clock: params.clock,
-        max_ahead_days: params.max_ahead_days,
-    })
-    .max_decoding_message_size(params.max_request_size.min(MAX_ACTIONS_SIZE));
-    let administration = AdminServiceServer::new(admin::Service {
-        live: live.clone(),
-        versions: parts.versions,
-    });
-    let pins = CatalogServiceServer::new(catalog::Service { live })
-        .max_decoding_message_size(params.max_request_size);
-
-    let gate = PolicyLayer(RateLimit::new(params.gate.clone()));
-    let routes = Routes::new(health)
-        .add_service(reflection_v1())
-        .add_service(reflection_v1alpha())
-        .add_service(tower::Layer::layer(&gate, recommendations))
-        .add_service(administration)
-        .add_service(pins)
-        .add_service(actions)
-        .prepare();
+    let access = parts.access.clone();
     let deadline = EnforceDeadline {
         max: params.max_deadline,
     };
@@ -83,7 +47,42 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
         .layer(PolicyLayer(Observe))
         .layer(PolicyLayer(deadline))
         .layer(PolicyLayer(Authorize(access)))
-        .service(routes)
+        .service(routes(parts, health, params))
+}
+
+/// Finds the service of a call by its path.
+fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeParams) -> Routes {
+    let max_size = params.max_request_size;
+    let live = parts.live.clone();
+    let recommendations = RecommendationServiceServer::new(recommendation::Service {
+        live: live.clone(),
+        workers: parts.workers,
+        limiter: parts.limiter,
+        probe: parts.probe,
+        clock: params.clock,
+        answers: params.answers,
+    })
+    .max_decoding_message_size(max_size);
+    let actions = ActionServiceServer::new(actions::Service {
+        live: live.clone(),
+        clock: params.clock,
+        max_ahead_days: params.max_ahead_days,
+    })
+    .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
+    let admin = AdminServiceServer::new(admin::Service {
+        live: live.clone(),
+        versions: parts.versions,
+    });
+    let catalog = CatalogServiceServer::new(catalog::Service { live });
+    let rate_limit = PolicyLayer(RateLimit::new(params.gate.clone()));
+    Routes::new(health)
+        .add_service(reflection_v1())
+        .add_service(reflection_v1alpha())
+        .add_service(rate_limit.layer(recommendations))
+        .add_service(admin)
+        .add_service(catalog.max_decoding_message_size(max_size))
+        .add_service(actions)
+        .prepare()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

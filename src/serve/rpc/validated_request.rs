@@ -2,15 +2,15 @@
 
 use metrics::{counter, histogram};
 
-use super::convert::{self, RecommendParams};
+use super::request::RecommendParams;
 use super::request_context::RequestContext;
+use super::response::Answered;
 use super::search_budget::SearchBudget;
 use super::stage_timer::StageTimer;
 use crate::index::ListsOnly;
 use crate::metrics as names;
 use crate::recommend::{Fallback, NotCached, Recommendation, Retrieve, Stage, StageObserver};
-use crate::serve::state::changed_pins::Serving;
-use crate::serve::state::user_context::UserContext;
+use crate::serve::state::{LayeredIndex, Serving, UserContext};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 
@@ -93,9 +93,9 @@ impl ValidatedRequest {
         let timer = StageTimer::default();
         let user = timer.observe(Stage::Lookup, || context.resolve(self.params.user));
         let request = self.params.request(budget.effort, budget.deadline);
-        let Serving { loaded, delta } = &*context.serving;
-        let recommendation =
-            loaded.recommend(&user, &request, (index, delta), self.seed, &timer)?;
+        let Serving { loaded, delta, .. } = &*context.serving;
+        let layers = LayeredIndex { index, delta };
+        let recommendation = loaded.recommend(&user, &request, layers, self.seed, &timer)?;
         Ok(Answer {
             user,
             recommendation,
@@ -115,8 +115,16 @@ impl ValidatedRequest {
         count(recommendation);
         let sampled = recommendation.sampled.iter();
         let medoids = sampled.map(|sampled| sampled.medoid.pin);
-        context.probe.answered(serving, medoids);
-        convert::response(&self.params, self.seed, user, recommendation, serving, *now)
+        context.probe.observe_answer(serving, medoids);
+        Answered {
+            params: &self.params,
+            seed: self.seed,
+            user,
+            recommendation,
+            serving,
+            now: *now,
+        }
+        .response()
     }
 }
 

@@ -1,366 +1,250 @@
-//! What is served: one catalog and one set of profiles that fit together.
+//! The handle of what is served now, which is replaced while calls are answered.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use rand::SeedableRng;
-use rand::rngs::ChaCha8Rng;
 
-use crate::actions::{ActionParams, Actions};
-use crate::durable::{Log, LogError, TruncatedTail};
-use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, NeighborLists};
-use crate::model::{Timestamp, UserId};
-use crate::pool::Pool;
-use crate::recommend::{
-    Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User,
-};
-use crate::serve::middleware::VersionHeaders;
-use crate::serve::state::changed_pins::{ChangedPins, Serving};
-use crate::serve::state::user_context::{FoldInCache, UserContext};
-use crate::snapshot::{Reader, SnapshotError};
-use crate::store::{Popularity, ProfileStore};
-
-/// Users for whom candidates are computed before the first call is answered, so
-/// that it does not pay for cold memory.
-const WARMING_USERS: u64 = 64;
-
-/// Where a catalog and profiles lie, and how they are searched.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The catalog.
-    pub catalog: PathBuf,
-    /// The profiles.
-    pub profiles: PathBuf,
-    /// How neighbors are looked up.
-    pub index: IndexParams,
-    /// What the popularity of a pin is worth beside its nearness, as a difference of
-    /// cosines; 0 for nearness alone.
-    pub popularity: f32,
-}
-
-/// What is served.
-#[derive(Debug)]
-pub struct Parts {
-    /// A catalog and profiles.
-    pub loaded: Loaded,
-    /// What is kept; none on a server that keeps nothing.
-    pub(crate) kept: Option<(Actions, ChangedPins)>,
-}
-
-/// What a server keeps, and where.
-#[derive(Clone, Debug)]
-pub struct DataParams {
-    /// The directory, which is made where it is missing.
-    pub directory: PathBuf,
-    /// Recorded actions.
-    pub actions: ActionParams,
-    /// Pins that may change beside a catalog.
-    pub max_changed_pins: usize,
-}
-
-impl Parts {
-    /// Opens what is in `source`, and what is kept in `data`.
-    pub fn open(
-        source: &Source,
-        data: Option<DataParams>,
-        now: Timestamp,
-    ) -> Result<Self, LoadError> {
-        let loaded = Loaded::open(source)?;
-        let kept = data.map(|data| Self::open_data(data, now)).transpose()?;
-        Ok(Self { loaded, kept })
-    }
-
-    fn open_data(data: DataParams, now: Timestamp) -> Result<(Actions, ChangedPins), LogError> {
-        let (log, tails) = Log::open(&data.directory)?;
-        for TruncatedTail { journal, bytes } in &tails {
-            let journal = journal.display();
-            tracing::warn!(%journal, bytes, "truncated the unacknowledged tail of the journal");
-        }
-        let log = Arc::new(log);
-        let pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
-        let (actions, found) = Actions::open(log, data.actions, now)?;
-        tracing::info!(
-            recorded = found.actions,
-            forgotten = found.forgotten,
-            users = actions.users(),
-            "recorded actions"
-        );
-        Ok((actions, pins))
-    }
-}
-
-/// A catalog and profiles of one embedding version, loaded and checked. A call
-/// holds one of these from its beginning to its end.
-#[derive(Debug)]
-pub struct Loaded {
-    index: Index,
-    profiles: ProfileStore,
-    /// Whether the catalog has all medoids, so that calls need not look.
-    all_in_catalog: bool,
-    /// Empty where it is worth nothing.
-    popularity: Popularity,
-    popularity_weight: f32,
-    fold_in_cache: FoldInCache,
-    scratches: Pool<RecommendScratch>,
-    stamp: VersionHeaders,
-}
-
-/// What cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Catalog or profiles could not be read.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The recorded actions could not be read.
-    #[error(transparent)]
-    Actions(#[from] LogError),
-    /// Opening them failed by a defect of ours; the log has its cause.
-    #[error("opening them failed")]
-    Defect,
-    /// Their vectors come from different models.
-    #[error(
-        "the catalog has embedding version {catalog:?}, the profiles have {profiles:?}: \
-         build the profiles from this catalog, or serve the one they were built from"
-    )]
-    EmbeddingVersion {
-        /// That of the catalog.
-        catalog: String,
-        /// That of the profiles.
-        profiles: String,
-    },
-}
-
-/// The versions of a catalog and of profiles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VersionPair {
-    pub(crate) catalog: String,
-    pub(crate) profiles: String,
-}
-
-impl Source {
-    /// These versions of what lies here.
-    pub(crate) fn at(&self, versions: &VersionPair) -> Self {
-        Self {
-            catalog: self.catalog.join(&versions.catalog),
-            profiles: self.profiles.join(&versions.profiles),
-            index: self.index,
-            popularity: self.popularity,
-        }
-    }
-}
-
-impl Loaded {
-    /// Reads, checks and warms the catalog and the profiles.
-    pub fn open(source: &Source) -> Result<Self, LoadError> {
-        Self::of(Arc::new(Catalog::open(&source.catalog)?), source, None)
-    }
-
-    /// The same beside `old`, whose catalog is used again if it is the same.
-    pub(crate) fn open_beside(source: &Source, old: &Self) -> Result<Self, LoadError> {
-        let reader = Reader::<CatalogManifest>::open(&source.catalog)?;
-        let catalog = match reader.manifest() == old.catalog().manifest() {
-            true => old.index.catalog().clone(),
-            false => Arc::new(Catalog::open(&source.catalog)?),
-        };
-        Self::of(catalog, source, Some(old))
-    }
-
-    fn of(catalog: Arc<Catalog>, source: &Source, old: Option<&Self>) -> Result<Self, LoadError> {
-        let path = &source.catalog;
-        let mut profiles = ProfileStore::open(&source.profiles)?;
-        let of_catalog = &catalog.manifest().facts.embedding_version;
-        let of_profiles = &profiles.manifest().facts.embedding_version;
-        if of_catalog != of_profiles {
-            return Err(LoadError::EmbeddingVersion {
-                catalog: of_catalog.clone(),
-                profiles: of_profiles.clone(),
-            });
-        }
-        let version = &catalog.manifest().version;
-        let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
-        let stamp = VersionHeaders::new(version, &profiles.manifest().version);
-        let index = Index::new(catalog, lists, source.index);
-        let index = match old {
-            Some(old) => index.with_counters_of(&old.index),
-            None => index,
-        };
-        let all_in_catalog = profiles
-            .medoids()
-            .all(|medoid| index.catalog().pins.position(medoid.pin).is_some());
-        let acted_on = profiles.take_pin_actions();
-        let popularity = match source.popularity > 0.0 {
-            true => Popularity::from_actions(&acted_on),
-            false => Popularity::default(),
-        };
-        let loaded = Self {
-            popularity,
-            popularity_weight: source.popularity,
-            stamp,
-            index,
-            profiles,
-            all_in_catalog,
-            fold_in_cache: FoldInCache::new(),
-            scratches: Pool::default(),
-        };
-        loaded.warm();
-        Ok(loaded)
-    }
-
-    /// The catalog.
-    pub fn catalog(&self) -> &Catalog {
-        self.index.catalog()
-    }
-
-    /// Their versions.
-    pub(crate) fn versions(&self) -> VersionPair {
-        VersionPair {
-            catalog: self.catalog().manifest().version.clone(),
-            profiles: self.profiles.manifest().version.clone(),
-        }
-    }
-
-    /// The profiles.
-    pub fn profiles(&self) -> &ProfileStore {
-        &self.profiles
-    }
-
-    /// The index.
-    pub fn index(&self) -> &Index {
-        &self.index
-    }
-
-    /// What says that an answer is made from these.
-    pub(crate) fn version_headers(&self) -> &VersionHeaders {
-        &self.stamp
-    }
-
-    /// What folds recent actions into these profiles.
-    pub(crate) fn fold_in_cache(&self) -> &FoldInCache {
-        &self.fold_in_cache
-    }
-
-    /// What the popularity of a pin is worth beside its nearness.
-    pub(crate) fn popularity_weight(&self) -> f32 {
-        self.popularity_weight
-    }
-
-    /// Whether it is known that the catalog has all medoids.
-    fn has_all_medoids(&self, delta: &Delta) -> bool {
-        self.all_in_catalog && !delta.has_deleted()
-    }
-
-    /// Answers a request for `user` from `index`, which reflects `delta`, with the
-    /// numbers that follow from `seed`.
-    pub(crate) fn recommend(
-        &self,
-        user: &UserContext<'_>,
-        request: &Request<'_>,
-        (index, delta): (&dyn Retrieve, &Delta),
-        seed: u64,
-        observer: &impl StageObserver,
-    ) -> Result<Recommendation, NotCached> {
-        let popularity = |pin| self.popularity.get(pin);
-        let user = User {
-            sources: MedoidSources {
-                user_medoids: user.medoids(),
-                popular_medoids: self.profiles.popular(),
-                sampling_factors: user.factors(),
-                all_in_catalog: self.has_all_medoids(delta),
-            },
-            prior: PopularityPrior::new(self.popularity_weight, &popularity),
-            is_blocked: |pin| user.bars(pin),
-        };
-        let recommender = Recommender { index, observer };
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        self.scratches
-            .with(|scratch| recommender.recommend(&user, request, rng, scratch))
-    }
-
-    /// Checks the files that are only mapped, by reading all of them.
-    pub(crate) fn check_mapped(&self) -> Result<(), SnapshotError> {
-        self.catalog().check_mapped()?;
-        self.index.lists().check_mapped()
-    }
-
-    fn warm(&self) {
-        let request = Request {
-            limit: crate::serve::DEFAULT_LIMIT,
-            medoids: crate::serve::DEFAULT_MEDOIDS,
-            top: 0,
-            strategy: MergeStrategy::Interleave,
-            excluded: &[],
-            effort: 1.0,
-            deadline: Deadline::never(),
-        };
-        let as_of = self.profiles.manifest().facts.as_of;
-        let unchanged = Delta::new(self.catalog().pins.vectors());
-        for seed in 0..WARMING_USERS {
-            let user = UserContext::of_profile(&self.profiles, UserId(seed), as_of);
-            // An index that searches answers for every list.
-            let _ = self.recommend(
-                &user,
-                &request,
-                (&self.index, &unchanged),
-                seed,
-                &Unobserved,
-            );
-        }
-    }
-}
+use crate::actions::Actions;
+use crate::durable::PinRecord;
+use crate::model::PinId;
+use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins};
+use crate::serve::state::durable_state::DurableState;
+use crate::serve::state::loaded::Loaded;
+use crate::serve::state::serving::Serving;
 
 /// What is served now; nothing until it is loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     serving: ArcSwapOption<Serving>,
-    kept: OnceLock<DurableState>,
-}
-
-/// What a server keeps under its `--data`.
-#[derive(Debug)]
-struct DurableState {
-    actions: Arc<Actions>,
-    changed_pins: Arc<ChangedPins>,
+    durable: OnceLock<DurableState>,
 }
 
 impl Live {
+    /// What is served now. A call holds it from its beginning to its end.
     pub(crate) fn get(&self) -> Option<Arc<Serving>> {
         self.serving.load_full()
     }
 
     /// Recorded actions; none before they are opened, and on a server that takes none.
     pub(crate) fn actions(&self) -> Option<&Arc<Actions>> {
-        self.kept.get().map(|kept| &kept.actions)
+        self.durable.get().map(|durable| &durable.actions)
     }
 
     /// Pins that changed; none in the same cases.
     pub(crate) fn changed_pins(&self) -> Option<&Arc<ChangedPins>> {
-        self.kept.get().map(|kept| &kept.changed_pins)
+        self.durable.get().map(|durable| &durable.changed_pins)
     }
 
-    pub(crate) fn keep(&self, actions: Arc<Actions>, changed_pins: Arc<ChangedPins>) {
-        // The cell is filled once, by the only caller.
-        let _ = self.kept.set(DurableState {
-            actions,
-            changed_pins,
-        });
+    /// Gives the server what it keeps. To be called once, before anything is served.
+    pub(crate) fn set_durable(&self, durable: DurableState) {
+        let set = self.durable.set(durable);
+        debug_assert!(set.is_ok(), "a server has one durable state");
     }
 
-    pub(crate) fn set(&self, serving: Arc<Serving>) {
-        self.serving.store(Some(serving));
-    }
-
-    /// Serves `loaded`, with the pins that changed.
+    /// Serves `loaded` beside the pins that changed, in the place of what is served.
     pub(crate) fn serve(&self, loaded: Arc<Loaded>) {
         match self.changed_pins() {
-            Some(changed) => {
-                if let Err(error) = changed.serve(&loaded, self) {
-                    // They are there at the next start, and given up then.
-                    tracing::warn!(%error, "settled changes of pins stay in the log");
-                }
-            }
-            None => self.set(Arc::new(Serving::unchanged(loaded))),
+            Some(changed_pins) => self.serve_with_changes(&loaded, changed_pins),
+            None => self.set(Serving::unchanged(loaded)),
         }
+    }
+
+    /// Makes `pins` durable in `changed_pins` and then serves them. Returns the number of
+    /// changed pins.
+    pub(crate) fn change_pins(
+        &self,
+        changed_pins: &ChangedPins,
+        pins: Vec<(PinId, PinRecord)>,
+    ) -> Result<usize, ChangePinsError> {
+        // Held until the delta is served: see `LockedChanges`.
+        let mut changes = changed_pins.lock();
+        let count = changes.record(pins)?;
+        if let Some(serving) = self.get() {
+            let delta = changes.delta_for(serving.loaded.catalog());
+            self.set(serving.with_delta(delta));
+        }
+        Ok(count)
+    }
+
+    fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {
+        // Held until the delta is served: see `LockedChanges`.
+        let mut changes = changed_pins.lock();
+        let before = self.get();
+        let delta = changes.delta_for(loaded.catalog());
+        self.set(Serving::new(loaded.clone(), delta));
+        let version = |loaded: &Loaded| loaded.catalog().manifest().version.clone();
+        // New profiles of the same catalog settle nothing.
+        let Some(before) = before.filter(|before| version(&before.loaded) != version(loaded))
+        else {
+            return;
+        };
+        if let Err(error) = changes.settle(before.loaded.catalog(), loaded.catalog()) {
+            // They come back at the next start, and are dropped then.
+            tracing::warn!(%error, "settled changes of pins stay in the log");
+        }
+    }
+
+    fn set(&self, serving: Serving) {
+        self.serving.store(Some(Arc::new(serving)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::actions::{ActionParams, StateParams};
+    use crate::durable::Log;
+    use crate::model::ActionWeights;
+    use crate::serve::state::test_world::{MODEL, TestWorld, day, title_of, vector_of};
+
+    /// More than any test changes, but for the one that exceeds it.
+    const MAX_CHANGES: usize = 30;
+    /// A pin that the first catalog does not have.
+    const NEW: u64 = 50;
+    /// Swaps of two catalogs while pins change.
+    const SWAPS: usize = 100;
+
+    /// A server that keeps its changes in `data`.
+    fn live(data: &Path) -> Live {
+        let (log, _) = Log::open(data).expect("a log");
+        let log = Arc::new(log);
+        let params = ActionParams {
+            weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
+            state: StateParams {
+                positive: 1,
+                negative: 1,
+                seen: 1,
+                engaged: 1,
+            },
+            retention_days: 10.0,
+        };
+        let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
+        let (actions, _) = Actions::open(log, params, day(0)).expect("actions");
+        let live = Live::default();
+        live.set_durable(DurableState {
+            actions: Arc::new(actions),
+            changed_pins: Arc::new(changed_pins),
+        });
+        live
+    }
+
+    fn upsert(pin: u64) -> (PinId, PinRecord) {
+        let record = PinRecord::Upserted {
+            embedding_version: MODEL.to_owned(),
+            vector: vector_of(pin),
+            title: title_of(pin),
+        };
+        (PinId(pin), record)
+    }
+
+    fn change(live: &Live, pins: Vec<(PinId, PinRecord)>) -> Result<usize, ChangePinsError> {
+        live.change_pins(live.changed_pins().expect("a durable state"), pins)
+    }
+
+    fn serves(live: &Live, pin: u64) -> bool {
+        let serving = live.get().expect("something is served");
+        serving.pins().contains(PinId(pin))
+    }
+
+    #[test]
+    fn a_change_that_was_recorded_but_never_served_is_there_after_a_restart() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let before = live(&data);
+        before.serve(world.load());
+        let changed_pins = before.changed_pins().expect("a durable state");
+        // The process ends between the write and the swap.
+        let recorded = changed_pins.lock().record(vec![upsert(NEW)]);
+        assert_eq!(recorded.expect("a durable change"), 1);
+        assert!(!serves(&before, NEW));
+        drop(before);
+        let after = live(&data);
+        after.serve(world.load());
+        assert!(serves(&after, NEW));
+    }
+
+    #[test]
+    fn changes_are_served_at_once_and_one_too_many_changes_nothing() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let server = live(&data);
+        server.serve(world.load());
+        let count = change(&server, vec![upsert(NEW), (PinId(3), PinRecord::Deleted)]);
+        assert_eq!(count.expect("a change"), 2);
+        assert!(serves(&server, NEW) && !serves(&server, 3) && serves(&server, 4));
+
+        let many = (100..).take(MAX_CHANGES - 1).map(upsert).collect();
+        let refused = change(&server, many);
+        assert!(matches!(
+            refused,
+            Err(ChangePinsError::TooMany(MAX_CHANGES))
+        ));
+        assert!(!serves(&server, 100));
+        // A pin that changed already takes no further place.
+        let many = (100..).take(MAX_CHANGES - 2).map(upsert);
+        let many = many.chain([upsert(3)]).collect();
+        assert_eq!(change(&server, many).expect("a change"), MAX_CHANGES);
+        assert!(serves(&server, 3));
+    }
+
+    #[test]
+    fn a_change_is_dropped_once_two_catalogs_in_a_row_have_it() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let without = world.load();
+        world.publish((0..20).chain([NEW]));
+        let with = world.load();
+        world.publish((0..21).chain([NEW]));
+        let also_with = world.load();
+
+        let server = live(&data);
+        server.serve(without.clone());
+        change(&server, vec![upsert(NEW)]).expect("a change");
+        // One catalog that has it, and back by one.
+        server.serve(with.clone());
+        assert!(server.get().expect("a catalog").delta.is_empty());
+        server.serve(without.clone());
+        assert!(serves(&server, NEW));
+        // Two catalogs in a row that have it: no way back by one needs it.
+        server.serve(with);
+        server.serve(also_with);
+        server.serve(without.clone());
+        assert!(!serves(&server, NEW));
+        drop(server);
+        let after = live(&data);
+        after.serve(without);
+        assert!(!serves(&after, NEW));
+    }
+
+    #[test]
+    fn changes_during_swaps_of_catalogs_are_all_served() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let first = world.load();
+        world.publish(0..21);
+        let second = world.load();
+        let server = live(&data);
+        server.serve(first.clone());
+        let changed: Vec<u64> = (100..).take(MAX_CHANGES).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for &pin in &changed {
+                    change(&server, vec![upsert(pin)]).expect("a change");
+                    // A swap that computed its delta before must not undo it.
+                    assert!(serves(&server, pin), "{pin}");
+                }
+            });
+            for _ in 0..SWAPS {
+                server.serve(second.clone());
+                server.serve(first.clone());
+            }
+        });
+        assert!(changed.iter().all(|&pin| serves(&server, pin)));
+        drop(server);
+        let after = live(&data);
+        after.serve(first);
+        assert!(changed.iter().all(|&pin| serves(&after, pin)));
     }
 }

@@ -1,5 +1,5 @@
 //! The live recall probe: one in so many answers has one of its retrievals repeated,
-//! and compared with an exact scan, on a thread that gets out of everybody's way.
+//! and compared with an exact scan, on a thread of low priority.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,14 +15,16 @@ use crate::metrics as names;
 use crate::model::PinId;
 use crate::recommend::Retrieve;
 use crate::serve::overload::{background_thread, catch_panic};
-use crate::serve::state::changed_pins::Serving;
+use crate::serve::state::serving::Serving;
 
-/// Neighbors that are compared, and how many that is for `/metrics`.
-const K: (usize, &str) = (100, "100");
-/// Latest probes whose mean is told.
-const LATEST: usize = 200;
+/// Number of neighbors that are compared.
+const K: usize = 100;
+/// The same as the label of a metric.
+const K_LABEL: &str = "100";
+/// Number of latest probes whose mean is reported.
+const WINDOW: usize = 200;
 
-/// How much is probed.
+/// How often recall is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProbeParams {
     /// One in so many answers; 0 for none.
@@ -31,7 +33,7 @@ pub struct ProbeParams {
     pub cpu: f64,
 }
 
-/// See the module.
+/// Measures the recall of answers.
 #[derive(Debug)]
 pub(crate) struct Probe {
     params: ProbeParams,
@@ -42,9 +44,10 @@ pub(crate) struct Probe {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether there is a probe already: others are left out, not kept waiting.
-    busy: AtomicBool,
-    ratios: Mutex<VecDeque<f64>>,
+    /// Whether a probe runs: others are skipped, they do not wait.
+    is_busy: AtomicBool,
+    /// Recall of the latest probes, oldest first.
+    recalls: Mutex<VecDeque<f64>>,
 }
 
 impl Probe {
@@ -57,9 +60,9 @@ impl Probe {
         })
     }
 
-    /// Takes note of an answer that was made from `serving`, of which `medoids` gives
-    /// the sampled ones.
-    pub(crate) fn answered(
+    /// Counts an answer that was made from `serving` and the sampled `medoids`, and
+    /// probes it when its turn has come.
+    pub(crate) fn observe_answer(
         &self,
         serving: &Arc<Serving>,
         mut medoids: impl ExactSizeIterator<Item = PinId>,
@@ -69,38 +72,39 @@ impl Probe {
             return;
         }
         let answer = self.answers.fetch_add(1, Ordering::Relaxed);
-        if !answer.is_multiple_of(one_in) || self.shared.busy.swap(true, Ordering::AcqRel) {
+        if !answer.is_multiple_of(one_in) || self.shared.is_busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        // All places in turn.
-        let place = (answer / one_in) as usize % medoids.len();
-        let Some(pin) = medoids.nth(place) else {
+        // All ranks in turn.
+        let rank = (answer / one_in) as usize % medoids.len();
+        let Some(pin) = medoids.nth(rank) else {
             return;
         };
         let (serving, shared) = (serving.clone(), self.shared.clone());
         self.background.spawn(move || {
             let begun = Instant::now();
             // A panic here must not end the server.
-            if let Ok(Some(ratio)) = catch_panic(|| recall(&serving, pin)) {
-                shared.tell(ratio);
+            if let Ok(Some(recall)) = catch_panic(|| recall(&serving, pin)) {
+                shared.report(recall);
             }
+            // Old versions must leave memory while this sleeps.
             drop(serving);
             // The rest of the time belongs to others.
             sleep(begun.elapsed().mul_f64(1.0 / cpu - 1.0));
-            shared.busy.store(false, Ordering::Release);
+            shared.is_busy.store(false, Ordering::Release);
         });
     }
 }
 
 impl Shared {
-    fn tell(&self, ratio: f64) {
-        let mut ratios = self.ratios.lock().unwrap_or_else(PoisonError::into_inner);
-        if ratios.len() == LATEST {
-            ratios.pop_front();
+    fn report(&self, recall: f64) {
+        let mut recalls = self.recalls.lock().unwrap_or_else(PoisonError::into_inner);
+        if recalls.len() == WINDOW {
+            recalls.pop_front();
         }
-        ratios.push_back(ratio);
-        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
-        gauge!(names::RECALL, "k" => K.1).set(mean);
+        recalls.push_back(recall);
+        let mean = recalls.iter().sum::<f64>() / recalls.len() as f64;
+        gauge!(names::RECALL, "k" => K_LABEL).set(mean);
         counter!(names::RECALL_PROBES).increment(1);
     }
 }
@@ -112,9 +116,9 @@ fn recall(serving: &Serving, pin: PinId) -> Option<f64> {
     if !index.contains(pin) {
         return None;
     }
-    let found = index.neighbors_of(pin, K.0, &|_| true);
+    let found = index.neighbors_of(pin, K, &|_| true);
     let found: HashSet<PinId> = found.iter().map(|neighbor| neighbor.pin).collect();
-    let truth = Exact(&index.catalog().pins).neighbors_of(pin, K.0, &|_| true);
+    let truth = Exact(&index.catalog().pins).neighbors_of(pin, K, &|_| true);
     let hits = truth
         .iter()
         .filter(|neighbor| found.contains(&neighbor.pin));

@@ -1,60 +1,45 @@
-//! Versions in motion: a new catalog or new profiles are opened and checked
-//! beside the old ones, on a thread of low priority, and then put in their place at
-//! once. A call holds what it began with; the old versions leave memory with the
-//! last of these. What cannot be served is refused, and the old versions stay.
+//! Reload of versions: a new catalog or new profiles are opened and checked beside the
+//! old ones, on a thread of low priority, and then replace them at once.
+//!
+//! A call holds what it began with, and the old versions leave memory with the last of
+//! these calls. Versions that cannot be served are refused, and the old ones stay.
 
-use std::path::{Path, PathBuf};
-use std::sync::{self, Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use rayon::{ThreadPool, ThreadPoolBuildError};
 use tokio::sync::{Mutex, oneshot};
 
-use crate::index::NeighborLists;
 use crate::metrics as names;
 use crate::model::Timestamp;
 use crate::serve::overload::{background_thread, catch_panic};
-use crate::serve::state::live::{Live, LoadError, Loaded, Source, VersionPair};
-use crate::snapshot::{self, SnapshotError};
+use crate::serve::state::live::Live;
+use crate::serve::state::loaded::{LoadError, Loaded};
+use crate::serve::state::snapshot_source::{
+    AvailableVersions, PublishedState, ServingSource, VersionPair,
+};
+use crate::serve::state::version_history::{Refusal, VersionHistory, VersionReport};
+use crate::snapshot::SnapshotError;
 
-/// Takes care of which versions are served.
-pub(crate) struct Versions {
+/// Decides which versions are served.
+#[derive(Debug)]
+pub(crate) struct VersionManager {
     live: Arc<Live>,
-    source: Source,
+    source: ServingSource,
     clock: fn() -> Timestamp,
     background: ThreadPool,
     /// What was published before anything was loaded.
-    first: Option<PublishedState>,
-    /// One change at a time.
+    published_at_start: Option<PublishedState>,
+    /// Held by the one change that is made at a time.
     changing: Mutex<()>,
-    /// Never held for long: a status is told while versions are opened.
-    history: sync::Mutex<History>,
+    history: VersionHistory,
 }
 
-/// What became of versions, as far as an operator may ask.
-#[derive(Clone, Debug)]
-pub(crate) struct History {
-    /// When the last change was made.
-    pub(crate) since: Timestamp,
-    /// What was served before it.
-    pub(crate) previous: Option<VersionPair>,
-    /// What was refused since.
-    pub(crate) refused: Option<Refusal>,
-}
-
-/// Versions that were refused.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) versions: VersionPair,
-    pub(crate) reason: String,
-    pub(crate) time: Timestamp,
-}
-
-/// A change that an operator wants.
+/// A change that an operator asks for.
 #[derive(Debug)]
-pub(crate) enum Change {
-    /// Serve these; none stays what it is.
+pub(crate) enum VersionChange {
+    /// Serve these versions; none keeps the one that is served.
     Load {
         catalog: Option<String>,
         profiles: Option<String>,
@@ -63,14 +48,14 @@ pub(crate) enum Change {
     RollBack,
 }
 
-/// Why another version is not served.
+/// Why other versions are not served.
 #[derive(Debug)]
 pub(crate) enum ChangeError {
     /// Nothing is loaded yet.
     NotLoaded,
-    /// There is no such version.
+    /// There are no such versions.
     NoSuchVersion(VersionPair),
-    /// It cannot be served; what is served stays.
+    /// They cannot be served; what is served stays.
     Refused(String),
     /// Nothing was served before.
     NoPrevious,
@@ -78,153 +63,153 @@ pub(crate) enum ChangeError {
     SingleVersion,
 }
 
-/// What lies in the directories, as far as a server must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PublishedState {
-    published: VersionPair,
-    /// Neighbor lists of that catalog.
-    lists: Vec<PathBuf>,
-}
-
-impl Versions {
+impl VersionManager {
+    /// Manages the versions of `source` that `live` serves.
     pub(crate) fn new(
         live: Arc<Live>,
-        source: Source,
+        source: ServingSource,
         clock: fn() -> Timestamp,
     ) -> Result<Self, ThreadPoolBuildError> {
         Ok(Self {
             background: background_thread("versions")?,
-            first: scan(&source),
+            published_at_start: source.scan(),
             live,
             source,
             clock,
             changing: Mutex::default(),
-            history: sync::Mutex::new(History {
-                since: clock(),
-                previous: None,
-                refused: None,
-            }),
+            history: VersionHistory::new(clock()),
         })
     }
 
     /// What became of versions so far.
-    pub(crate) fn history(&self) -> History {
-        self.lock_history().clone()
+    pub(crate) fn report(&self) -> VersionReport {
+        self.history.report()
     }
 
-    fn lock_history(&self) -> MutexGuard<'_, History> {
-        // A panic leaves a whole history, there or not.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All versions that lie here, catalogs and profiles, and the published ones.
-    pub(crate) fn all(&self) -> Result<(Vec<String>, Vec<String>, VersionPair), ChangeError> {
-        let Source {
-            catalog, profiles, ..
-        } = &self.source;
+    /// All versions that exist, and the published ones.
+    pub(crate) fn available(&self) -> Result<AvailableVersions, ChangeError> {
         let failed = |e: SnapshotError| ChangeError::Refused(e.to_string());
-        let published = published(&self.source).map_err(failed)?;
-        Ok((
-            snapshot::versions(catalog).map_err(failed)?,
-            snapshot::versions(profiles).map_err(failed)?,
-            published.ok_or(ChangeError::SingleVersion)?,
-        ))
+        let available = self.source.available().map_err(failed)?;
+        available.ok_or(ChangeError::SingleVersion)
     }
 
-    /// Makes `change`, also when nobody waits for it any more: who gives up waiting
-    /// wants the change all the same.
-    pub(crate) async fn make(self: Arc<Self>, change: Change) -> Result<VersionPair, ChangeError> {
+    /// Makes `change`, also when the caller stops waiting for it: who gives up waiting
+    /// wants the change all the same. Returns the versions that are served then.
+    pub(crate) async fn make(
+        self: Arc<Self>,
+        change: VersionChange,
+    ) -> Result<VersionPair, ChangeError> {
         let making = tokio::spawn(async move {
             match change {
-                Change::Load { catalog, profiles } => self.load(catalog, profiles).await,
-                Change::RollBack => self.roll_back().await,
+                VersionChange::Load { catalog, profiles } => self.load(catalog, profiles).await,
+                VersionChange::RollBack => self.roll_back().await,
             }
         });
         let defect = |_| ChangeError::Refused(LoadError::Defect.to_string());
         making.await.map_err(defect)?
     }
 
-    /// Serves `catalog` and `profiles`; none stays what it is.
     async fn load(
         &self,
         catalog: Option<String>,
         profiles: Option<String>,
     ) -> Result<VersionPair, ChangeError> {
-        let _one = self.changing.lock().await;
-        let now = self
-            .live
-            .get()
-            .ok_or(ChangeError::NotLoaded)?
-            .loaded
-            .versions();
-        let wanted = VersionPair {
-            catalog: catalog.unwrap_or(now.catalog),
-            profiles: profiles.unwrap_or(now.profiles),
+        let _change = self.changing.lock().await;
+        let served = self.loaded()?.versions();
+        let target = VersionPair {
+            catalog: catalog.unwrap_or(served.catalog),
+            profiles: profiles.unwrap_or(served.profiles),
         };
-        self.change(wanted).await
+        self.change_to(target).await
     }
 
-    /// Serves what was served before the last change.
     async fn roll_back(&self) -> Result<VersionPair, ChangeError> {
-        let _one = self.changing.lock().await;
-        let previous = self.lock_history().previous.clone();
-        self.change(previous.ok_or(ChangeError::NoPrevious)?).await
+        let _change = self.changing.lock().await;
+        let previous = self.history.previous();
+        self.change_to(previous.ok_or(ChangeError::NoPrevious)?)
+            .await
     }
 
-    /// Looks every so often for what was published, and serves it. Never ends.
+    /// Looks for what was published at every `interval`, and serves it. Never ends.
     ///
-    /// What is there must be there at two looks before it is taken over: a catalog
-    /// and the profiles made from it are not published at the same moment.
-    pub(crate) async fn watch(self: Arc<Self>, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
+    /// A state is taken over when two scans in a row find it: a catalog and the profiles
+    /// made from it are not published at the same moment.
+    pub(crate) async fn watch(&self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut taken = self.first.clone();
-        let mut before = None;
+        let mut taken_over = self.published_at_start.clone();
+        let mut last_scan = None;
         loop {
             ticks.tick().await;
             let source = self.source.clone();
-            let seen = tokio::task::spawn_blocking(move || scan(&source)).await;
-            // What cannot be told is no news.
-            let Ok(Some(seen)) = seen else {
+            let scanned = tokio::task::spawn_blocking(move || source.scan()).await;
+            // A state that cannot be read is no news.
+            let Ok(Some(scanned)) = scanned else {
                 continue;
             };
-            if before.as_ref() == Some(&seen) && taken.as_ref() != Some(&seen) {
-                let same = |taken: &PublishedState| taken.published == seen.published;
-                let only_lists = taken.as_ref().is_some_and(same);
-                taken = Some(seen.clone());
-                let _one = self.changing.lock().await;
-                // New lists alone do not undo a rollback.
-                if !only_lists || self.is_serving(&seen.published) {
-                    // A refusal is in the history and the log.
-                    let _ = self.change(seen.published.clone()).await;
-                }
+            let is_steady = last_scan.as_ref() == Some(&scanned);
+            if is_steady && taken_over.as_ref() != Some(&scanned) {
+                let before = taken_over.replace(scanned.clone());
+                self.take_over(before, &scanned.versions).await;
             }
-            before = Some(seen);
+            last_scan = Some(scanned);
+        }
+    }
+
+    /// Serves the published `versions`. `before` is the state that was taken over last.
+    async fn take_over(&self, before: Option<PublishedState>, versions: &VersionPair) {
+        let only_lists_changed = before.is_some_and(|before| before.versions == *versions);
+        let _change = self.changing.lock().await;
+        // New neighbor lists alone do not undo a rollback.
+        if !only_lists_changed || self.is_serving(versions) {
+            // A refusal is in the history and in the log.
+            let _ = self.change_to(versions.clone()).await;
         }
     }
 
     fn is_serving(&self, versions: &VersionPair) -> bool {
-        let serving = self.live.get();
-        serving.is_some_and(|serving| serving.loaded.versions() == *versions)
+        self.loaded()
+            .is_ok_and(|loaded| loaded.versions() == *versions)
     }
 
-    /// Serves `wanted`. The caller sees to it that nobody else does so meanwhile.
-    async fn change(&self, wanted: VersionPair) -> Result<VersionPair, ChangeError> {
-        let old = self
-            .live
-            .get()
-            .ok_or(ChangeError::NotLoaded)?
-            .loaded
-            .clone();
-        if is_single(&self.source.catalog) || is_single(&self.source.profiles) {
+    fn loaded(&self) -> Result<Arc<Loaded>, ChangeError> {
+        let serving = self.live.get().ok_or(ChangeError::NotLoaded)?;
+        Ok(serving.loaded.clone())
+    }
+
+    /// Serves `target`. The caller holds `changing`.
+    async fn change_to(&self, target: VersionPair) -> Result<VersionPair, ChangeError> {
+        let old = self.loaded()?;
+        let before = old.versions();
+        let source = self.locate(&target)?;
+        match self.open_in_background(source, old).await {
+            Ok(loaded) => {
+                self.swap(loaded, before, &target).await;
+                Ok(target)
+            }
+            Err(reason) => Err(self.refuse(target, reason)),
+        }
+    }
+
+    /// Where `target` lies.
+    fn locate(&self, target: &VersionPair) -> Result<ServingSource, ChangeError> {
+        if self.source.has_single_version() {
             return Err(ChangeError::SingleVersion);
         }
-        let source = self.source.at(&wanted);
-        if !is_single(&source.catalog) || !is_single(&source.profiles) {
-            return Err(ChangeError::NoSuchVersion(wanted));
+        let source = self.source.at(target);
+        if !source.is_single_pair() {
+            return Err(ChangeError::NoSuchVersion(target.clone()));
         }
-        let was = old.versions();
-        let (give, taken) = oneshot::channel();
+        Ok(source)
+    }
+
+    /// Opens and checks all of `source` beside `old`, or says why that failed.
+    async fn open_in_background(
+        &self,
+        source: ServingSource,
+        old: Arc<Loaded>,
+    ) -> Result<Arc<Loaded>, String> {
+        let (give, opened) = oneshot::channel();
         self.background.spawn(move || {
             let open = || -> Result<Loaded, LoadError> {
                 let loaded = Loaded::open_beside(&source, &old)?;
@@ -235,65 +220,225 @@ impl Versions {
             // Nobody is left to take it only when the server stops.
             let _ = give.send(opened.map(Arc::new).map_err(|e| e.to_string()));
         });
-        let opened = taken.await;
-        let opened = opened.unwrap_or_else(|_| Err(LoadError::Defect.to_string()));
-        let VersionPair { catalog, profiles } = &wanted;
-        match opened {
-            Ok(loaded) => {
-                tracing::info!(catalog, profiles, "serving other versions");
-                counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
-                let live = self.live.clone();
-                // It reads and writes files where pins have changed. A panic in there
-                // has said so itself, and leaves what was served.
-                let _ = tokio::task::spawn_blocking(move || live.serve(loaded)).await;
-                // It stays among the metrics, as one that is not served.
-                if was.catalog != wanted.catalog {
-                    gauge!(names::CATALOG_INFO, "version" => was.catalog.clone()).set(0.0);
-                }
-                let mut history = self.lock_history();
-                *history = History {
-                    since: (self.clock)(),
-                    // New lists of the same versions are no change to go back from.
-                    previous: match was == wanted {
-                        true => history.previous.take(),
-                        false => Some(was),
-                    },
-                    refused: None,
-                };
-                Ok(wanted)
-            }
-            Err(reason) => {
-                tracing::warn!(catalog, profiles, reason, "versions were refused");
-                counter!(names::VERSION_CHANGES, "result" => "refused").increment(1);
-                self.lock_history().refused = Some(Refusal {
-                    versions: wanted,
-                    reason: reason.clone(),
-                    time: (self.clock)(),
-                });
-                Err(ChangeError::Refused(reason))
-            }
+        let opened = opened.await;
+        opened.unwrap_or_else(|_| Err(LoadError::Defect.to_string()))
+    }
+
+    /// Serves `loaded`, which is `target`, in the place of the versions `before`.
+    async fn swap(&self, loaded: Arc<Loaded>, before: VersionPair, target: &VersionPair) {
+        let VersionPair { catalog, profiles } = target;
+        tracing::info!(catalog, profiles, "serving other versions");
+        counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
+        let live = self.live.clone();
+        // Files are read and written where pins have changed. A panic in there is in the
+        // log already, and leaves what was served.
+        let _ = tokio::task::spawn_blocking(move || live.serve(loaded)).await;
+        // The old version stays among the metrics, as one that is not served.
+        if before.catalog != target.catalog {
+            gauge!(names::CATALOG_INFO, "version" => before.catalog.clone()).set(0.0);
         }
+        self.history.record_change(before, target, (self.clock)());
+    }
+
+    fn refuse(&self, target: VersionPair, reason: String) -> ChangeError {
+        let VersionPair { catalog, profiles } = &target;
+        tracing::warn!(catalog, profiles, reason, "versions were refused");
+        counter!(names::VERSION_CHANGES, "result" => "refused").increment(1);
+        self.history.record_refusal(Refusal {
+            versions: target,
+            reason: reason.clone(),
+            time: (self.clock)(),
+        });
+        ChangeError::Refused(reason)
     }
 }
 
-/// What lies in the directories; none when that cannot be told.
-fn scan(source: &Source) -> Option<PublishedState> {
-    let published = published(source).ok()??;
-    let lists = NeighborLists::directory(&source.catalog, &published.catalog);
-    let lists = NeighborLists::segments(&lists).ok()?;
-    Some(PublishedState { published, lists })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::state::test_world::TestWorld;
 
-/// Whether `path` is one version, not a directory of them.
-fn is_single(path: &Path) -> bool {
-    matches!(snapshot::current_version(path), Ok(None))
-}
+    /// Longest time that a test waits for a change.
+    const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The published versions; none when one of the directories is itself a version.
-fn published(source: &Source) -> Result<Option<VersionPair>, SnapshotError> {
-    let catalog = snapshot::current_version(&source.catalog)?;
-    let profiles = snapshot::current_version(&source.profiles)?;
-    Ok(catalog
-        .zip(profiles)
-        .map(|(catalog, profiles)| VersionPair { catalog, profiles }))
+    fn clock() -> Timestamp {
+        Timestamp::from_micros(5)
+    }
+
+    /// A manager that serves what `source` has.
+    fn manager(source: ServingSource) -> Arc<VersionManager> {
+        let live = Arc::new(Live::default());
+        live.serve(Arc::new(Loaded::open(&source).expect("a good source")));
+        let manager = VersionManager::new(live, source, clock).expect("a thread");
+        Arc::new(manager)
+    }
+
+    fn served(manager: &VersionManager) -> VersionPair {
+        manager.loaded().expect("something is served").versions()
+    }
+
+    fn load(versions: &VersionPair) -> VersionChange {
+        VersionChange::Load {
+            catalog: Some(versions.catalog.clone()),
+            profiles: Some(versions.profiles.clone()),
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_are_loaded_by_name_and_rolled_back_by_one() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let nothing = manager.clone().make(VersionChange::RollBack).await;
+        assert!(matches!(nothing, Err(ChangeError::NoPrevious)));
+
+        let second = world.publish(0..30);
+        let changed = manager.clone().make(load(&second)).await;
+        assert_eq!(changed.expect("a change"), second);
+        assert_eq!(served(&manager), second);
+        assert_eq!(manager.report().previous, Some(first.clone()));
+        assert_eq!(manager.report().since, clock());
+
+        let back = manager.clone().make(VersionChange::RollBack).await;
+        assert_eq!(back.expect("a rollback"), first);
+        assert_eq!(served(&manager), first);
+        assert_eq!(manager.report().previous, Some(second.clone()));
+
+        let available = manager.available().expect("directories of versions");
+        assert_eq!(available.published, second);
+        assert_eq!(available.catalogs.len(), 2);
+        assert_eq!(available.profiles.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_not_named_stays() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let change = VersionChange::Load {
+            catalog: Some(second.catalog.clone()),
+            profiles: None,
+        };
+        let changed = manager.clone().make(change).await.expect("a change");
+        assert_eq!(changed.catalog, second.catalog);
+        assert_eq!(changed.profiles, first.profiles);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_served_is_refused_and_the_old_versions_stay() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let misfit = VersionPair {
+            catalog: first.catalog.clone(),
+            profiles: world.publish_profiles_of_another_model(),
+        };
+        let refused = manager.clone().make(load(&misfit)).await;
+        let Err(ChangeError::Refused(reason)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.contains("model-2"), "{reason}");
+        assert_eq!(served(&manager), first);
+        let report = manager.report();
+        let refusal = report.refused.expect("a refusal");
+        assert_eq!((refusal.versions, refusal.reason), (misfit, reason));
+        assert_eq!(report.previous, None);
+
+        let missing = VersionPair {
+            catalog: "0123456789abcdef".to_owned(),
+            ..first.clone()
+        };
+        let unknown = manager.clone().make(load(&missing)).await;
+        let Err(ChangeError::NoSuchVersion(named)) = unknown else {
+            panic!("{unknown:?}");
+        };
+        assert_eq!(named, missing);
+        assert_eq!(served(&manager), first);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_version_is_refused_though_its_files_are_only_mapped() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let titles = world
+            .path("catalog")
+            .join(&second.catalog)
+            .join("titles.bin");
+        let mut bytes = std::fs::read(&titles).expect("titles");
+        bytes[0] ^= 1;
+        std::fs::write(&titles, bytes).expect("a written file");
+        let refused = manager.clone().make(load(&second)).await;
+        assert!(matches!(refused, Err(ChangeError::Refused(_))));
+        assert_eq!(served(&manager), first);
+    }
+
+    #[tokio::test]
+    async fn a_single_version_has_no_other_and_nothing_changes_before_it_is_loaded() {
+        let world = TestWorld::new();
+        let versions = world.source().published().expect("a source");
+        let versions = versions.expect("directories of versions");
+        let single = manager(world.source().at(&versions));
+        let refused = single.clone().make(load(&versions)).await;
+        assert!(matches!(refused, Err(ChangeError::SingleVersion)));
+        assert!(matches!(
+            single.available(),
+            Err(ChangeError::SingleVersion)
+        ));
+
+        let live = Arc::new(Live::default());
+        let empty = VersionManager::new(live, world.source(), clock).expect("a thread");
+        let refused = Arc::new(empty).make(load(&versions)).await;
+        assert!(matches!(refused, Err(ChangeError::NotLoaded)));
+    }
+
+    /// Watches until `versions` are served.
+    async fn watch_until(manager: &VersionManager, versions: &VersionPair) {
+        let is_served = async {
+            while served(manager) != *versions {
+                tokio::task::yield_now().await;
+            }
+        };
+        let watching = manager.watch(Duration::from_millis(1));
+        let watched = tokio::time::timeout(MAX_WAIT, async {
+            tokio::select! {
+                () = watching => panic!("watching never ends"),
+                () = is_served => {}
+            }
+        });
+        watched.await.expect("the published versions in time");
+    }
+
+    #[tokio::test]
+    async fn what_is_published_is_taken_over() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        watch_until(&manager, &second).await;
+        assert_eq!(manager.report().previous, Some(first));
+    }
+
+    #[tokio::test]
+    async fn new_neighbor_lists_alone_do_not_undo_a_rollback() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        let before = world.source().scan().expect("a published state");
+        manager.clone().make(load(&second)).await.expect("a change");
+        manager
+            .take_over(Some(before.clone()), &before.versions)
+            .await;
+        assert_eq!(served(&manager), second);
+        let back = manager.clone().make(VersionChange::RollBack).await;
+        assert_eq!(back.expect("a rollback"), first);
+        manager.take_over(Some(before), &second).await;
+        assert_eq!(served(&manager), first);
+        // Other versions than those that were taken over last do.
+        manager.take_over(None, &second).await;
+        assert_eq!(served(&manager), second);
+    }
 }

@@ -1,254 +1,200 @@
-//! What is known of the user who asks: the profile, with what the user did since
-//! folded in.
-//!
-//! Folding in happens at the first read after a write, and is kept for the next:
-//! who writes much and reads little pays nothing, and who reads twice pays once.
+//! State of one user at request time: the profile, the recorded actions folded in, and
+//! the pins that must not be recommended.
 
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
-
 use crate::actions::{Engagement, UserState};
-use crate::cluster::{
-    ClusterScratch, FoldInParams, FoldInResult, Params, RecentActions, StoredProfile, fold_in,
-};
-use crate::index::Delta;
-use crate::model::{Medoid, PinId, RecordedAction, Timestamp, UserId};
-use crate::pool::Pool;
+use crate::cluster::FoldInResult;
+use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::{Origin, UserMedoids};
-use crate::serve::state::changed_pins::Serving;
-use crate::store::{HistoryFilter, ProfileStore};
+use crate::serve::state::recent_interests::RecentInterests;
+use crate::serve::state::seen_and_hidden_filter::SeenAndHiddenFilter;
+use crate::store::ProfileStore;
 
-/// Users whose folded profiles are kept: about 10 kB for one of 100 interests, and what
-/// is known of the user at that time.
-const KEPT: usize = 4_096;
-
-/// What shapes an answer beside the request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnswerParams {
-    /// How long a pin that was shown is not recommended again, in days.
-    pub seen_days: f64,
-    /// Most recent actions that are clustered with the profile.
-    pub clustered: usize,
-    /// Negative actions that silence an interest; 0 for never.
-    pub silenced_by: usize,
-    /// Draw medoids by engagement as well as by importance, where the average over
-    /// all users counts as so many times shown; none for importance alone.
-    pub feedback_prior: Option<f64>,
+/// Recorded actions, as far as one answer needs them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordedActions {
+    /// Actions of the user; none when there are none.
+    pub(crate) state: Option<Arc<UserState>>,
+    /// Engagement of all users.
+    pub(crate) average: Engagement,
 }
 
-/// Folds recent actions into the profiles of one version.
-#[derive(Debug)]
-pub(crate) struct FoldInCache {
-    folded: Cache<UserId, Arc<Recent>>,
-    scratches: Pool<ClusterScratch>,
-}
-
-/// A user's recent actions, folded in.
-#[derive(Debug)]
-pub(crate) struct Recent {
-    /// What was folded in. That it is held here makes a write copy it, so it is the
-    /// latest as long as it is the same one.
-    state: Arc<UserState>,
-    /// The changed pins at that time.
-    delta: Arc<Delta>,
-    /// None when there is nothing since the profile but what was shown.
-    folded: Option<FoldInResult>,
-    /// Interests that can be sampled.
-    active: Vec<Medoid>,
-    /// Ascending: medoids of the user, whether they can be sampled or not; and pins of
-    /// recent positive actions, where the user's history is left out of the answers.
-    own: Vec<PinId>,
-}
-
-/// The user who asks, at one moment.
+/// The user of a request, at one moment.
 #[derive(Debug)]
 pub(crate) struct UserContext<'a> {
-    stored: Option<&'a [Medoid]>,
-    history: Option<HistoryFilter<'a>>,
-    as_of: Timestamp,
-    recent: Option<Arc<Recent>>,
-    now: Timestamp,
-    /// How many days a pin that was shown is out of sight.
-    seen_days: f64,
-    /// By medoid: how the user engages with what it finds, relative to the average.
-    /// None where only importance counts.
-    factors: Option<Vec<(PinId, f64)>>,
+    /// The profile as the batch left it; none for a user without one.
+    batch_medoids: Option<&'a [Medoid]>,
+    /// The moment at which importances of the profile hold.
+    profile_time: Timestamp,
+    filter: SeenAndHiddenFilter<'a>,
+    /// How the user engages with what a medoid finds, relative to the average, by
+    /// ascending medoid. None where only importance counts.
+    engagement_factors: Option<Vec<(PinId, f64)>>,
 }
 
-impl FoldInCache {
-    pub(crate) fn new() -> Self {
-        Self {
-            folded: Cache::new(KEPT),
-            scratches: Pool::default(),
-        }
-    }
-
-    /// What is known of `user` at `now`, whose single actions are in `state`, beside
-    /// the engagement of all users.
-    pub(crate) fn resolve<'a>(
-        &self,
-        user: UserId,
-        (state, average): (Option<Arc<UserState>>, Engagement),
-        serving: &'a Serving,
-        params: AnswerParams,
-        now: Timestamp,
-    ) -> UserContext<'a> {
-        let known = UserContext::of_profile(serving.loaded.profiles(), user, now);
-        let factors = params.feedback_prior.map(|prior| {
-            let engagement = state.iter().flat_map(|state| state.engagement());
-            let factor = |of: Engagement| of.relative_to(average, prior);
-            engagement
-                .map(|(medoid, of)| (medoid, factor(of)))
-                .collect()
-        });
-        let recent = state.map(|state| {
-            if let Some(kept) = self.folded.get(&user)
-                && Arc::ptr_eq(&kept.state, &state)
-                && Arc::ptr_eq(&kept.delta, &serving.delta)
-            {
-                return kept;
-            }
-            let stored = known.stored.unwrap_or_default();
-            let fold = |scratch: &mut _| Recent::of(state, stored, serving, params, scratch);
-            let recent = self.scratches.with(fold);
-            let recent = Arc::new(recent);
-            self.folded.insert(user, recent.clone());
-            recent
-        });
-        UserContext {
-            recent,
-            seen_days: params.seen_days,
-            factors,
-            ..known
-        }
-    }
-}
-
-impl Recent {
-    fn of(
-        state: Arc<UserState>,
-        stored: &[Medoid],
-        serving: &Serving,
-        params: AnswerParams,
-        scratch: &mut ClusterScratch,
-    ) -> Self {
-        let (pins, facts) = (serving.pins(), &serving.loaded.profiles().manifest().facts);
-        // What came before is in the profile.
-        let begin = state
-            .positive()
-            .partition_point(|held| held.time < facts.as_of);
-        let positive = &state.positive()[begin..];
-        // A batch knows nothing of these, so all that are held count.
-        let negative = state.negative();
-        let fold = FoldInParams {
-            cluster: Params {
-                alpha: facts.alpha,
-                lambda_per_day: facts.lambda_per_day,
-            },
-            clustered: params.clustered,
-            silenced_by: params.silenced_by,
-        };
-        let mut own: Vec<PinId> = stored.iter().map(|medoid| medoid.pin).collect();
-        if facts.history_false_positive_rate.is_some() {
-            own.extend(positive.iter().map(|held| held.pin));
-        }
-        let there = |held: &RecordedAction| pins.contains(held.pin);
-        let folded = (positive.iter().any(there) || negative.iter().any(there)).then(|| {
-            let profile = StoredProfile {
-                medoids: stored,
-                as_of: facts.as_of,
-            };
-            let actions = RecentActions { positive, negative };
-            let vector_of = |pin| pins.vector(pin);
-            fold_in(profile, actions, vector_of, &fold, scratch)
-        });
-        let interests = folded
-            .iter()
-            .flat_map(|folded: &FoldInResult| &folded.interests);
-        own.extend(interests.map(|interest| interest.medoid.pin));
-        own.sort_unstable();
-        let active = folded.iter().flat_map(|folded| &folded.interests);
-        let active = active.filter(|interest| interest.is_active());
-        Self {
-            active: active.map(|interest| interest.medoid).collect(),
-            folded,
-            own,
-            delta: serving.delta.clone(),
-            state,
-        }
+impl RecordedActions {
+    /// By ascending medoid: how the user engages with what it finds, relative to the
+    /// average, which counts as `prior` times shown.
+    pub(crate) fn engagement_factors(&self, prior: f64) -> Vec<(PinId, f64)> {
+        let engagement = self.state.iter().flat_map(|state| state.engagement());
+        engagement
+            .map(|(medoid, of_user)| (medoid, of_user.relative_to(self.average, prior)))
+            .collect()
     }
 }
 
 impl<'a> UserContext<'a> {
-    /// What the profile alone knows of `user` at `now`.
-    pub(crate) fn of_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
+    /// State of `user` at `now` from the profile alone.
+    pub(crate) fn from_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
         let profile = profiles.get(user);
+        let history = profile.and_then(|profile| profile.history());
         Self {
-            stored: profile.map(|profile| profile.medoids),
-            history: profile.and_then(|profile| profile.history()),
-            as_of: profiles.manifest().facts.as_of,
-            recent: None,
-            now,
-            seen_days: 0.0,
-            factors: None,
+            batch_medoids: profile.map(|profile| profile.medoids),
+            profile_time: profiles.manifest().facts.as_of,
+            filter: SeenAndHiddenFilter::from_history(history, now),
+            engagement_factors: None,
         }
     }
 
-    /// The medoids to sample from, and the step of the ladder that they are; none for
-    /// a user of whom nothing is known.
+    /// The same with recorded actions, where a pin that was shown is left out for
+    /// `seen_days`.
+    pub(crate) fn with_recent(self, recent: Arc<RecentInterests>, seen_days: f64) -> Self {
+        Self {
+            filter: self.filter.with_recent(recent, seen_days),
+            ..self
+        }
+    }
+
+    /// The same where medoids are drawn by engagement as well as by importance.
+    pub(crate) fn with_engagement_factors(self, factors: Option<Vec<(PinId, f64)>>) -> Self {
+        Self {
+            engagement_factors: factors,
+            ..self
+        }
+    }
+
+    /// The medoids to sample from, and where they come from; none for an unknown user.
     pub(crate) fn medoids(&self) -> Option<UserMedoids<'_>> {
-        let origin = match self.stored {
+        let origin = match self.batch_medoids {
             Some(_) => Origin::Profile,
             None => Origin::Recent,
         };
-        let medoids = match (self.recent(), self.stored) {
-            (Some((recent, folded)), _) if !folded.interests.is_empty() => Some(&recent.active[..]),
-            (_, stored) => stored,
-        };
-        medoids.map(|medoids| UserMedoids { medoids, origin })
+        let recent = self.filter.recent();
+        let folded = recent.filter(|recent| {
+            let folded = recent.folded();
+            folded.is_some_and(|folded| !folded.interests.is_empty())
+        });
+        let active = folded.map(RecentInterests::active);
+        let medoids = active.or(self.batch_medoids)?;
+        Some(UserMedoids { medoids, origin })
     }
 
     /// By ascending medoid: how much more often than in proportion to importance it is
     /// drawn.
-    pub(crate) fn factors(&self) -> &[(PinId, f64)] {
-        self.factors.as_deref().unwrap_or_default()
+    pub(crate) fn engagement_factors(&self) -> &[(PinId, f64)] {
+        self.engagement_factors.as_deref().unwrap_or_default()
     }
 
     /// Whether engagement counts beside importance.
     pub(crate) fn counts_engagement(&self) -> bool {
-        self.factors.is_some()
+        self.engagement_factors.is_some()
     }
 
     /// The profile with recent actions in it, where there are any.
     pub(crate) fn folded(&self) -> Option<&FoldInResult> {
-        self.recent().map(|(_, folded)| folded)
-    }
-
-    fn recent(&self) -> Option<(&Recent, &FoldInResult)> {
-        let recent = self.recent.as_deref()?;
-        Some((recent, recent.folded.as_ref()?))
+        self.filter.recent()?.folded()
     }
 
     /// The profile as the batch left it.
-    pub(crate) fn stored(&self) -> Option<&[Medoid]> {
-        self.stored
+    pub(crate) fn batch_medoids(&self) -> Option<&[Medoid]> {
+        self.batch_medoids
     }
 
-    /// The moment of the newest thing that is known, where importances hold.
+    /// The moment of the newest information about the user, where importances hold.
     pub(crate) fn as_of(&self) -> Timestamp {
-        self.folded().map_or(self.as_of, |folded| folded.as_of)
+        self.folded()
+            .map_or(self.profile_time, |folded| folded.as_of)
     }
 
     /// Whether `pin` must not be recommended to this user.
-    pub(crate) fn bars(&self, pin: PinId) -> bool {
-        let recently = |recent: &Recent| {
-            recent.own.binary_search(&pin).is_ok()
-                || recent.state.is_blocked(pin, self.now, self.seen_days)
+    pub(crate) fn is_blocked(&self, pin: PinId) -> bool {
+        self.filter.is_blocked(pin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        KNOWN_USER, PROFILE_DAY, TestWorld, UNKNOWN_USER, day, fold, user_state,
+    };
+
+    fn pins(context: &UserContext<'_>) -> Option<(Vec<u64>, Origin)> {
+        let UserMedoids { medoids, origin } = context.medoids()?;
+        Some((medoids.iter().map(|medoid| medoid.pin.0).collect(), origin))
+    }
+
+    #[test]
+    fn a_user_without_actions_has_the_medoids_of_the_profile() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let known = UserContext::from_profile(loaded.profiles(), KNOWN_USER, now);
+        assert_eq!(pins(&known), Some((vec![1, 2], Origin::Profile)));
+        assert_eq!(known.as_of(), day(PROFILE_DAY));
+        assert!(known.folded().is_none() && known.is_blocked(PinId(3)));
+        let unknown = UserContext::from_profile(loaded.profiles(), UNKNOWN_USER, now);
+        assert_eq!(pins(&unknown), None);
+    }
+
+    #[test]
+    fn recorded_actions_join_the_profile_or_stand_for_it() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[(6, PROFILE_DAY + 5, ActionKind::Positive(1.0))]);
+        let context = |user| {
+            UserContext::from_profile(loaded.profiles(), user, now)
+                .with_recent(fold(&loaded, user, state.clone()), 7.0)
         };
-        self.history
-            .as_ref()
-            .is_some_and(|history| history.contains(pin))
-            || self.recent.as_deref().is_some_and(recently)
+        let known = context(KNOWN_USER);
+        let (mut medoids, origin) = pins(&known).expect("medoids");
+        medoids.sort_unstable();
+        assert_eq!((medoids, origin), (vec![1, 2, 6], Origin::Profile));
+        assert_eq!(known.as_of(), day(PROFILE_DAY + 5));
+        let unknown = context(UNKNOWN_USER);
+        assert_eq!(pins(&unknown), Some((vec![6], Origin::Recent)));
+    }
+
+    #[test]
+    fn impressions_alone_leave_the_medoids_of_the_profile() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[(6, PROFILE_DAY + 9, ActionKind::Impression)]);
+        let recent = fold(&loaded, KNOWN_USER, state);
+        let context =
+            UserContext::from_profile(loaded.profiles(), KNOWN_USER, now).with_recent(recent, 7.0);
+        assert_eq!(pins(&context), Some((vec![1, 2], Origin::Profile)));
+        assert!(context.folded().is_none());
+        assert_eq!(context.as_of(), day(PROFILE_DAY));
+        assert!(context.is_blocked(PinId(6)));
+    }
+
+    #[test]
+    fn a_silenced_interest_is_not_sampled() {
+        let loaded = TestWorld::new().load();
+        let now = day(PROFILE_DAY + 10);
+        let state = user_state(&[
+            (1, PROFILE_DAY + 1, ActionKind::Negative(0.1)),
+            (1, PROFILE_DAY + 2, ActionKind::Negative(0.1)),
+        ]);
+        let recent = fold(&loaded, KNOWN_USER, state);
+        let context =
+            UserContext::from_profile(loaded.profiles(), KNOWN_USER, now).with_recent(recent, 7.0);
+        assert_eq!(pins(&context), Some((vec![2], Origin::Profile)));
+        assert_eq!(
+            context.folded().map(|folded| folded.interests.len()),
+            Some(2)
+        );
     }
 }

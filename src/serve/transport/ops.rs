@@ -19,7 +19,7 @@ use super::drain::{Phase, wait_for_phase};
 use crate::index::DeltaCounts;
 use crate::metrics as names;
 use crate::serve::overload::Limiter;
-use crate::serve::state::live::{Live, Loaded};
+use crate::serve::state::{Live, Loaded};
 
 /// Time between two upkeeps of the recorder of metrics.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);

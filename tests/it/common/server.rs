@@ -10,8 +10,9 @@ use pinnersage::actions::{ActionParams, Actions, StateParams};
 use pinnersage::index::IndexParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    AdmissionParams, AnswerParams, ConnectionParams, DataParams, Listeners, LoadError, Loaded,
-    OverloadParams, Parts, ProbeParams, SecurityParams, ServeError, ServeParams, Source, run,
+    AdmissionParams, AnswerParams, ConnectionParams, DataParams, InitialState, Listeners,
+    LoadError, Loaded, OverloadParams, ProbeParams, SecurityParams, ServeError, ServeParams,
+    ServingSource, Startup, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -66,7 +67,7 @@ impl Server {
     }
 
     /// The same, from a source of its own.
-    pub async fn start_from(source: Source) -> Self {
+    pub async fn start_from(source: ServingSource) -> Self {
         Self::start_ready(source, None, params()).await
     }
 
@@ -89,21 +90,25 @@ impl Server {
 
     /// The same, where the popularity of a pin is worth so much beside its nearness.
     pub async fn start_with_popularity(world: &World, popularity: f32) -> Self {
-        let source = Source {
+        let source = ServingSource {
             popularity,
             ..source(world)
         };
         Self::start_from(source).await
     }
 
-    async fn start_ready(source: Source, data: Option<PathBuf>, params: ServeParams) -> Self {
+    async fn start_ready(
+        source: ServingSource,
+        data: Option<PathBuf>,
+        params: ServeParams,
+    ) -> Self {
         let (ready, is_ready) = oneshot::channel();
         let data = data.map(|directory| DataParams {
             directory,
             actions: action_params(),
             max_changed_pins: 50,
         });
-        let load = move |source: &Source| Parts::open(source, data, clock());
+        let load = move |source: &ServingSource| InitialState::open(source, data, clock());
         let server = Self::start_unready(source, load, ready, params).await;
         is_ready.await.expect("a loaded server");
         server
@@ -111,16 +116,16 @@ impl Server {
 
     /// Serves what `load` returns, and tells `ready` when it has.
     pub async fn start_loading(
-        source: Source,
-        load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
+        source: ServingSource,
+        load: impl FnOnce(&ServingSource) -> Result<InitialState, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
     ) -> Self {
         Self::start_unready(source, load, ready, params()).await
     }
 
     async fn start_unready(
-        source: Source,
-        load: impl FnOnce(&Source) -> Result<Parts, LoadError> + Send + 'static,
+        source: ServingSource,
+        load: impl FnOnce(&ServingSource) -> Result<InitialState, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
         params: ServeParams,
     ) -> Self {
@@ -131,8 +136,12 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let told = async { _ = stopped.await };
         let on_ready = |_: &Loaded, _: Option<&Actions>| ready.send(()).expect("a waiting test");
-        let done =
-            tokio::spawn(async { run(listeners, params, source, load, on_ready, told).await });
+        let startup = Startup {
+            source,
+            load,
+            on_ready,
+        };
+        let done = tokio::spawn(async { run(listeners, params, startup, told).await });
         Self {
             grpc,
             ops,
@@ -237,8 +246,8 @@ pub fn params() -> ServeParams {
     }
 }
 
-pub fn source(world: &World) -> Source {
-    Source {
+pub fn source(world: &World) -> ServingSource {
+    ServingSource {
         catalog: world.path("catalog"),
         profiles: world.path("profiles"),
         index: INDEX,

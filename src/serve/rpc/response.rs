@@ -1,0 +1,277 @@
+//! Responses of `RecommendationService`, from the types of the core.
+
+use prost::Message;
+use tonic::Status;
+
+use crate::cluster::Interest;
+use crate::model::{Candidate, Medoid, PinId, Timestamp};
+use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid};
+use crate::serve::rpc::request::RecommendParams;
+use crate::serve::state::{Serving, UserContext};
+use crate::serve::status::CallError;
+use crate::wire::v1;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// An answer, and what it was made from.
+pub(crate) struct Answered<'a> {
+    pub(crate) params: &'a RecommendParams,
+    /// The seed that was used, whether it was given or drawn.
+    pub(crate) seed: u64,
+    pub(crate) user: &'a UserContext<'a>,
+    pub(crate) recommendation: &'a Recommendation,
+    pub(crate) serving: &'a Serving,
+    pub(crate) now: Timestamp,
+}
+
+impl Answered<'_> {
+    /// The answer as a message.
+    pub(crate) fn response(&self) -> v1::RecommendResponse {
+        let Self {
+            seed,
+            user,
+            recommendation,
+            serving,
+            ..
+        } = *self;
+        let candidates = recommendation.candidates.iter();
+        let medoids = recommendation.sampled.iter();
+        let degraded = degraded_reason(recommendation);
+        v1::RecommendResponse {
+            candidates: candidates.map(|one| self.candidate(one)).collect(),
+            medoids: medoids.map(|one| self.sampled_medoid(one)).collect(),
+            catalog_version: serving.loaded.catalog().manifest().version.clone(),
+            profile_version: serving.loaded.profiles().manifest().version.clone(),
+            seed,
+            fallback_reason: fallback_reason(recommendation.fallback).into(),
+            degraded: degraded != v1::DegradedReason::Unspecified,
+            degraded_reason: degraded.into(),
+            state_age: Some(self.state_age()),
+            state_time: Some(timestamp(user.as_of())),
+            engagement_feedback: user.counts_engagement(),
+            popularity_weight: serving.loaded.popularity_weight(),
+        }
+    }
+
+    fn candidate(&self, candidate: &Candidate) -> v1::Candidate {
+        v1::Candidate {
+            pin_id: candidate.pin.0,
+            score: candidate.score,
+            medoid_index: candidate.medoid_index as u32,
+            title: self.title(candidate.pin),
+        }
+    }
+
+    fn sampled_medoid(&self, sampled: &SampledMedoid) -> v1::SampledMedoid {
+        let pin = sampled.medoid.pin;
+        let origin = medoid_origin(self.recommendation.origin, self.user, pin);
+        v1::SampledMedoid {
+            pin_id: pin.0,
+            importance: sampled.medoid.importance,
+            weight: sampled.weight,
+            inclusion_probability: sampled.inclusion_probability,
+            origin: origin.into(),
+            title: self.title(pin),
+        }
+    }
+
+    /// The title of `pin`; empty when the request does not ask for titles.
+    fn title(&self, pin: PinId) -> String {
+        if self.params.include_titles {
+            self.serving.pins().title(pin).to_owned()
+        } else {
+            String::new()
+        }
+    }
+
+    /// Age of the newest information about the user. In whole days: an answer must not
+    /// differ from an equal one a second later.
+    fn state_age(&self) -> prost_types::Duration {
+        let days = self.now.days_since(self.user.as_of()).max(0.0) as i64;
+        prost_types::Duration {
+            seconds: days * SECONDS_PER_DAY,
+            nanos: 0,
+        }
+    }
+}
+
+/// The outcome of one request of a batch.
+pub(crate) fn batch_result(
+    outcome: Result<v1::RecommendResponse, CallError>,
+) -> v1::BatchRecommendResult {
+    use v1::batch_recommend_result::Outcome;
+    let outcome = match outcome {
+        Ok(response) => Outcome::Response(response),
+        Err(error) => Outcome::Error(rpc_status(&error.into())),
+    };
+    v1::BatchRecommendResult {
+        outcome: Some(outcome),
+    }
+}
+
+/// All interests of a user; the popular ones for an unknown user.
+pub(crate) fn explain_user(user: &UserContext<'_>, serving: &Serving) -> v1::ExplainUserResponse {
+    let of_medoids = |medoids: &[Medoid], origin| -> Vec<v1::Interest> {
+        let medoids = medoids.iter();
+        medoids
+            .map(|medoid| interest_of_medoid(medoid, origin, serving))
+            .collect()
+    };
+    let folded = user.folded().filter(|folded| !folded.interests.is_empty());
+    let folded: Option<Vec<v1::Interest>> = folded.map(|folded| {
+        let interests = folded.interests.iter();
+        interests
+            .map(|interest| folded_interest(interest, serving))
+            .collect()
+    });
+    let (interests, fallback) = match (folded, user.batch_medoids()) {
+        (Some(folded), Some(_)) => (folded, None),
+        (Some(folded), None) => (folded, Some(Fallback::RecentActionsOnly)),
+        (None, Some(batch_medoids)) => (of_medoids(batch_medoids, v1::MedoidOrigin::Profile), None),
+        (None, None) => {
+            let popular = serving.loaded.profiles().popular();
+            let interests = of_medoids(popular, v1::MedoidOrigin::Popular);
+            (interests, Some(Fallback::UnknownUser))
+        }
+    };
+    v1::ExplainUserResponse {
+        interests,
+        fallback_reason: fallback_reason(fallback).into(),
+        as_of: Some(timestamp(user.as_of())),
+        catalog_version: serving.loaded.catalog().manifest().version.clone(),
+        profile_version: serving.loaded.profiles().manifest().version.clone(),
+    }
+}
+
+/// A moment as a message.
+pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.seconds_and_nanos();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// A status as a message: its details are encoded already, where it has any.
+fn rpc_status(status: &Status) -> tonic_types::pb::Status {
+    let detailed = tonic_types::pb::Status::decode(status.details()).unwrap_or_default();
+    tonic_types::pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: detailed.details,
+    }
+}
+
+/// The worst of the reasons for which an answer is less than it could be.
+fn degraded_reason(recommendation: &Recommendation) -> v1::DegradedReason {
+    if recommendation.answered_in_time.is_some() {
+        v1::DegradedReason::OutOfTime
+    } else if recommendation.with_less_effort {
+        v1::DegradedReason::LessEffort
+    } else if recommendation.medoids_missing {
+        v1::DegradedReason::MedoidsNotInCatalog
+    } else {
+        v1::DegradedReason::Unspecified
+    }
+}
+
+fn interest_of_medoid(
+    medoid: &Medoid,
+    origin: v1::MedoidOrigin,
+    serving: &Serving,
+) -> v1::Interest {
+    v1::Interest {
+        pin_id: medoid.pin.0,
+        title: serving.pins().title(medoid.pin).to_owned(),
+        importance: medoid.importance,
+        size: medoid.size,
+        last_action_time: Some(timestamp(medoid.last_action_time)),
+        origin: origin.into(),
+        in_catalog: serving.pins().contains(medoid.pin),
+        profile_clusters: u32::from(origin == v1::MedoidOrigin::Profile),
+        recent_actions: 0,
+        negative_actions: 0,
+        silenced: false,
+    }
+}
+
+fn folded_interest(interest: &Interest, serving: &Serving) -> v1::Interest {
+    v1::Interest {
+        profile_clusters: interest.profile_clusters,
+        recent_actions: interest.recent_actions,
+        negative_actions: interest.negative_actions,
+        silenced: interest.silenced,
+        ..interest_of_medoid(&interest.medoid, origin_of(interest), serving)
+    }
+}
+
+/// Where the sampled medoid `pin` comes from, among medoids that come from `origin`.
+fn medoid_origin(origin: Origin, user: &UserContext<'_>, pin: PinId) -> v1::MedoidOrigin {
+    let folded = || {
+        let mut interests = user.folded()?.interests.iter();
+        interests.find(|interest| interest.medoid.pin == pin)
+    };
+    match origin {
+        Origin::Popular => v1::MedoidOrigin::Popular,
+        Origin::Profile | Origin::Recent => folded().map_or(v1::MedoidOrigin::Profile, origin_of),
+    }
+}
+
+fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
+    match (
+        interest.profile_clusters,
+        interest.recent_actions + interest.negative_actions,
+    ) {
+        (0, _) => v1::MedoidOrigin::Recent,
+        (1, 0) => v1::MedoidOrigin::Profile,
+        _ => v1::MedoidOrigin::ProfileAndRecent,
+    }
+}
+
+fn fallback_reason(fallback: Option<Fallback>) -> v1::FallbackReason {
+    match fallback {
+        None => v1::FallbackReason::Unspecified,
+        Some(Fallback::UnknownUser) => v1::FallbackReason::UnknownUser,
+        Some(Fallback::ProfileNotInCatalog) => v1::FallbackReason::ProfileNotInCatalog,
+        Some(Fallback::RecentActionsOnly) => v1::FallbackReason::RecentActionsOnly,
+        Some(Fallback::NothingWanted) => v1::FallbackReason::NothingWanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_in_a_batch_keeps_its_details() {
+        let status = Status::from(CallError::field("limit", "is 9"));
+        let message = rpc_status(&status);
+        assert_eq!((message.code, message.message.as_str()), (3, "limit: is 9"));
+        assert!(
+            message.details[0]
+                .type_url
+                .ends_with("google.rpc.BadRequest")
+        );
+        assert_eq!(rpc_status(&Status::internal("x")).details, []);
+    }
+
+    #[test]
+    fn the_origin_tells_clusters_of_the_profile_from_recent_actions() {
+        let interest = |profile_clusters, recent_actions, negative_actions| Interest {
+            medoid: Medoid {
+                pin: PinId(1),
+                importance: 1.0,
+                last_action_time: Timestamp::from_micros(0),
+                size: 1,
+                reserved: 0,
+            },
+            profile_clusters,
+            recent_actions,
+            negative_actions,
+            silenced: false,
+        };
+        let origin = |clusters, recent, negative| origin_of(&interest(clusters, recent, negative));
+        assert_eq!(origin(0, 2, 0), v1::MedoidOrigin::Recent);
+        assert_eq!(origin(1, 0, 0), v1::MedoidOrigin::Profile);
+        assert_eq!(origin(1, 1, 0), v1::MedoidOrigin::ProfileAndRecent);
+        assert_eq!(origin(1, 0, 1), v1::MedoidOrigin::ProfileAndRecent);
+        assert_eq!(origin(2, 0, 0), v1::MedoidOrigin::ProfileAndRecent);
+    }
+}

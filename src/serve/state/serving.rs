@@ -1,0 +1,123 @@
+//! What calls are answered from: a catalog, profiles, and the pins that changed since.
+
+use std::sync::Arc;
+
+use crate::index::{Delta, DeltaView};
+use crate::model::{Timestamp, UserId};
+use crate::serve::state::answer_params::AnswerParams;
+use crate::serve::state::fold_in_cache::FoldInCache;
+use crate::serve::state::loaded::Loaded;
+use crate::serve::state::recent_interests::FoldInSource;
+use crate::serve::state::user_context::{RecordedActions, UserContext};
+
+/// One catalog, one set of profiles, and the pins that changed since. A call holds one
+/// of these from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) delta: Arc<Delta>,
+    /// Shared by all that serve the same `loaded`.
+    fold_in_cache: Arc<FoldInCache>,
+}
+
+impl Serving {
+    /// Serves `loaded` beside the changed pins `delta`, with an empty cache.
+    pub(crate) fn new(loaded: Arc<Loaded>, delta: Arc<Delta>) -> Self {
+        Self {
+            loaded,
+            delta,
+            fold_in_cache: Arc::new(FoldInCache::new()),
+        }
+    }
+
+    /// Serves `loaded` without changed pins, with an empty cache.
+    pub(crate) fn unchanged(loaded: Arc<Loaded>) -> Self {
+        let delta = Delta::new(loaded.catalog().pins.vectors());
+        Self::new(loaded, Arc::new(delta))
+    }
+
+    /// The same catalog and profiles beside the changed pins `delta`.
+    pub(crate) fn with_delta(&self, delta: Arc<Delta>) -> Self {
+        Self {
+            loaded: self.loaded.clone(),
+            delta,
+            fold_in_cache: self.fold_in_cache.clone(),
+        }
+    }
+
+    /// The pins, changes included.
+    pub(crate) fn pins(&self) -> DeltaView<'_> {
+        DeltaView {
+            pins: &self.loaded.catalog().pins,
+            delta: &self.delta,
+        }
+    }
+
+    /// State of `user` at `now`, with the `recorded` actions.
+    pub(crate) fn user_context(
+        &self,
+        user: UserId,
+        recorded: RecordedActions,
+        params: AnswerParams,
+        now: Timestamp,
+    ) -> UserContext<'_> {
+        let prior = params.feedback_prior;
+        let factors = prior.map(|prior| recorded.engagement_factors(prior));
+        let context = UserContext::from_profile(self.loaded.profiles(), user, now)
+            .with_engagement_factors(factors);
+        let Some(state) = recorded.state else {
+            return context;
+        };
+        let source = FoldInSource {
+            profiles: self.loaded.profiles(),
+            pins: &self.loaded.catalog().pins,
+            delta: &self.delta,
+        };
+        let batch_medoids = context.batch_medoids().unwrap_or_default();
+        let cache = &self.fold_in_cache;
+        let recent = cache.get_or_fold(user, state, batch_medoids, source, params);
+        context.with_recent(recent, params.seen_days)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::serve::state::test_world::{
+        ANSWERS, KNOWN_USER, PROFILE_DAY, TestWorld, day, user_state,
+    };
+
+    #[test]
+    fn a_new_version_begins_with_an_empty_cache_and_a_new_delta_keeps_it() {
+        let loaded = TestWorld::new().load();
+        let serving = Serving::unchanged(loaded.clone());
+        let changed = serving.with_delta(Arc::new(Delta::new(loaded.catalog().pins.vectors())));
+        assert!(Arc::ptr_eq(&serving.fold_in_cache, &changed.fold_in_cache));
+        let reloaded = Serving::unchanged(loaded);
+        assert!(!Arc::ptr_eq(
+            &serving.fold_in_cache,
+            &reloaded.fold_in_cache
+        ));
+    }
+
+    #[test]
+    fn a_context_has_the_recorded_actions_and_engagement_only_where_it_counts() {
+        let serving = Serving::unchanged(TestWorld::new().load());
+        let now = day(PROFILE_DAY + 1);
+        let recorded = RecordedActions {
+            state: Some(user_state(&[(6, PROFILE_DAY, ActionKind::Positive(1.0))])),
+            ..Default::default()
+        };
+        let context = serving.user_context(KNOWN_USER, recorded.clone(), ANSWERS, now);
+        let medoids = context.medoids().expect("medoids").medoids;
+        assert_eq!(medoids.len(), 3);
+        assert!(!context.counts_engagement());
+        let with_feedback = AnswerParams {
+            feedback_prior: Some(10.0),
+            ..ANSWERS
+        };
+        let context = serving.user_context(KNOWN_USER, recorded, with_feedback, now);
+        assert!(context.counts_engagement());
+    }
+}

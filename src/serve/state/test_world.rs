@@ -1,0 +1,209 @@
+//! A small catalog and profiles on disk, for unit tests of this folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::cluster;
+use crate::index::{
+    Catalog, CatalogManifest, Delta, GraphParams, IndexParams, Pin, PinTable, QuantizedVectors,
+    build_graph,
+};
+use crate::model::{ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
+use crate::progress::Progress;
+use crate::serve::state::answer_params::AnswerParams;
+use crate::serve::state::loaded::Loaded;
+use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
+use crate::serve::state::snapshot_source::{ServingSource, VersionPair};
+use crate::store::{ActionCounts, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter};
+
+use crate::actions::{StateParams, UserState};
+
+/// The embedding version of everything, unless a test says otherwise.
+pub(crate) const MODEL: &str = "model-1";
+/// The day on which the profiles were made.
+pub(crate) const PROFILE_DAY: i64 = 100;
+/// A user with the medoids 1 and 2, whose history has the pins 1, 2 and 3.
+pub(crate) const KNOWN_USER: UserId = UserId(7);
+/// A user without a profile.
+pub(crate) const UNKNOWN_USER: UserId = UserId(8);
+pub(crate) const ANSWERS: AnswerParams = AnswerParams {
+    seen_days: 7.0,
+    clustered: 20,
+    silenced_by: 2,
+    feedback_prior: None,
+};
+const DIMENSION: usize = 8;
+
+/// Catalogs and profiles in a directory of their own.
+pub(crate) struct TestWorld {
+    directory: TempDir,
+}
+
+impl TestWorld {
+    /// A catalog of the pins from 0 to 19, and profiles made from it.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let world = Self { directory };
+        world.publish(0..20);
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn source(&self) -> ServingSource {
+        ServingSource {
+            catalog: self.path("catalog"),
+            profiles: self.path("profiles"),
+            index: IndexParams {
+                ef_search: 20,
+                depth: 10,
+                cache_bytes: 1 << 16,
+            },
+            popularity: 0.0,
+        }
+    }
+
+    /// Publishes a catalog of `pins`, and profiles made from it.
+    pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
+        let catalog = write_catalog(&self.path("catalog"), pins);
+        let profiles = write_profiles(&self.path("profiles"), &catalog, MODEL);
+        VersionPair { catalog, profiles }
+    }
+
+    /// Publishes profiles of another model, which no catalog here fits.
+    pub(crate) fn publish_profiles_of_another_model(&self) -> String {
+        write_profiles(&self.path("profiles"), "another", "model-2")
+    }
+
+    /// Loads what was published last.
+    pub(crate) fn load(&self) -> Arc<Loaded> {
+        Arc::new(Loaded::open(&self.source()).expect("a good source"))
+    }
+}
+
+/// The unit vector of a pin.
+pub(crate) fn vector_of(pin: u64) -> Vec<f32> {
+    let mut vectors = Embeddings::new(DIMENSION).expect("a dimension");
+    vectors.push(&components(pin)).expect("a vector");
+    vectors.row(0).to_vec()
+}
+
+pub(crate) fn title_of(pin: u64) -> String {
+    format!("pin {pin}")
+}
+
+/// Midnight of a day.
+pub(crate) fn day(day: i64) -> Timestamp {
+    Timestamp::from_seconds(day * 86_400).expect("a day")
+}
+
+/// The state of a user who did these things with these pins on these days.
+pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
+    let params = StateParams {
+        positive: 20,
+        negative: 20,
+        seen: 20,
+        engaged: 20,
+    };
+    let mut state = UserState::default();
+    for &(pin, on, kind) in actions {
+        state.add(PinId(pin), day(on), kind, &params);
+    }
+    Arc::new(state)
+}
+
+/// `state` folded into the profile of `user`, where nothing changed.
+pub(crate) fn fold(loaded: &Loaded, user: UserId, state: Arc<UserState>) -> Arc<RecentInterests> {
+    let profile = loaded.profiles().get(user);
+    let batch_medoids = profile.map_or(&[][..], |profile| profile.medoids);
+    let source = FoldInSource {
+        profiles: loaded.profiles(),
+        pins: &loaded.catalog().pins,
+        delta: &Arc::new(Delta::new(loaded.catalog().pins.vectors())),
+    };
+    let scratch = &mut cluster::Scratch::default();
+    let folded = RecentInterests::fold(state, batch_medoids, source, ANSWERS, scratch);
+    Arc::new(folded)
+}
+
+/// Vectors of different pins point in different directions.
+fn components(pin: u64) -> [f32; DIMENSION] {
+    std::array::from_fn(|i| {
+        let mixed = (pin + 1).wrapping_mul(2_654_435_761) + i as u64 * 40_503;
+        (mixed % 1_009) as f32 - 504.0
+    })
+}
+
+fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
+    let mut vectors = Embeddings::new(DIMENSION).expect("a dimension");
+    let mut table = Vec::new();
+    for (node, pin) in (0..).zip(pins) {
+        vectors.push(&components(pin)).expect("a vector");
+        table.push(Pin {
+            id: PinId(pin),
+            node,
+            title: title_of(pin),
+        });
+    }
+    let table = PinTable::new(&table, vectors);
+    let codes = QuantizedVectors::new(table.vectors()).expect("memory");
+    let params = GraphParams {
+        ef_construction: 20,
+        seed: 1,
+    };
+    let stage = Progress::Silent.stage("", 0);
+    let graph = build_graph(&codes, params, &stage).expect("memory");
+    let facts = CatalogManifest {
+        embedding_version: MODEL.to_owned(),
+        dimension: DIMENSION,
+        read: table.ids().len() as u64,
+        low_quality: 0,
+        min_quality: None,
+        near_duplicates: 0,
+        upserted: 0,
+        deleted: 0,
+        pins: table.ids().len(),
+        nodes: table.vectors().len(),
+        graph: params,
+    };
+    let written = Catalog::write(root, &table, &codes, &graph, facts);
+    written.expect("a catalog").version
+}
+
+fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -> String {
+    let medoid = |pin, importance| Medoid {
+        pin: PinId(pin),
+        importance,
+        last_action_time: day(PROFILE_DAY - 1),
+        size: 1,
+        reserved: 0,
+    };
+    let history = HistoryFilter::encode(&[PinId(1), PinId(2), PinId(3)]);
+    let mut writer = ProfilesWriter::create(root).expect("a directory");
+    let profile = ProfileRecord {
+        user: KNOWN_USER,
+        medoids: vec![medoid(1, 2.0), medoid(2, 1.0)],
+        history: history.expect("distinct pins"),
+    };
+    writer.append(&profile).expect("a profile");
+    let facts = ProfileManifest {
+        embedding_version: embedding_version.to_owned(),
+        dimension: DIMENSION,
+        catalog_version: catalog_version.to_owned(),
+        as_of: day(PROFILE_DAY),
+        window_days: 90.0,
+        alpha: 0.1,
+        lambda_per_day: 0.01,
+        max_actions: 100,
+        action_weights: [("save".to_owned(), 1.0)].into(),
+        history_false_positive_rate: Some(1.0 / 256.0),
+        users: 1,
+        medoids: 2,
+        actions: ActionCounts::default(),
+    };
+    writer.finish(facts, &[]).expect("profiles").version
+}
