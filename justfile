@@ -1,0 +1,77 @@
+# The gates of this project, one recipe each. `.ci/run` installs the tools and calls them
+# in the order of `gates`; at home they run one by one as well, with the tools on the path.
+
+ci := justfile_directory() / "target/ci"
+export PATH := ci / "venv/bin:" + env("PATH")
+
+# List the recipes.
+default:
+    @just --list
+
+# Name the gates in the order in which CI runs them.
+@gates:
+    echo fmt clippy test otlp minimal doc deny protos build demo deploy-kit oracles docs scenarios
+
+# Check the format of the code.
+fmt:
+    cargo fmt --check
+
+# Lint all targets.
+clippy:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# Run the README's test command.
+test:
+    cargo test --locked
+
+# Test that spans reach a collector.
+otlp:
+    cargo test --locked --features otlp --test it trace
+
+# Check the build of the server's image, without evaluation.
+minimal:
+    cargo check --locked --no-default-features
+
+# Build the documentation of the code.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Check licenses, sources and versions of dependencies; advisories where they can be fetched.
+deny:
+    .ci/deny
+
+# Lint the protos by the rules STANDARD of buf.
+protos:
+    npm install --silent --no-audit --no-fund --prefix {{ci}}/buf @bufbuild/buf@1.75.0
+    {{ci}}/buf/node_modules/.bin/buf lint proto
+
+# Build the release binary that the gates below run.
+build:
+    cargo build --locked --release
+
+# Run the README's main command, with clients that are not ours.
+demo: build
+    .ci/demo {{ci}}
+
+# Check rules, dashboard, manifests, images and load profiles.
+deploy-kit:
+    deploy/prometheus/check
+    python deploy/kubernetes/check
+    python3 deploy/ghz/check_test.py
+    check-jsonschema --builtin-schema vendor.compose-spec deploy/docker-compose.yml
+    hadolint Dockerfile
+    shellcheck deploy/batch.sh deploy/prometheus/check .ci/demo .ci/deny .ci/oracles .ci/run
+
+# Compare profiles and a replay of the sample with NumPy and SciPy.
+oracles: demo
+    .ci/oracles {{ci}}
+
+# Check the documentation: settings page, links, commands, book.
+docs: build
+    docs/settings.py --check
+    python docs/check
+    mdbook build docs
+
+# Run the scenarios: Envoy, load, hostile clients.
+scenarios: build
+    deploy/scenarios/run
