@@ -1,10 +1,11 @@
 //! `ActionService` over the wire: what is recorded changes the next answer.
 
-use crate::common;
 use std::collections::HashSet;
 use std::sync::{Arc, mpsc};
 
-use crate::common::server::{Client, NOW, Server, action_params, ask, clock};
+use crate::common;
+use crate::common::server::{NOW, Server, action_params, ask, clock, explain, recommend, save};
+use crate::common::wait::PATIENCE;
 use crate::common::{PINS, TOPICS, World};
 use pinnersage::actions::Actions;
 use pinnersage::durable::Log;
@@ -27,15 +28,8 @@ const STRANGER: u64 = 1_000;
 /// The action number `number`, `age` seconds ago.
 fn action(number: u128, user: u64, pin: u64, name: &str, age: i64) -> v1::Action {
     v1::Action {
-        action_id: number.to_be_bytes().to_vec(),
-        user_id: Some(user),
-        pin_id: Some(pin),
         action: name.to_owned(),
-        time: Some(prost_types::Timestamp {
-            seconds: NOW - age,
-            nanos: 0,
-        }),
-        medoid_pin_id: None,
+        ..save(number, user, pin, NOW - age)
     }
 }
 
@@ -54,14 +48,6 @@ async fn record_all(client: &mut ActionServiceClient<Channel>, actions: Vec<v1::
     assert_eq!(answer.results, vec![ActionStatus::Accepted as i32; count]);
 }
 
-async fn explain(client: &mut Client, user: u64) -> v1::ExplainUserResponse {
-    let request = v1::ExplainUserRequest {
-        user_id: Some(user),
-    };
-    let answer = client.explain_user(request).await;
-    answer.expect("an answer").into_inner()
-}
-
 /// All of a user's interests are sampled.
 fn ask_all(user: u64) -> v1::RecommendRequest {
     v1::RecommendRequest {
@@ -70,11 +56,6 @@ fn ask_all(user: u64) -> v1::RecommendRequest {
         seed: Some(7),
         ..ask(user)
     }
-}
-
-async fn recommend(client: &mut Client, request: v1::RecommendRequest) -> v1::RecommendResponse {
-    let answer = client.recommend(request).await;
-    answer.expect("an answer").into_inner()
 }
 
 fn topic(pin: u64) -> u64 {
@@ -399,7 +380,8 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
         action(4, 3, "hide", 0.0),
     ];
     actions.submit(sent, move |recorded| done.send(recorded).expect("a test"));
-    is_done.recv().expect("an answer").expect("a record");
+    let recorded = is_done.recv_timeout(PATIENCE).expect("an answer");
+    recorded.expect("a record");
     assert_eq!(actions.forget(days(9.0)).expect("a log"), 0);
     assert_eq!(actions.users(), 3);
     // Ten days are kept.

@@ -1,33 +1,27 @@
 //! The command line on inputs that are wrong: each is refused by file, row and
 //! field, and nothing is written.
 
-use crate::common;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 
+use crate::common;
 use crate::common::files::{columns, ids, texts, vectors};
+use crate::common::process::{self, command, path, serve_command, serve_command_of};
 use crate::common::{Pin, World, version_directory};
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
 use pinnersage::batch::{NeighborParams, build_neighbors};
 use pinnersage::progress::Progress;
 
-fn pinnersage(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pinnersage"));
-    command.args(arguments).output().expect("the program runs")
-}
-
-/// Runs a command that must fail with 1, and gives back what it said.
+/// Runs a command that must fail with 1, and returns what it said.
 fn refusal(arguments: &[&str]) -> String {
-    let output = pinnersage(arguments);
-    let said = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    said
+    refusal_of(&mut command(arguments))
 }
 
-fn path(path: &Path) -> &str {
-    path.to_str().expect("a name")
+fn refusal_of(command: &mut Command) -> String {
+    let (code, said) = process::failure(command);
+    assert_eq!(code, 1, "{said}");
+    said
 }
 
 /// What `catalog build` says of a file with these columns.
@@ -252,17 +246,7 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
             let mut damaged = whole.clone();
             damaged[whole.len() / 2] ^= 0x10;
             fs::write(&file, damaged).expect("a damaged file");
-            let said = refusal(&[
-                "serve",
-                "--catalog",
-                path(&catalog),
-                "--profiles",
-                path(&profiles),
-                "--listen",
-                "127.0.0.1:0",
-                "--ops-listen",
-                "127.0.0.1:0",
-            ]);
+            let said = refusal_of(&mut serve_command(&world));
             let name = file
                 .file_name()
                 .and_then(|name| name.to_str())
@@ -277,17 +261,7 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
 fn a_catalog_is_no_set_of_profiles() {
     let world = World::built();
     let catalog = world.path("catalog");
-    let said = refusal(&[
-        "serve",
-        "--catalog",
-        path(&catalog),
-        "--profiles",
-        path(&catalog),
-        "--listen",
-        "127.0.0.1:0",
-        "--ops-listen",
-        "127.0.0.1:0",
-    ]);
+    let said = refusal_of(&mut serve_command_of(&catalog, &catalog));
     assert_says(
         &said,
         &[r#"is a "pinnersage-catalog/3", not a "pinnersage-profiles/2""#],
@@ -316,20 +290,16 @@ fn bad_settings_exit_64_before_anything_starts() {
         ("not toml", "settings.toml"),
     ] {
         fs::write(&config, text).expect("settings");
-        let output = pinnersage(&["--config", path(&config), "explain", "--user", "1"]);
-        assert_eq!(output.status.code(), Some(64), "{text}");
-        assert_says(&String::from_utf8_lossy(&output.stderr), &[part]);
+        let arguments = ["--config", path(&config), "explain", "--user", "1"];
+        let (code, said) = process::failure(&mut command(arguments));
+        assert_eq!(code, 64, "{said}");
+        assert_says(&said, &[part]);
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_pinnersage"))
-        .args(["explain", "--user", "1"])
-        .env("PINNERSAGE__PROFILES__ALPHA", "-3")
-        .output()
-        .expect("the program runs");
-    assert_eq!(output.status.code(), Some(64));
-    assert_says(
-        &String::from_utf8_lossy(&output.stderr),
-        &["profiles.alpha is -3"],
-    );
+    let mut explain = command(["explain", "--user", "1"]);
+    explain.env("PINNERSAGE__PROFILES__ALPHA", "-3");
+    let (code, said) = process::failure(&mut explain);
+    assert_eq!(code, 64, "{said}");
+    assert_says(&said, &["profiles.alpha is -3"]);
 }
 
 #[test]

@@ -1,21 +1,15 @@
 //! Judging a canary at the prompt: users to ask for, and two servers compared.
 
-use crate::common;
 use std::fs;
 
+use crate::common;
 use crate::common::World;
-use crate::common::process::{Process, command, path, run};
+use crate::common::process::{Process, command, output, path, refusal, run, serve_command_of};
 use serde_json::Value;
 
 fn serve(world: &World, profiles: &str) -> Process {
     let (catalog, profiles) = (world.path("catalog"), world.path(profiles));
-    Process::start(&[
-        "serve",
-        "--catalog",
-        path(&catalog),
-        "--profiles",
-        path(&profiles),
-    ])
+    Process::start(&mut serve_command_of(&catalog, &profiles))
 }
 
 #[test]
@@ -32,7 +26,7 @@ fn users_are_drawn_unevenly_and_by_seed() {
             "--out",
             path(&out),
         ];
-        run(&[&arguments[..], source].concat());
+        run([&arguments[..], source].concat());
         let text = fs::read_to_string(&out).expect("a file");
         let requests: Vec<Value> = serde_json::from_str(&text).expect("JSON");
         let id = |request: &Value| request["user_id"].as_str().expect("text").parse();
@@ -50,10 +44,8 @@ fn users_are_drawn_unevenly_and_by_seed() {
     assert!(times(0) > 200 && times(9) < 50, "{} {}", times(0), times(9));
     let known = write(&["--profiles", path(&world.path("profiles"))]);
     assert!(known.iter().all(|&user| user < common::USERS));
-    let none = command()
-        .args(["users", "--users", "0", "--out", path(&out)])
-        .output();
-    assert!(!none.expect("the program runs").status.success());
+    let said = refusal(&mut command(["users", "--users", "0", "--out", path(&out)]));
+    assert!(said.contains("users"), "{said}");
 }
 
 #[test]
@@ -71,14 +63,13 @@ fn two_servers_are_compared_and_thresholds_decide() {
         serve(&world, "profiles"),
         serve(&world, "others"),
     );
-    assert!(run(&["health", "--server", &one.url]).contains("SERVING"));
+    assert!(run(["health", "--server", &one.url]).contains("SERVING"));
     let diff = |candidate: &str, rest: &[&str]| {
         let arguments = ["diff", "--baseline", &one.url, "--candidate", candidate];
-        let mut diff = command();
-        diff.args(arguments)
-            .args(["--users", path(&users), "--limit", "50"])
+        let mut diff = command(arguments);
+        diff.args(["--users", path(&users), "--limit", "50"])
             .args(rest);
-        let output = diff.output().expect("the program runs");
+        let output = output(&mut diff);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         (
             output.status.success(),

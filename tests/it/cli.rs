@@ -2,7 +2,9 @@
 
 use crate::common;
 use crate::common::World;
-use crate::common::process::{Process, command, path, run};
+use crate::common::process::{
+    Process, command, path, refusal, run, serve_command, serve_command_of,
+};
 use serde_json::Value;
 
 #[test]
@@ -16,7 +18,7 @@ fn from_files_to_candidates() {
         "export.parquet",
     ]
     .map(|name| world.path(name));
-    let said = run(&[
+    let said = run([
         "catalog",
         "build",
         "--pins",
@@ -29,7 +31,7 @@ fn from_files_to_candidates() {
         said.contains("600 pins indexed: 590 distinct vectors of 16 dimensions"),
         "{said}"
     );
-    let said = run(&[
+    let said = run([
         "profiles",
         "build",
         "--actions",
@@ -46,7 +48,7 @@ fn from_files_to_candidates() {
         "off",
     ]);
     assert!(said.contains("40 users"), "{said}");
-    let said = run(&[
+    let said = run([
         "profiles",
         "export",
         "--profiles",
@@ -57,29 +59,22 @@ fn from_files_to_candidates() {
     assert!(said.starts_with("40 profiles in "), "{said}");
     assert!(export.exists());
 
-    let serve = [
-        "serve",
-        "--catalog",
-        path(&catalog),
-        "--profiles",
-        path(&profiles),
-    ];
-    let server = Process::start(&serve);
+    let server = Process::start(&mut serve_command(&world));
     let to = ["--server", server.url.as_str()];
-    let said = run(&[&["explain", "--user", "1"][..], &to].concat());
+    let said = run([&["explain", "--user", "1"][..], &to].concat());
     assert!(
         said.contains("user 1:") && said.contains("of topic"),
         "{said}"
     );
     let recommend = ["recommend", "--user", "1", "--limit", "5", "--seed", "9"];
-    let said = run(&[&recommend[..], &to].concat());
+    let said = run([&recommend[..], &to].concat());
     assert!(
         said.contains("user 1: 5 candidates (seed 9)") && said.contains("[a]"),
         "{said}"
     );
 
     let json = |arguments: &[&str]| -> Value {
-        let said = run(&[arguments, &["--json"], &to].concat());
+        let said = run([arguments, &["--json"], &to].concat());
         serde_json::from_str(&said).expect("JSON")
     };
     let explained = json(&["explain", "--user", "1"]);
@@ -104,12 +99,8 @@ fn from_files_to_candidates() {
             .all(|candidate| candidate["pin_id"] != candidates[0]["pin_id"])
     );
 
-    let unknown = command()
-        .args(["recommend", "--user", "1", "--limit", "9999"])
-        .args(to)
-        .output()
-        .expect("the program runs");
-    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    let mut too_many = command(["recommend", "--user", "1", "--limit", "9999"]);
+    let said = refusal(too_many.args(to));
     assert!(
         said.contains("limit: is 9999, at most 2000 may be"),
         "{said}"
@@ -127,14 +118,8 @@ fn the_versions_of_a_catalog_are_kept_and_an_old_one_can_be_served() {
     world.build_catalog("catalog", common::EMBEDDING_VERSION);
     assert_ne!(common::version_directory(&world.path("catalog")), old);
     let profiles = world.path("profiles");
-    let server = Process::start(&[
-        "serve",
-        "--catalog",
-        path(&old),
-        "--profiles",
-        path(&profiles),
-    ]);
-    let said = run(&[
+    let server = Process::start(&mut serve_command_of(&old, &profiles));
+    let said = run([
         "recommend",
         "--user",
         "1",
@@ -150,12 +135,9 @@ fn the_versions_of_a_catalog_are_kept_and_an_old_one_can_be_served() {
 
 #[test]
 fn a_command_without_a_server_says_where_it_looked() {
-    let output = command()
-        .args(["explain", "--user", "1", "--server", "http://127.0.0.1:1"])
-        .output()
-        .expect("the program runs");
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let nobody = ["--server", "http://127.0.0.1:1"];
+    let mut explain = command(["explain", "--user", "1"]);
+    let said = refusal(explain.args(nobody));
     assert!(said.contains("no server at http://127.0.0.1:1"), "{said}");
 }
 
@@ -164,9 +146,9 @@ fn a_catalog_is_checked_and_its_lists_are_made_once() {
     let world = World::built();
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let both = ["--catalog", path(&catalog), "--profiles", path(&profiles)];
-    let made = run(&[&["neighbors"], &both[..]].concat());
+    let made = run([&["neighbors"], &both[..]].concat());
     assert!(!made.contains(": 0 made"), "{made}");
-    let again = run(&[&["neighbors"], &both[..]].concat());
+    let again = run([&["neighbors"], &both[..]].concat());
     assert!(again.contains(": 0 made"), "{again}");
     // What a killed build leaves half written is passed over.
     let lists = std::fs::read_dir(catalog.join("neighbors")).expect("lists");
@@ -176,13 +158,13 @@ fn a_catalog_is_checked_and_its_lists_are_made_once() {
     }
     let ask = |server: &Process| {
         let asked = ["recommend", "--user", "1", "--seed", "3", "--json"];
-        run(&[&asked[..], &["--server", &server.url]].concat())
+        run([&asked[..], &["--server", &server.url]].concat())
     };
-    let server = Process::start(&[&["serve"], &both[..]].concat());
+    let server = Process::start(&mut serve_command(&world));
     let from_lists = ask(&server);
     server.stop();
     std::fs::remove_dir_all(catalog.join("neighbors")).expect("lists to remove");
-    let server = Process::start(&[&["serve"], &both[..]].concat());
+    let server = Process::start(&mut serve_command(&world));
     // So few pins that a walk finds all there are: lists change no byte.
     assert_eq!(ask(&server), from_lists);
     server.stop();
@@ -199,7 +181,7 @@ fn a_catalog_is_checked_and_its_lists_are_made_once() {
         "5,40",
         "--json",
     ];
-    let printed = run(&[&arguments[..], &options].concat());
+    let printed = run([&arguments[..], &options].concat());
     let curve: Vec<Value> = printed
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))

@@ -1,10 +1,10 @@
 //! The replay as a person runs it, on a small world.
 
-use crate::common;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use crate::common::process::{command, path, run_as};
+use crate::common;
+use crate::common::process::{command, path, refusal, run_command};
 use crate::common::{Action, World};
 use pinnersage::config::Settings;
 use pinnersage::model::Timestamp;
@@ -29,14 +29,13 @@ fn world() -> World {
 }
 
 fn evaluate(world: &World, actions: &str, more: &[&str], threads: &str) -> String {
-    let mut command = command();
+    let mut command = command(["evaluate", "--actions", path(&world.path(actions))]);
     command
-        .args(["evaluate", "--actions", path(&world.path(actions))])
         .args(["--catalog", path(&world.path("catalog"))])
         .args(["--from", FROM, "--to", common::AS_OF, "--limit", "30"])
         .args(more)
         .env("RAYON_NUM_THREADS", threads);
-    run_as(&mut command)
+    run_command(&mut command)
 }
 
 fn objects(text: &str) -> Vec<Value> {
@@ -403,18 +402,15 @@ fn interests_are_those_of_a_profile_and_history_is_left_out_of_all() {
 fn what_cannot_be_done_is_named() {
     let world = world();
     let refused = |more: &[&str], parts: &[&str]| {
-        let output = command()
-            .args([
-                "evaluate",
-                "--actions",
-                path(&world.path("actions.parquet")),
-            ])
+        let mut evaluate = command([
+            "evaluate",
+            "--actions",
+            path(&world.path("actions.parquet")),
+        ]);
+        evaluate
             .args(["--catalog", path(&world.path("catalog"))])
-            .args(more)
-            .output()
-            .expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{more:?}");
+            .args(more);
+        let said = refusal(&mut evaluate);
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
     };
     let period = ["--from", FROM, "--to", common::AS_OF];

@@ -5,14 +5,14 @@
 //! `FUZZ_ROUNDS=100000 cargo test --release --test it fuzz` goes on for longer. Requests
 //! start from `tests/corpus/`, files from what a build writes.
 
-use crate::common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common;
 use crate::common::World;
 use crate::common::raw::Raw;
-use crate::common::server::{Server, clock, source};
+use crate::common::server::{NOW, Server, save, source};
 use pinnersage::durable::Log;
 use pinnersage::index::{Catalog, CatalogManifest, Index, IndexParams, NeighborLists};
 use pinnersage::model::UserId;
@@ -261,18 +261,8 @@ async fn no_damage_to_the_action_log_makes_it_panic() {
     use pinnersage::wire::v1;
     let world = World::built();
     let server = Server::start_recording(&world).await;
-    let action = |at: u8| v1::Action {
-        action_id: vec![at; 16],
-        user_id: Some(u64::from(at)),
-        pin_id: Some(u64::from(at)),
-        action: "save".to_owned(),
-        time: Some(prost_types::Timestamp {
-            seconds: clock().micros() / 1_000_000,
-            nanos: 0,
-        }),
-        medoid_pin_id: None,
-    };
-    let actions = (1..60).map(action).collect();
+    let actions = (1..60).map(|at| save(u128::from(at), at, at, NOW));
+    let actions = actions.collect();
     let request = v1::RecordActionsRequest { actions };
     let mut client = server.action_client().await;
     client.record_actions(request).await.expect("recorded");

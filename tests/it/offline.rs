@@ -1,23 +1,23 @@
 //! Building catalogs and profiles: what is counted, what is written, and that
 //! equal inputs give equal bytes.
 
-use crate::common;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common;
 use crate::common::files::{columns, ids, texts, vectors};
-use crate::common::{World, profile_params, version_directory};
+use crate::common::{World, catalog_params, profile_params, version_directory};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, TimestampMillisecondArray, UInt64Array};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
-    BatchError, CatalogParams, ChangeFiles, build_catalog, build_profiles, export_profiles,
+    BatchError, CatalogParams, build_catalog, build_profiles, export_profiles,
 };
 use pinnersage::cluster::{ClusterScratch, Point, build_profile};
-use pinnersage::index::{Catalog, CatalogManifest, GraphParams};
+use pinnersage::index::{Catalog, CatalogManifest};
 use pinnersage::model::{PinId, Timestamp};
 use pinnersage::progress::Progress;
 use pinnersage::store::{ActionCounts, ProfilesReader};
@@ -197,13 +197,8 @@ fn actions_without_names_are_saves_and_times_may_be_of_any_unit() {
 
 fn catalog_of(world: &World, min_quality: Option<f64>) -> (CatalogManifest, Catalog) {
     let params = CatalogParams {
-        embedding_version: "x".to_owned(),
         min_quality,
-        changes: ChangeFiles::default(),
-        graph: GraphParams {
-            ef_construction: 100,
-            seed: 1,
-        },
+        ..catalog_params("x")
     };
     let out = world.path("catalog");
     let built = build_catalog(

@@ -1,10 +1,11 @@
 //! `CatalogService`: single pins on a running server, and into the next catalog.
 
 use crate::common;
-use crate::common::server::{Client, NOW, Server, ask};
-use crate::common::{DIMENSION, EMBEDDING_VERSION, TOPICS, World, version_directory};
+use crate::common::server::{Client, NOW, Server, ask, save};
+use crate::common::{
+    DIMENSION, EMBEDDING_VERSION, TOPICS, World, catalog_params, version_directory,
+};
 use pinnersage::batch::{CatalogParams, ChangeFiles, UpsertedPin, build_catalog, write_changes};
-use pinnersage::index::GraphParams;
 use pinnersage::model::PinId;
 use pinnersage::progress::Progress;
 use pinnersage::wire::v1;
@@ -109,17 +110,7 @@ async fn pins_come_change_and_go_with_the_next_answer_and_through_a_restart() {
     check(&fourth);
 
     // A new pin can be acted on, and stands for an interest like any other.
-    let save = v1::Action {
-        action_id: vec![1; 16],
-        user_id: Some(1_000),
-        pin_id: Some(NEW),
-        action: "save".to_owned(),
-        time: Some(prost_types::Timestamp {
-            seconds: NOW,
-            nanos: 0,
-        }),
-        medoid_pin_id: None,
-    };
+    let save = save(1, 1_000, NEW, NOW);
     let on_gone = v1::Action {
         action_id: vec![2; 16],
         pin_id: Some(gone[0]),
@@ -176,13 +167,8 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
     let directory = world.path("changes");
     write_changes(&directory, &upserted, &[PinId(7)]).expect("files");
     let params = CatalogParams {
-        embedding_version: EMBEDDING_VERSION.to_owned(),
-        min_quality: None,
         changes: ChangeFiles::of(&directory),
-        graph: GraphParams {
-            ef_construction: 100,
-            seed: 1,
-        },
+        ..catalog_params(EMBEDDING_VERSION)
     };
     let old = version_directory(&world.path("catalog"));
     let files = [world.path("pins.parquet")];

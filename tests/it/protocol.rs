@@ -2,17 +2,15 @@
 //! stopping.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use crate::common::World;
-use crate::common::server::{Server, ask, clock, params, source};
-use pinnersage::serve::{
-    InitialState, LoadError, ProbeParams, ServeError, ServeParams, ServingSource,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use crate::common::process::{Process, serve_command};
+use crate::common::server::{Server, ask, clock, http_get, source};
+use crate::common::wait::{PATIENCE, wait_for, within};
+use pinnersage::serve::{InitialState, LoadError, ServeError, ServingSource};
+use pinnersage::wire::v1;
+use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -45,15 +43,7 @@ async fn an_empty_and_an_oversized_request_are_refused_by_what_is_wrong() {
 }
 
 async fn http(server: &Server, path: &str) -> String {
-    let mut stream = TcpStream::connect(server.ops).await.expect("a port");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
+    http_get(&server.ops.to_string(), path).await
 }
 
 #[tokio::test]
@@ -107,7 +97,8 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
         .expect("a message")
         .expect("a status");
     assert_eq!(second.status(), ServingStatus::Serving);
-    is_ready.await.expect("a loaded server");
+    let loaded = within("a loaded server", PATIENCE, is_ready).await;
+    loaded.expect("a loaded server");
     client.recommend(ask(1)).await.expect("an answer");
     assert!(http(&server, "/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(http(&server, "/metrics").await.starts_with("HTTP/1.1 200"));
@@ -135,16 +126,18 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
 #[tokio::test]
 async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
     let world = World::built();
-    let probe = ProbeParams {
-        one_in: 1,
-        cpu: 1.0,
-    };
-    let server = Server::start_with(&world, ServeParams { probe, ..params() }).await;
-    let mut client = server.client().await;
+    // A process of its own, because its recorder is shared by all servers of a process.
+    let mut command = serve_command(&world);
+    command
+        .env("PINNERSAGE__SERVE__PROBE_ONE_IN", "1")
+        .env("PINNERSAGE__SERVE__PROBE_CPU", "1");
+    let server = Process::start(&mut command);
+    let mut client = RecommendationServiceClient::new(server.channel().await);
     client.recommend(ask(1)).await.expect("an answer");
     client.recommend(ask(u64::MAX)).await.expect("an answer");
-    server.call_raw(&[0xff]).await.expect_err("no message");
-    let page = http(&server, "/metrics").await;
+    let no_user = client.recommend(v1::RecommendRequest::default()).await;
+    no_user.expect_err("no user");
+    let page = http_get(&server.ops, "/metrics").await;
     let value = |series: &str| -> f64 {
         let line = page.lines().find_map(|line| line.strip_prefix(series));
         let line = line.unwrap_or_else(|| panic!("{series} is missing in {page}"));
@@ -156,37 +149,33 @@ async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
             "pinnersage_grpc_requests_total{{{method},code=\"{code}\"}}"
         ))
     };
-    // Other tests of this process count as well.
-    assert!(calls("OK") >= 2.0);
-    assert!(calls("INVALID_ARGUMENT") >= 1.0);
+    assert_eq!(calls("OK"), 2.0);
+    assert_eq!(calls("INVALID_ARGUMENT"), 1.0);
     let timed = value(&format!(
         "pinnersage_grpc_request_duration_seconds_count{{{method}}}"
     ));
-    assert!(timed >= 3.0);
+    assert_eq!(timed, 3.0);
     for stage in ["lookup", "sample", "retrieve", "merge"] {
         let name = "pinnersage_recommend_stage_duration_seconds_count";
-        assert!(value(&format!("{name}{{stage=\"{stage}\"}}")) >= 2.0);
+        assert_eq!(value(&format!("{name}{{stage=\"{stage}\"}}")), 2.0);
     }
-    assert!(value(r#"pinnersage_recommend_fallback_total{reason="unknown_user"}"#) >= 1.0);
+    let fallbacks = value(r#"pinnersage_recommend_fallback_total{reason="unknown_user"}"#);
+    assert_eq!(fallbacks, 1.0);
     assert_eq!(value("pinnersage_index_pins"), 600.0);
-    assert!(value("pinnersage_connections") >= 1.0);
+    assert_eq!(value("pinnersage_connections"), 1.0);
     let probed = r#"pinnersage_index_recall_ratio{k="100"}"#;
-    let measured = async {
-        loop {
-            // In the background.
-            let page = http(&server, "/metrics").await;
-            if let Some(found) = page.lines().find_map(|line| line.strip_prefix(probed)) {
-                break found.trim().parse::<f64>().expect("a number");
-            }
-        }
+    let measured = async || {
+        let page = http_get(&server.ops, "/metrics").await;
+        let found = page.lines().find_map(|line| line.strip_prefix(probed))?;
+        Some(found.trim().parse::<f64>().expect("a number"))
     };
-    let recall = timeout(Duration::from_secs(60), measured).await;
-    let recall = recall.expect("a measure");
+    // In the background.
+    let recall = wait_for("a measure of recall", PATIENCE, measured).await;
     assert!((0.9..=1.0).contains(&recall), "{recall}");
     assert_eq!(value("pinnersage_profiles"), 40.0);
     // Written a moment ago: as the clock of the file system tells, within an hour.
     assert!((0.0..3_600.0).contains(&value(r#"pinnersage_snapshot_age_seconds{kind="catalog"}"#)));
-    server.stop().await.expect("a clean end");
+    server.stop();
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pinnersage::batch::{CatalogParams, ChangeFiles, build_catalog};
+use crate::common::catalog_params;
+use pinnersage::batch::{CatalogParams, build_catalog};
 use pinnersage::config::Settings;
 use pinnersage::index::{Approximate, Catalog, Exact, GraphParams};
 use pinnersage::model::PinId;
@@ -23,13 +24,11 @@ fn recall_is_at_least_99_percent_and_filters_hold() {
         .iter()
         .collect();
     let params = CatalogParams {
-        embedding_version: "shipped".to_owned(),
-        min_quality: None,
-        changes: ChangeFiles::default(),
         graph: GraphParams {
             ef_construction: settings.index.ef_construction,
             seed: settings.index.seed,
         },
+        ..catalog_params("shipped")
     };
     build_catalog(&[pins], directory.path(), &params, Progress::Silent).expect("a catalog");
     let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalog"));

@@ -1,9 +1,9 @@
 //! `RecommendationService` over the wire.
 
-use crate::common;
 use std::collections::{HashMap, HashSet};
 
-use crate::common::server::{Server, ask};
+use crate::common;
+use crate::common::server::{Server, ask, explain, recommend};
 use crate::common::{PINS, TOPICS, USERS, World};
 use pinnersage::index::Catalog;
 use pinnersage::model::PinId;
@@ -61,11 +61,7 @@ async fn every_user_gets_as_many_candidates_as_asked_for() {
         for strategy in [v1::MergeStrategy::Interleave, v1::MergeStrategy::GlobalTop] {
             let mut request = ask(user.0);
             request.set_merge_strategy(strategy);
-            let answer = client
-                .recommend(request)
-                .await
-                .expect("an answer")
-                .into_inner();
+            let answer = recommend(&mut client, request).await;
             check(&answer, 400, &catalog);
             assert_eq!(answer.medoids.len(), profile.medoids.len().min(3));
             assert_eq!(answer.fallback_reason(), v1::FallbackReason::Unspecified);
@@ -214,11 +210,7 @@ async fn limit_is_filled_until_nothing_eligible_is_left() {
                 exclude_pin_ids: exclude_pin_ids.clone(),
                 ..ask(7)
             };
-            let answer = client
-                .recommend(request)
-                .await
-                .expect("an answer")
-                .into_inner();
+            let answer = recommend(&mut client, request).await;
             check(&answer, limit.min(eligible), &catalog);
             assert!(
                 answer
@@ -293,11 +285,7 @@ async fn an_unknown_user_gets_popular_interests_or_not_found_when_asked_for() {
     let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let server = Server::start(&world).await;
     let mut client = server.client().await;
-    let answer = client
-        .recommend(ask(u64::MAX))
-        .await
-        .expect("an answer")
-        .into_inner();
+    let answer = recommend(&mut client, ask(u64::MAX)).await;
     check(&answer, 400, &catalog);
     assert_eq!(answer.fallback_reason(), v1::FallbackReason::UnknownUser);
     assert!(
@@ -312,14 +300,7 @@ async fn an_unknown_user_gets_popular_interests_or_not_found_when_asked_for() {
     };
     let status = client.recommend(request).await.expect_err("no profile");
     assert_eq!(status.code(), Code::NotFound);
-    let request = v1::ExplainUserRequest {
-        user_id: Some(u64::MAX),
-    };
-    let answer = client
-        .explain_user(request)
-        .await
-        .expect("an answer")
-        .into_inner();
+    let answer = explain(&mut client, u64::MAX).await;
     assert_eq!(answer.fallback_reason(), v1::FallbackReason::UnknownUser);
     assert!(!answer.interests.is_empty());
     server.stop().await.expect("a clean end");
@@ -354,20 +335,12 @@ async fn a_seed_that_the_server_drew_repeats_its_answer() {
     let world = World::built();
     let server = Server::start(&world).await;
     let mut client = server.client().await;
-    let drawn = client
-        .recommend(ask(3))
-        .await
-        .expect("an answer")
-        .into_inner();
+    let drawn = recommend(&mut client, ask(3)).await;
     let request = v1::RecommendRequest {
         seed: Some(drawn.seed),
         ..ask(3)
     };
-    let again = client
-        .recommend(request)
-        .await
-        .expect("an answer")
-        .into_inner();
+    let again = recommend(&mut client, request).await;
     assert_eq!(again, drawn);
     server.stop().await.expect("a clean end");
 }
@@ -394,11 +367,7 @@ async fn a_batch_has_an_outcome_for_every_request() {
         .expect("an answer")
         .into_inner()
         .results;
-    let alone = client
-        .recommend(good)
-        .await
-        .expect("an answer")
-        .into_inner();
+    let alone = recommend(&mut client, good).await;
     let outcomes: Vec<Outcome> = results
         .into_iter()
         .filter_map(|result| result.outcome)
@@ -443,14 +412,7 @@ async fn a_user_is_explained_by_the_topics_acted_on() {
     let server = Server::start(&world).await;
     let mut client = server.client().await;
     for (user, profile) in profiles.iter() {
-        let request = v1::ExplainUserRequest {
-            user_id: Some(user.0),
-        };
-        let answer = client
-            .explain_user(request)
-            .await
-            .expect("an answer")
-            .into_inner();
+        let answer = explain(&mut client, user.0).await;
         let pins: Vec<u64> = answer
             .interests
             .iter()
@@ -500,11 +462,7 @@ async fn medoids_that_left_the_catalog_are_said_to_be_missing() {
         ..ask(user.0)
     };
     let mut client = server.client().await;
-    let answer = client
-        .recommend(request.clone())
-        .await
-        .expect("an answer")
-        .into_inner();
+    let answer = recommend(&mut client, request.clone()).await;
     assert_eq!(
         answer.degraded_reason(),
         v1::DegradedReason::MedoidsNotInCatalog

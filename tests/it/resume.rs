@@ -1,13 +1,13 @@
 //! A replay that is stopped and goes on.
 
-use crate::common;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::common;
 use crate::common::World;
-use crate::common::process::{command, path, run};
+use crate::common::process::{command, path, refusal, run};
 use pinnersage::cluster::Params;
 use pinnersage::evaluation::{
     EvaluateError, EvaluateParams, FoldInLimits, ModelReport, ReplayFiles, evaluate,
@@ -16,12 +16,6 @@ use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
 
 const FROM: &str = "2026-02-01";
-
-fn world() -> World {
-    let world = World::files();
-    world.build_catalog("catalog", common::EMBEDDING_VERSION);
-    world
-}
 
 fn params() -> EvaluateParams {
     let date = |text: &str| -> Timestamp { text.parse().expect("a date") };
@@ -98,7 +92,7 @@ fn files(directory: &Path) -> BTreeMap<String, (u64, i64, i64)> {
 
 #[test]
 fn a_replay_that_was_stopped_goes_on_and_gives_the_same_bytes() {
-    let world = world();
+    let world = World::with_catalog();
     let mut expected = Vec::new();
     let reports = replay(&world, &mut expected, None).expect("a replay");
 
@@ -127,7 +121,7 @@ fn a_replay_that_was_stopped_goes_on_and_gives_the_same_bytes() {
 
 #[test]
 fn a_directory_of_another_replay_is_refused_by_name() {
-    let world = world();
+    let world = World::with_catalog();
     let actions = world.path("actions.parquet");
     let (catalog, kept) = (world.path("catalog"), world.path("kept"));
     let arguments = |more: &[&'static str]| {
@@ -147,14 +141,11 @@ fn a_directory_of_another_replay_is_refused_by_name() {
         arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let refused = |more: &[&'static str], parts: &[&str]| {
-        let output = command().args(arguments(more)).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{more:?}");
+        let said = refusal(&mut command(arguments(more)));
         let named = parts.iter().all(|part| said.contains(part));
         assert!(named && said.contains(path(&kept)), "{said}");
     };
     let own = arguments(&[]);
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
     let first = run(&own);
     assert_eq!(run(&own), first);
     refused(&["31"], &["limit 30", "is 31 now"]);

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::common::World;
-use crate::common::process::{Process, command, path};
+use crate::common::process::{Process, command, output, path, serve_command};
 use crate::common::server::{Server, ask, params};
+use crate::common::wait::{PATIENCE, wait_for, wait_until};
 use pinnersage::serve::{SecurityParams, ServeParams, TlsParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use tokio::time::timeout;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -103,7 +103,8 @@ impl Files {
         }
         let endpoint = Channel::from_shared(format!("https://127.0.0.1:{port}"));
         let endpoint = endpoint.expect("an address").tls_config(tls);
-        let connected = endpoint.expect("good files").connect().await;
+        let endpoint = endpoint.expect("good files").timeout(PATIENCE);
+        let connected = endpoint.connect_timeout(PATIENCE).connect().await;
         connected.map_err(|error| format!("{error:?}"))
     }
 }
@@ -221,7 +222,7 @@ async fn new_certificates_and_callers_are_taken_over_and_broken_ones_are_not() {
     let server = Server::start_with(&files.world, files.params(true)).await;
     let port = server.grpc.port();
     // The client trusts one root only, so that it can tell which certificate it sees.
-    let sees_a_stranger = || async { files.channel(port, None).await.is_err() };
+    let sees_a_stranger = async || files.channel(port, None).await.is_err();
     assert!(!sees_a_stranger().await);
     fs::write(files.path("server.pem"), "nonsense").expect("a disk");
     // Looked at many times meanwhile.
@@ -229,26 +230,22 @@ async fn new_certificates_and_callers_are_taken_over_and_broken_ones_are_not() {
         assert!(!sees_a_stranger().await, "the old one stays");
     }
     files.write_server(&Root::new().sign("localhost", |_| {}));
-    let patience = Duration::from_secs(60);
-    let taken_over = async { while !sees_a_stranger().await {} };
-    timeout(patience, taken_over).await.expect("the new one");
+    let new = "the new certificate";
+    wait_until(new, PATIENCE, sees_a_stranger).await;
     files.write_server(&files.root.sign("localhost", |_| {}));
-    let taken_over = async { while sees_a_stranger().await {} };
-    timeout(patience, taken_over).await.expect("the new one");
+    wait_until(new, PATIENCE, async || !sees_a_stranger().await).await;
 
-    let callers = "[[caller]]\nname = \"b\"\nroles = [\"read\"]\ntoken = \"another-long-token\"";
+    let callers = "[[caller]]
+name = \"b\"
+roles = [\"read\"]
+token = \"another-long-token\"";
     fs::write(files.path("callers.toml"), callers).expect("a disk");
-    let old_is_refused = async {
-        loop {
-            let channel = files.channel(port, None).await.expect("a handshake");
-            if recommend(channel.clone(), Some(TOKEN)).await.is_err() {
-                break channel;
-            }
-        }
+    let refusing_channel = async || {
+        let channel = files.channel(port, None).await.expect("a handshake");
+        let old = recommend(channel.clone(), Some(TOKEN)).await;
+        old.is_err().then_some(channel)
     };
-    let channel = timeout(patience, old_is_refused)
-        .await
-        .expect("the new list");
+    let channel = wait_for("the new list of callers", PATIENCE, refusing_channel).await;
     let outcome = recommend(channel, Some("another-long-token")).await;
     assert_eq!(code(&outcome), Code::Ok);
     server.stop().await.expect("a clean end");
@@ -257,28 +254,19 @@ async fn new_certificates_and_callers_are_taken_over_and_broken_ones_are_not() {
 #[tokio::test]
 async fn a_refused_call_is_one_line_of_the_log_without_the_secret() {
     let files = Files::new();
-    let (catalog, profiles) = (files.path("catalog"), files.path("profiles"));
-    let mut serve = command();
+    let mut serve = serve_command(&files.world);
     serve
-        .args([
-            "serve",
-            "--catalog",
-            path(&catalog),
-            "--profiles",
-            path(&profiles),
-        ])
         .env("PINNERSAGE__TLS__CERTIFICATE", files.path("server.pem"))
         .env("PINNERSAGE__TLS__KEY", files.path("server.key"))
         .env("PINNERSAGE__AUTH__CALLERS", files.path("callers.toml"));
-    let mut server = Process::start_as(&mut serve);
+    let mut server = Process::start(&mut serve);
     // Its certificate is for a name, which an address is not.
     let url = server.url.replace("http://127.0.0.1", "https://localhost");
     let ask = |token: &str| {
-        let mut ask = command();
-        ask.args(["recommend", "--user", "1", "--server", &url])
-            .args(["--ca", path(&files.path("ca.pem"))])
+        let mut ask = command(["recommend", "--user", "1", "--server", &url]);
+        ask.args(["--ca", path(&files.path("ca.pem"))])
             .env("PINNERSAGE_TOKEN", token);
-        ask.output().expect("the program runs")
+        output(&mut ask)
     };
     let refused = ask("a-token-of-nobody");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();

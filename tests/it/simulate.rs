@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::process::{command, path, run, run_as};
+use crate::common::process::{command, path, refusal, run, run_command};
 use serde_json::Value;
 
 const SMALL: [&str; 8] = [
@@ -17,12 +17,9 @@ const SMALL: [&str; 8] = [
 ];
 
 fn simulate(out: &Path, seed: &str, threads: &str) -> String {
-    let mut command = command();
-    command
-        .args(["simulate", "--out", path(out), "--seed", seed])
-        .args(SMALL)
-        .env("RAYON_NUM_THREADS", threads);
-    run_as(&mut command)
+    let mut command = command(["simulate", "--out", path(out), "--seed", seed]);
+    command.args(SMALL).env("RAYON_NUM_THREADS", threads);
+    run_command(&mut command)
 }
 
 #[test]
@@ -57,8 +54,8 @@ fn a_world_is_measured_and_interests_beat_what_knows_none() {
         "--out",
         path(&catalog),
     ];
-    run(&[&build[..], &embedding].concat());
-    let said = run(&[
+    run([&build[..], &embedding].concat());
+    let said = run([
         "evaluate",
         "--actions",
         path(&actions),
@@ -97,13 +94,9 @@ fn a_world_is_measured_and_interests_beat_what_knows_none() {
 fn what_cannot_be_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let refused = |more: &[&str], part: &str| {
-        let output = command()
-            .args(["simulate", "--out", path(directory.path())])
-            .args(more)
-            .output()
-            .expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(part), "{said}");
+        let mut simulate = command(["simulate", "--out", path(directory.path())]);
+        let said = refusal(simulate.args(more));
+        assert!(said.contains(part), "{said}");
     };
     refused(&["--pins", "10", "--topics", "11"], "11 topics");
     refused(&["--noise", "1.5"], "not 1.5");

@@ -4,8 +4,9 @@
 use std::convert::Infallible;
 
 use crate::common::World;
-use crate::common::process::{Process, command, path};
+use crate::common::process::{Process, serve_command};
 use crate::common::server::ask;
+use crate::common::wait::{PATIENCE, within};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -51,21 +52,12 @@ async fn collector() -> (String, mpsc::UnboundedReceiver<Bytes>) {
 async fn a_call_is_exported_with_its_stages_in_the_trace_of_its_caller() {
     let (url, mut exported) = collector().await;
     let world = World::built();
-    let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
-    let mut serve = command();
+    let mut serve = serve_command(&world);
     serve
-        .args([
-            "serve",
-            "--catalog",
-            path(&catalog),
-            "--profiles",
-            path(&profiles),
-        ])
         .env("PINNERSAGE__TRACE__ENDPOINT", url)
         .env("PINNERSAGE__TRACE__RATIO", "0");
-    let server = Process::start_as(&mut serve);
-    let client = RecommendationServiceClient::connect(server.url.clone()).await;
-    let mut client = client.expect("a server");
+    let server = Process::start(&mut serve);
+    let mut client = RecommendationServiceClient::new(server.channel().await);
     // Without a parent the ratio of 0 decides: no span of this one.
     client.recommend(ask(1)).await.expect("an answer");
     let mut traced = Request::new(ask(1));
@@ -78,7 +70,8 @@ async fn a_call_is_exported_with_its_stages_in_the_trace_of_its_caller() {
     let mut all = Vec::new();
     ended.await.expect("a clean end");
     exported.close();
-    while let Some(bytes) = exported.recv().await {
+    let what = "the end of what was exported";
+    while let Some(bytes) = within(what, PATIENCE, exported.recv()).await {
         all.extend_from_slice(&bytes);
     }
     let count = |part: &[u8]| all.windows(part.len()).filter(|&w| w == part).count();

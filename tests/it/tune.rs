@@ -2,16 +2,10 @@
 
 use crate::common;
 use crate::common::World;
-use crate::common::process::{command, path, run};
+use crate::common::process::{command, path, refusal, run};
 use pinnersage::config::Settings;
 
 const FROM: &str = "2026-02-01";
-
-fn world() -> World {
-    let world = World::files();
-    world.build_catalog("catalog", common::EMBEDDING_VERSION);
-    world
-}
 
 /// The arguments of `command` on the actions and the catalog of `world`.
 fn arguments(world: &World, command: &str) -> Vec<String> {
@@ -24,13 +18,12 @@ fn arguments(world: &World, command: &str) -> Vec<String> {
 
 #[test]
 fn what_is_proposed_is_taken_as_settings() {
-    let world = world();
+    let world = World::with_catalog();
     let file = world.path("settings.toml");
     let mut tune = arguments(&world, "tune");
     // An alpha as great as 400 makes one cluster of whatever a user did.
     let more = ["--alpha", "0.5,400", "--lambda", "0", "--out", path(&file)];
     tune.extend(more.map(str::to_owned));
-    let tune: Vec<&str> = tune.iter().map(String::as_str).collect();
     let said = run(&tune);
 
     let text = std::fs::read_to_string(&file).expect("settings");
@@ -77,7 +70,7 @@ fn what_is_proposed_is_taken_as_settings() {
     let mut evaluate = arguments(&world, "evaluate");
     let more = ["--models", "pinnersage", "--config", path(&file)];
     evaluate.extend(more.map(str::to_owned));
-    run(&evaluate.iter().map(String::as_str).collect::<Vec<_>>());
+    run(&evaluate);
 
     // Nothing but the present values: they stay.
     let mut again = arguments(&world, "tune");
@@ -86,22 +79,16 @@ fn what_is_proposed_is_taken_as_settings() {
     again.extend(["--lambda".to_owned(), lambda.to_string()]);
     let more = ["--config", path(&file), "--out", path(&file)];
     again.extend(more.map(str::to_owned));
-    run(&again.iter().map(String::as_str).collect::<Vec<_>>());
+    run(&again);
     assert_eq!(Settings::load(Some(&file)).expect("settings"), expected);
 }
 
 #[test]
 fn what_cannot_be_compared_is_named() {
-    let world = world();
+    let world = World::with_catalog();
     let out = world.path("settings.toml");
     let refused = |more: &[&str], parts: &[&str]| {
-        let output = command()
-            .args(arguments(&world, "tune"))
-            .args(more)
-            .output()
-            .expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{more:?}");
+        let said = refusal(command(arguments(&world, "tune")).args(more));
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
         assert!(!out.exists());
     };

@@ -1,13 +1,14 @@
 //! New catalogs and profiles under a running server, through `AdminService` and
 //! by themselves.
 
-use crate::common;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::common::server::{NOW, Server, ask, source};
+use crate::common;
+use crate::common::server::{NOW, Server, ask, save, source};
+use crate::common::wait::{PATIENCE, wait_until, within};
 use crate::common::{EMBEDDING_VERSION, World, version_directory};
 use pinnersage::batch::ProfileParams;
 use pinnersage::model::Timestamp;
@@ -103,14 +104,13 @@ async fn no_call_fails_and_every_answer_is_of_one_pair_while_versions_change() {
         load(&mut admin, wanted.clone()).await.expect("a change");
         // Some answers of each pair.
         let enough = answered.load(Ordering::Relaxed) + 20;
-        while answered.load(Ordering::Relaxed) < enough {
-            tokio::task::yield_now().await;
-        }
+        let is_enough = async || answered.load(Ordering::Relaxed) >= enough;
+        wait_until("20 more answers", PATIENCE, is_enough).await;
     }
     stop.store(true, Ordering::Relaxed);
     let mut seen: HashMap<String, usize> = HashMap::new();
-    while let Some(caller) = callers.join_next().await {
-        for (version, count) in caller.expect("no failed call") {
+    for counts in within("the callers", PATIENCE, callers.join_all()).await {
+        for (version, count) in counts {
             *seen.entry(version).or_default() += count;
         }
     }
@@ -134,7 +134,8 @@ async fn what_is_published_is_taken_over_and_can_be_rolled_back() {
 
     publish_fewer(&world);
     let second = published(&world);
-    while serving(&mut admin).await != second {}
+    let is_second = async || serving(&mut admin).await == second;
+    wait_until("the new versions", PATIENCE, is_second).await;
     let answer = server.client().await.recommend(ask(1)).await;
     assert_eq!(
         answer.expect("an answer").into_inner().catalog_version,
@@ -251,16 +252,8 @@ async fn a_server_of_a_single_version_cannot_change_it() {
 async fn a_batch_takes_over_what_was_recorded_and_nothing_counts_twice() {
     let world = World::built();
     let server = Server::start_recording(&world).await;
-    let save = |number: u8, seconds: i64| v1::Action {
-        action_id: vec![number; 16],
-        user_id: Some(1),
-        pin_id: Some(3),
-        action: "save".to_owned(),
-        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
-        medoid_pin_id: None,
-    };
     let request = v1::RecordActionsRequest {
-        actions: vec![save(1, NOW - 7_200), save(2, NOW - 3_600)],
+        actions: vec![save(1, 1, 3, NOW - 7_200), save(2, 1, 3, NOW - 3_600)],
     };
     let mut actions = server.action_client().await;
     actions.record_actions(request).await.expect("an answer");

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use super::{Action, Pin};
 
 /// Writes named columns as they are.
-pub fn columns(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+pub(crate) fn columns(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
     let file = File::create(path).expect("a file");
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
@@ -19,15 +19,15 @@ pub fn columns(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     writer.close().expect("a footer");
 }
 
-pub fn ids(ids: impl IntoIterator<Item = i64>) -> ArrayRef {
+pub(crate) fn ids(ids: impl IntoIterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(ids))
 }
 
-pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> ArrayRef {
+pub(crate) fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(texts))
 }
 
-pub fn vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> ArrayRef {
+pub(crate) fn vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> ArrayRef {
     let mut lists = ListBuilder::new(Float32Builder::new());
     for vector in vectors {
         lists.values().append_slice(vector);
@@ -36,7 +36,7 @@ pub fn vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> ArrayRef {
     Arc::new(lists.finish())
 }
 
-pub fn pins(path: &Path, pins: &[Pin]) {
+pub(crate) fn pins(path: &Path, pins: &[Pin]) {
     let named = vec![
         ("pin_id", ids(pins.iter().map(|pin| pin.id))),
         (
@@ -48,7 +48,7 @@ pub fn pins(path: &Path, pins: &[Pin]) {
     columns(path, named);
 }
 
-pub fn actions(path: &Path, actions: &[Action]) {
+pub(crate) fn actions(path: &Path, actions: &[Action]) {
     let named = vec![
         ("user_id", ids(actions.iter().map(|action| action.user))),
         ("pin_id", ids(actions.iter().map(|action| action.pin))),

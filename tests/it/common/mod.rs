@@ -1,14 +1,10 @@
 //! A small world of pins and actions, its catalog and profiles, and a server.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses a part of this"
-)]
 
-pub mod files;
-pub mod process;
-pub mod raw;
-pub mod server;
+pub(crate) mod files;
+pub(crate) mod process;
+pub(crate) mod raw;
+pub(crate) mod server;
+pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 
@@ -21,24 +17,24 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-pub const DIMENSION: usize = 16;
-pub const TOPICS: usize = 30;
-pub const PINS: u64 = 600;
-pub const USERS: u64 = 40;
+pub(crate) const DIMENSION: usize = 16;
+pub(crate) const TOPICS: usize = 30;
+pub(crate) const PINS: u64 = 600;
+pub(crate) const USERS: u64 = 40;
 /// Pins from this id on are exact copies of the pin ten below.
-pub const FIRST_COPY: u64 = 590;
-pub const EMBEDDING_VERSION: &str = "test-16";
-pub const AS_OF: &str = "2026-03-01";
+pub(crate) const FIRST_COPY: u64 = 590;
+pub(crate) const EMBEDDING_VERSION: &str = "test-16";
+pub(crate) const AS_OF: &str = "2026-03-01";
 const DAY: i64 = 86_400;
 
 /// A world on disk: files of pins and actions, catalog and profiles.
-pub struct World {
-    pub directory: TempDir,
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
 }
 
 impl World {
     /// The files only.
-    pub fn files() -> Self {
+    pub(crate) fn files() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let world = Self { directory };
         files::pins(&world.path("pins.parquet"), &pins());
@@ -46,44 +42,54 @@ impl World {
         world
     }
 
-    /// The files, and what is built from them.
-    pub fn built() -> Self {
+    /// The files and the catalog.
+    pub(crate) fn with_catalog() -> Self {
         let world = Self::files();
         world.build_catalog("catalog", EMBEDDING_VERSION);
+        world
+    }
+
+    /// The files, and what is built from them.
+    pub(crate) fn built() -> Self {
+        let world = Self::with_catalog();
         world.build_profiles("catalog", "profiles", true);
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn build_catalog(&self, name: &str, embedding_version: &str) {
-        let params = CatalogParams {
-            embedding_version: embedding_version.to_owned(),
-            min_quality: None,
-            changes: ChangeFiles::default(),
-            graph: GraphParams {
-                ef_construction: 100,
-                seed: 1,
-            },
-        };
+    pub(crate) fn build_catalog(&self, name: &str, embedding_version: &str) {
+        let params = catalog_params(embedding_version);
         let pins = [self.path("pins.parquet")];
         build_catalog(&pins, &self.path(name), &params, Progress::Silent).expect("a catalog");
     }
 
-    pub fn build_profiles(&self, catalog: &str, name: &str, history_filter: bool) {
+    pub(crate) fn build_profiles(&self, catalog: &str, name: &str, history_filter: bool) {
         self.build_profiles_with(catalog, name, &profile_params(history_filter));
     }
 
-    pub fn build_profiles_with(&self, catalog: &str, name: &str, params: &ProfileParams) {
+    pub(crate) fn build_profiles_with(&self, catalog: &str, name: &str, params: &ProfileParams) {
         let actions = [self.path("actions.parquet")];
         let (catalog, out) = (self.path(catalog), self.path(name));
         build_profiles(&actions, &catalog, &out, params, Progress::Silent).expect("profiles");
     }
 }
 
-pub fn profile_params(history_filter: bool) -> ProfileParams {
+pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
+    CatalogParams {
+        embedding_version: embedding_version.to_owned(),
+        min_quality: None,
+        changes: ChangeFiles::default(),
+        graph: GraphParams {
+            ef_construction: 100,
+            seed: 1,
+        },
+    }
+}
+
+pub(crate) fn profile_params(history_filter: bool) -> ProfileParams {
     ProfileParams {
         as_of: AS_OF.parse().expect("a date"),
         window_days: 90.0,
@@ -100,23 +106,23 @@ pub fn profile_params(history_filter: bool) -> ProfileParams {
 
 /// One row of a file of pins.
 #[derive(Clone, Debug)]
-pub struct Pin {
-    pub id: i64,
-    pub embedding: Vec<f32>,
-    pub title: String,
+pub(crate) struct Pin {
+    pub(crate) id: i64,
+    pub(crate) embedding: Vec<f32>,
+    pub(crate) title: String,
 }
 
 /// One row of a file of actions; time in seconds.
 #[derive(Clone, Debug)]
-pub struct Action {
-    pub user: i64,
-    pub pin: i64,
-    pub time: i64,
-    pub name: &'static str,
+pub(crate) struct Action {
+    pub(crate) user: i64,
+    pub(crate) pin: i64,
+    pub(crate) time: i64,
+    pub(crate) name: &'static str,
 }
 
 /// Pin p belongs to topic p % 30.
-pub fn pins() -> Vec<Pin> {
+pub(crate) fn pins() -> Vec<Pin> {
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let mut vector = |spread: f32| -> Vec<f32> {
         (0..DIMENSION)
@@ -142,7 +148,7 @@ pub fn pins() -> Vec<Pin> {
 }
 
 /// User u acted on 3 to 5 topics, 10 to 60 times in all.
-pub fn actions() -> Vec<Action> {
+pub(crate) fn actions() -> Vec<Action> {
     let rng = &mut ChaCha8Rng::seed_from_u64(2);
     let as_of = AS_OF.parse::<Timestamp>().expect("a date").micros() / 1_000_000;
     let mut actions = Vec::new();
@@ -171,7 +177,7 @@ pub fn actions() -> Vec<Action> {
 }
 
 /// The version directory that `CURRENT` of `root` names.
-pub fn version_directory(root: &Path) -> PathBuf {
+pub(crate) fn version_directory(root: &Path) -> PathBuf {
     let current = std::fs::read_to_string(root.join("CURRENT")).expect("a current version");
     root.join(current.trim_end())
 }

@@ -20,6 +20,8 @@ use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::catalog_service_client::CatalogServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::client::Grpc;
@@ -28,8 +30,9 @@ use tonic::{Request, Status};
 
 use super::World;
 use super::raw::Raw;
+use super::wait::{PATIENCE, within};
 
-pub const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
+pub(crate) const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
 const INDEX: IndexParams = IndexParams {
     ef_search: 100,
     depth: 50,
@@ -37,59 +40,59 @@ const INDEX: IndexParams = IndexParams {
 };
 
 /// The time that servers tell, in seconds.
-pub const NOW: i64 = 1_800_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000;
 
 /// The recorder belongs to the whole process, so all servers of a test binary
 /// share it.
 static METRICS: LazyLock<Option<PrometheusHandle>> =
     LazyLock::new(|| Some(pinnersage::metrics::install().expect("no other recorder")));
 
-pub type Client = RecommendationServiceClient<Channel>;
+pub(crate) type Client = RecommendationServiceClient<Channel>;
 
 /// A running server. It stops when it is told to.
-pub struct Server {
-    pub grpc: SocketAddr,
-    pub ops: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) ops: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<Result<(), ServeError<LoadError>>>,
 }
 
 impl Server {
     /// Serves the built world and waits until it is ready.
-    pub async fn start(world: &World) -> Self {
+    pub(crate) async fn start(world: &World) -> Self {
         Self::start_ready(source(world), None, params()).await
     }
 
     /// The same, looking for new versions all the time.
-    pub async fn start_watching(world: &World) -> Self {
+    pub(crate) async fn start_watching(world: &World) -> Self {
         let watch = Some(Duration::from_millis(1));
         Self::start_with(world, ServeParams { watch, ..params() }).await
     }
 
     /// The same, from a source of its own.
-    pub async fn start_from(source: ServingSource) -> Self {
+    pub(crate) async fn start_from(source: ServingSource) -> Self {
         Self::start_ready(source, None, params()).await
     }
 
     /// The same, with these parameters.
-    pub async fn start_with(world: &World, params: ServeParams) -> Self {
+    pub(crate) async fn start_with(world: &World, params: ServeParams) -> Self {
         Self::start_ready(source(world), None, params).await
     }
 
     /// The same, with actions recorded in the directory `data` of the world.
-    pub async fn start_recording(world: &World) -> Self {
+    pub(crate) async fn start_recording(world: &World) -> Self {
         Self::start_ready(source(world), Some(world.path("data")), params()).await
     }
 
     /// The same, with medoids drawn by engagement as well.
-    pub async fn start_with_feedback(world: &World) -> Self {
+    pub(crate) async fn start_with_feedback(world: &World) -> Self {
         let mut params = params();
         params.answers.feedback_prior = Some(10.0);
         Self::start_ready(source(world), Some(world.path("data")), params).await
     }
 
     /// The same, where the popularity of a pin is worth so much beside its nearness.
-    pub async fn start_with_popularity(world: &World, popularity: f32) -> Self {
+    pub(crate) async fn start_with_popularity(world: &World, popularity: f32) -> Self {
         let source = ServingSource {
             popularity,
             ..source(world)
@@ -110,12 +113,13 @@ impl Server {
         });
         let load = move |source: &ServingSource| InitialState::open(source, data, clock());
         let server = Self::start_unready(source, load, ready, params).await;
-        is_ready.await.expect("a loaded server");
+        let loaded = within("a loaded server", PATIENCE, is_ready).await;
+        loaded.expect("a loaded server");
         server
     }
 
     /// Serves what `load` returns, and tells `ready` when it has.
-    pub async fn start_loading(
+    pub(crate) async fn start_loading(
         source: ServingSource,
         load: impl FnOnce(&ServingSource) -> Result<InitialState, LoadError> + Send + 'static,
         ready: oneshot::Sender<()>,
@@ -151,41 +155,46 @@ impl Server {
     }
 
     /// Stops the server and returns how it ended.
-    pub async fn stop(self) -> Result<(), ServeError<LoadError>> {
+    pub(crate) async fn stop(self) -> Result<(), ServeError<LoadError>> {
         // A server that failed to load listens to nobody.
         let _ = self.stop.send(());
-        self.done.await.expect("no panic")
+        let ended = within("the end of the server", PATIENCE, self.done).await;
+        ended.expect("no panic")
     }
 
     /// How a server ends that nobody stops.
-    pub async fn ended(self) -> Result<(), ServeError<LoadError>> {
-        self.done.await.expect("no panic")
+    pub(crate) async fn ended(self) -> Result<(), ServeError<LoadError>> {
+        let ended = within("the end of the server", PATIENCE, self.done).await;
+        ended.expect("no panic")
     }
 
-    pub async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.grpc)).expect("an address");
-        endpoint.connect().await.expect("a server")
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.grpc)
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn channel(&self) -> Channel {
+        connect(&self.url()).await.expect("a server")
+    }
+
+    pub(crate) async fn client(&self) -> Client {
         RecommendationServiceClient::new(self.channel().await)
     }
 
-    pub async fn action_client(&self) -> ActionServiceClient<Channel> {
+    pub(crate) async fn action_client(&self) -> ActionServiceClient<Channel> {
         ActionServiceClient::new(self.channel().await)
     }
 
-    pub async fn admin_client(&self) -> AdminServiceClient<Channel> {
+    pub(crate) async fn admin_client(&self) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel().await)
     }
 
-    pub async fn pin_client(&self) -> CatalogServiceClient<Channel> {
+    pub(crate) async fn pin_client(&self) -> CatalogServiceClient<Channel> {
         CatalogServiceClient::new(self.channel().await)
     }
 
     /// Calls Recommend with `bytes` as its message, and gives back the bytes of
     /// the answer.
-    pub async fn call_raw(&self, bytes: &[u8]) -> Result<Bytes, Status> {
+    pub(crate) async fn call_raw(&self, bytes: &[u8]) -> Result<Bytes, Status> {
         let mut client = Grpc::new(self.channel().await);
         client.ready().await.expect("a connection");
         let request = Request::new(Bytes::copy_from_slice(bytes));
@@ -198,7 +207,7 @@ impl Server {
 }
 
 /// How servers of tests behave, unless a test says otherwise.
-pub fn params() -> ServeParams {
+pub(crate) fn params() -> ServeParams {
     ServeParams {
         max_request_size: 2 << 20,
         connections: ConnectionParams {
@@ -246,7 +255,61 @@ pub fn params() -> ServeParams {
     }
 }
 
-pub fn source(world: &World) -> ServingSource {
+/// Connects to a server; no call may last longer than a test is ready to wait.
+pub(crate) async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Channel::from_shared(url.to_owned()).expect("an address");
+    let endpoint = endpoint.timeout(PATIENCE).connect_timeout(PATIENCE);
+    endpoint.connect().await
+}
+
+/// Gets a page of the port for probes and metrics, with its status line and headers.
+pub(crate) async fn http_get(address: &str, path: &str) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.expect("a port");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+        let sent = stream.write_all(request.as_bytes()).await;
+        sent.expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    };
+    within(path, PATIENCE, exchange).await
+}
+
+/// Calls Recommend, which must succeed.
+pub(crate) async fn recommend(
+    client: &mut Client,
+    request: v1::RecommendRequest,
+) -> v1::RecommendResponse {
+    let answer = client.recommend(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+/// Calls ExplainUser, which must succeed.
+pub(crate) async fn explain(client: &mut Client, user: u64) -> v1::ExplainUserResponse {
+    let request = v1::ExplainUserRequest {
+        user_id: Some(user),
+    };
+    let answer = client.explain_user(request).await;
+    answer.expect("an answer").into_inner()
+}
+
+/// A save by a user on a pin; the number makes its id, the time is in seconds.
+pub(crate) fn save(number: u128, user: u64, pin: u64, time: i64) -> v1::Action {
+    v1::Action {
+        action_id: number.to_be_bytes().to_vec(),
+        user_id: Some(user),
+        pin_id: Some(pin),
+        action: "save".to_owned(),
+        time: Some(prost_types::Timestamp {
+            seconds: time,
+            nanos: 0,
+        }),
+        medoid_pin_id: None,
+    }
+}
+
+pub(crate) fn source(world: &World) -> ServingSource {
     ServingSource {
         catalog: world.path("catalog"),
         profiles: world.path("profiles"),
@@ -255,7 +318,7 @@ pub fn source(world: &World) -> ServingSource {
     }
 }
 
-pub fn action_params() -> ActionParams {
+pub(crate) fn action_params() -> ActionParams {
     let weights = [("save", 1.0), ("click", 0.5), ("hide", -1.0)];
     let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
     ActionParams {
@@ -270,11 +333,11 @@ pub fn action_params() -> ActionParams {
     }
 }
 
-pub fn clock() -> Timestamp {
+pub(crate) fn clock() -> Timestamp {
     Timestamp::from_seconds(NOW).expect("a time")
 }
 
-pub fn ask(user: u64) -> v1::RecommendRequest {
+pub(crate) fn ask(user: u64) -> v1::RecommendRequest {
     v1::RecommendRequest {
         user_id: Some(user),
         ..Default::default()
