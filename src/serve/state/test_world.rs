@@ -111,7 +111,7 @@ pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
     };
     let mut state = UserState::default();
     for &(pin, on, kind) in actions {
-        state.add(PinId(pin), day(on), kind, &params);
+        state.record(PinId(pin), day(on), kind, &params);
     }
     Arc::new(state)
 }
@@ -125,7 +125,7 @@ pub(crate) fn fold(loaded: &Loaded, user: UserId, state: Arc<UserState>) -> Arc<
         pins: &loaded.catalog().pins,
         delta: &Arc::new(Delta::new(loaded.catalog().pins.vectors())),
     };
-    let scratch = &mut cluster::Scratch::default();
+    let scratch = &mut cluster::ClusterScratch::default();
     let folded = RecentInterests::fold(state, batch_medoids, source, ANSWERS, scratch);
     Arc::new(folded)
 }
