@@ -9,9 +9,11 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
+use bytesize::ByteSize;
 use common::files::{columns, ids, texts, vectors};
 use common::{Pin, World, version_directory};
-use pinnersage::batch::{NeighborParams, build_neighbors};
+use pinnersage::batch::build_neighbors;
+use pinnersage::index::NeighborParams;
 use pinnersage::progress::Progress;
 
 fn pinnersage(arguments: &[&str]) -> Output {
@@ -233,7 +235,8 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let params = NeighborParams {
         depth: 20,
-        budget: 1 << 20,
+        budget: ByteSize::mib(1),
+        cache: ByteSize::b(0),
     };
     build_neighbors(&catalog, &profiles, params, Progress::Silent).expect("lists");
     let lists = fs::read_dir(catalog.join("neighbors"))

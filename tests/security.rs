@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::World;
 use common::process::{Process, command, path};
 use common::server::{Server, ask, params};
-use pinnersage::serve::{SecurityParams, ServeParams, TlsParams};
+use pinnersage::serve::{AuthParams, SecurityParams, ServeParams, TlsParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
@@ -87,8 +87,10 @@ impl Files {
                 key: self.path("server.key"),
                 client_ca: Some(self.path("ca.pem")),
             }),
-            callers: callers.then(|| self.path("callers.toml")),
-            reload: Duration::from_millis(1),
+            auth: AuthParams {
+                callers: callers.then(|| self.path("callers.toml")),
+                reload: Duration::from_millis(1),
+            },
         };
         ServeParams {
             security,

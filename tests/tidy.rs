@@ -5,35 +5,26 @@ use std::path::{Path, PathBuf};
 
 /// Modules by floor: one uses only modules of lower floors.
 const FLOORS: [&[&str]; 8] = [
-    &["memory"],
+    &["memory", "setting_rules"],
     &["kernel", "pool"],
     &["model"],
     &[
         "cluster",
         "compare",
         "recommend",
-        "config",
         "durable",
         "metrics",
         "progress",
-        
         "snapshot",
         "wire",
     ],
     &["actions", "index", "store", "telemetry"],
     &["batch", "serve"],
-    &["evaluation"],
+    &["config", "evaluation"],
     &["cli"],
 ];
 /// Modules without I/O, clock, randomness of their own, or logging.
-const PURE: [&str; 6] = [
-    "kernel",
-    "model",
-    "cluster",
-    "compare",
-    "recommend",
-    
-];
+const PURE: [&str; 5] = ["kernel", "model", "cluster", "compare", "recommend"];
 const IMPURE: [&str; 14] = [
     "std::fs",
     "std::net",

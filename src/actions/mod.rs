@@ -5,10 +5,12 @@
 //! known of one user. What is known is a function of the set of actions that were
 //! accepted, whatever their order and however often each came.
 
+mod params;
 mod state;
 mod writer;
 
-pub use state::{Engagement, StateParams, UserState};
+pub use params::{ActionLimits, FeedbackParams};
+pub use state::{Engagement, UserState};
 pub use writer::{Outcome, RecordError, Recorded};
 
 use std::sync::Arc;
@@ -25,17 +27,14 @@ use writer::Writer;
 pub struct ActionParams {
     /// What actions say, by name.
     pub weights: ActionWeights,
-    /// What is kept of a user.
-    pub state: StateParams,
-    /// Actions are refused when they are older than this, in days, and forgotten when
-    /// their day has ended before; negative ones are not forgotten.
-    pub retention_days: f64,
+    /// For how long and how many of them count.
+    pub limits: ActionLimits,
 }
 
 impl ActionParams {
     /// The first moment that is not forgotten at `now`: days are forgotten as a whole.
     fn oldest(&self, now: Timestamp) -> Timestamp {
-        now.minus_days(self.retention_days).day_start()
+        now.minus_days(self.limits.retention_days()).day_start()
     }
 }
 
@@ -208,12 +207,12 @@ impl Shared {
     fn apply(&self, action: &Action) {
         if let Some(kind) = self.params.weights.kind(&action.name) {
             let mut state = self.users.entry(action.user).or_default();
-            let params = &self.params.state;
+            let limits = &self.params.limits;
             let state = Arc::make_mut(&mut state);
-            state.add(action.pin, action.time, kind, params);
+            state.add(action.pin, action.time, kind, limits);
             if let Some(medoid) = action.medoid {
                 let before = state.all_engagement();
-                state.engage(medoid, action.time, kind, params);
+                state.engage(medoid, action.time, kind, limits);
                 self.engagement_changed(before, state.all_engagement());
             }
         }

@@ -1,19 +1,7 @@
 //! What is kept of one user in memory.
 
+use super::ActionLimits;
 use crate::model::{ActionKind, Held, PinId, Timestamp};
-
-/// How much is kept of a user.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StateParams {
-    /// Most recent positive actions.
-    pub positive: usize,
-    /// Most recent negative actions; all that there ever were hide their pins.
-    pub negative: usize,
-    /// Pins that were shown last.
-    pub seen: usize,
-    /// Medoids whose engagement is counted.
-    pub engaged: usize,
-}
 
 /// What a user did with what a medoid found, on one day.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,17 +70,17 @@ pub struct UserState {
 
 impl UserState {
     /// Takes an action up.
-    pub fn add(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, params: &StateParams) {
+    pub fn add(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, limits: &ActionLimits) {
         let held = |weight| Held { time, pin, weight };
         match kind {
-            ActionKind::Positive(weight) => hold(&mut self.positive, held(weight), params.positive),
+            ActionKind::Positive(weight) => hold(&mut self.positive, held(weight), limits.positive),
             ActionKind::Negative(weight) => {
-                hold(&mut self.negative, held(weight), params.negative);
+                hold(&mut self.negative, held(weight), limits.negative);
                 if let Err(place) = self.hidden.binary_search(&pin) {
                     self.hidden.insert(place, pin);
                 }
             }
-            ActionKind::Impression => self.show(pin, time, params.seen),
+            ActionKind::Impression => self.show(pin, time, limits.seen),
         }
     }
 
@@ -102,7 +90,7 @@ impl UserState {
         medoid: PinId,
         time: Timestamp,
         kind: ActionKind,
-        params: &StateParams,
+        limits: &ActionLimits,
     ) {
         let key = |day: &Day| (day.medoid, day.day);
         let engagement = Engagement::of(kind);
@@ -128,7 +116,7 @@ impl UserState {
                 // Those of the least ids stay: which these are does not depend on
                 // the order in which they came.
                 let mut medoids = self.engagement.chunk_by(|a, b| a.medoid == b.medoid);
-                if let Some(first_out) = medoids.nth(params.engaged) {
+                if let Some(first_out) = medoids.nth(limits.engaged) {
                     let medoid = first_out[0].medoid;
                     self.engagement.retain(|day| day.medoid < medoid);
                 }
@@ -232,14 +220,21 @@ fn hold(actions: &mut Vec<Held>, action: Held, most: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    const PARAMS: StateParams = StateParams {
+    const LIMITS: ActionLimits = ActionLimits {
+        retention: Duration::from_secs(10 * 86_400),
+        max_ahead: Duration::ZERO,
+        clustered: 5,
         positive: 5,
         negative: 3,
+        silenced_by: 3,
         seen: 4,
+        seen_life: Duration::from_secs(7 * 86_400),
         engaged: 3,
     };
 
@@ -264,16 +259,16 @@ mod tests {
             let state = |actions: Vec<(u64, i64, u8)>| {
                 let mut state = UserState::default();
                 for (pin, time, number) in actions {
-                    state.add(PinId(pin), day(time), kind(number), &PARAMS);
-                    state.engage(PinId(pin % 5), day(time), kind(number), &PARAMS);
+                    state.add(PinId(pin), day(time), kind(number), &LIMITS);
+                    state.engage(PinId(pin % 5), day(time), kind(number), &LIMITS);
                 }
                 state
             };
             let state_of = state(actions);
-            prop_assert!(state_of.positive.len() <= PARAMS.positive);
-            prop_assert!(state_of.negative.len() <= PARAMS.negative);
-            prop_assert!(state_of.seen.len() <= PARAMS.seen);
-            prop_assert!(state_of.engagement().count() <= PARAMS.engaged);
+            prop_assert!(state_of.positive.len() <= LIMITS.positive);
+            prop_assert!(state_of.negative.len() <= LIMITS.negative);
+            prop_assert!(state_of.seen.len() <= LIMITS.seen);
+            prop_assert!(state_of.engagement().count() <= LIMITS.engaged);
             prop_assert_eq!(state_of, state(shuffled));
         }
     }
@@ -294,8 +289,8 @@ mod tests {
     #[test]
     fn a_pin_that_was_shown_comes_back_and_a_hidden_one_does_not() {
         let mut state = UserState::default();
-        state.add(PinId(1), day(10), ActionKind::Impression, &PARAMS);
-        state.add(PinId(2), day(10), ActionKind::Negative(1.0), &PARAMS);
+        state.add(PinId(1), day(10), ActionKind::Impression, &LIMITS);
+        state.add(PinId(2), day(10), ActionKind::Negative(1.0), &LIMITS);
         let bars = |pin, now| state.bars(PinId(pin), day(now), 7.0);
         assert!(bars(1, 11) && bars(1, 16) && !bars(1, 17));
         assert!(bars(2, 11) && bars(2, 400) && !bars(3, 11));

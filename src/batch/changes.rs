@@ -43,8 +43,8 @@ pub struct ChangeFiles {
 }
 
 impl ChangeFiles {
-    /// Those in `directory`.
-    pub fn of(directory: &Path) -> Self {
+    /// The files in `directory`.
+    pub fn in_directory(directory: &Path) -> Self {
         Self {
             upserted: Some(directory.join(UPSERTED)),
             deleted: Some(directory.join(DELETED)),

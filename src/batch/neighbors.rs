@@ -7,7 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::BatchError;
-use crate::index::{Approximate, Catalog, NeighborLists, PinTable, exact_lists};
+use crate::index::{Approximate, Catalog, NeighborLists, NeighborParams, PinTable, exact_lists};
 use crate::model::{Neighbor, PinId};
 use crate::progress::Progress;
 use crate::store::ProfilesReader;
@@ -19,15 +19,6 @@ const SEGMENT: usize = 4096;
 const EXACT_NODES: usize = 2_000_000;
 /// Nodes that such a walk expands, for each neighbor of a list.
 const WALK_EFFORT: usize = 4;
-
-/// Which lists are made.
-#[derive(Clone, Copy, Debug)]
-pub struct NeighborParams {
-    /// Neighbors in each list.
-    pub depth: usize,
-    /// Bytes that all lists of a catalog may have.
-    pub budget: u64,
-}
 
 /// What became of the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +54,8 @@ pub fn build_neighbors(
     let lacks = |place: &usize| !lists.has(ids[*place], depth);
     let mut missing: Vec<usize> = places.iter().copied().filter(lacks).collect();
     let kept = places.len() - missing.len();
-    let room = params.budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
+    let budget = params.budget.as_u64();
+    let room = budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
     let wanted = missing.len();
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
     drop(lists);

@@ -1,21 +1,21 @@
 //! Building profiles. [`build_profiles`] is the whole offline flow:
-//! read -> group by user -> cluster -> write.
+//! read -> group by user -> cluster -> merge -> write.
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::actions::{ActionRecord, Filter};
 use super::partition::{self, Partitions};
-use super::runs::{self, RunWriter};
-use super::{BatchError, actions};
-use crate::cluster::{self, Params, Point, Scratch};
-use crate::index::{Catalog, PinTable};
+use super::runs::{self, Run, RunWriter};
+use super::{BatchError, ProfileParams, actions};
+use crate::cluster::{self, Point, Scratch};
+use crate::index::{Catalog, CatalogManifest, PinTable};
 use crate::model::{PinId, Timestamp};
 use crate::pool::Pool;
-use crate::progress::Progress;
-use crate::snapshot::SnapshotManifest;
+use crate::progress::{Progress, Stage};
+use crate::snapshot::{SnapshotError, SnapshotManifest};
 use crate::store::{
     ActionCounts, FALSE_POSITIVE_RATE, HistoryFilter, PinActions, ProfileManifest, ProfileRecord,
     ProfilesWriter,
@@ -24,170 +24,226 @@ use crate::store::{
 /// Users whose profiles are in memory at a time.
 const USERS_AT_A_TIME: usize = 4_096;
 
-/// How profiles are built.
-#[derive(Clone, Debug)]
-pub struct ProfileParams {
-    /// The moment at which importances hold and the window ends.
+/// Input of a batch of profiles.
+#[derive(Clone, Copy, Debug)]
+pub struct ProfileInput<'a> {
+    /// Parquet files of actions, in any order.
+    pub actions: &'a [PathBuf],
+    /// Directory of the catalog whose vectors are clustered.
+    pub catalog: &'a Path,
+    /// End of the window, and the moment at which importances hold.
     pub as_of: Timestamp,
-    /// Length of the window in days: as_of - window <= time < as_of.
-    pub window_days: f64,
-    /// What shapes the clusters.
-    pub cluster: Params,
-    /// Number of most recent actions of a user that are clustered at most.
-    pub max_actions: usize,
-    /// What an action adds to importance at its own moment, by its name.
-    pub action_weights: BTreeMap<String, f64>,
-    /// Whether profiles carry a filter over the pins of the user's history.
-    pub history_filter: bool,
-    /// Bytes of actions and profiles that may be in memory at a time, beside the
-    /// vectors of the catalog and m^2 numbers a thread for a user of m actions.
-    pub memory: u64,
 }
 
-/// Builds profiles from `files` over the catalog in `catalog`, as the current
-/// version of `root`.
+/// Builds profiles from `input` as the current version of `root`.
 ///
 /// The same input gives the same bytes, in whatever order its rows come.
 pub fn build_profiles(
-    files: &[PathBuf],
-    catalog: &Path,
+    input: &ProfileInput<'_>,
     root: &Path,
     params: &ProfileParams,
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
-    let rows = actions::count(files)?;
-    let (catalog, pins) = Catalog::open_pins(catalog)?;
-    let weights: Vec<f64> = params.action_weights.values().copied().collect();
-    let mut counts = ActionCounts::default();
+    let rows = actions::count(input.actions)?;
+    let (catalog, pins) = Catalog::open_pins(input.catalog)?;
     let mut writer = ProfilesWriter::create(root)?;
-    let scratch = writer.scratch()?;
-    // By the place of the pin.
-    let mut acted_on = vec![0u64; pins.ids().len()];
-
-    let partitions = {
-        let stage = progress.stage("reading actions", rows);
-        // A partition is held beside the profiles made from it; half of the
-        // memory is left for partitions that turn out larger than the average.
-        let mut partitions = Partitions::create(&scratch, rows, params.memory / 4)?;
-        let filter = Filter {
-            pins: &pins,
-            from: params.as_of.minus_days(params.window_days),
-            as_of: params.as_of,
-            names: params.action_weights.keys().map(String::as_str).collect(),
-        };
-        actions::read(files, &filter, &mut counts, &stage, |record| {
-            acted_on[record.pin as usize] += 1;
-            partitions.push(record)
-        })?;
-        partitions.close()?
+    let batch = Batch {
+        input,
+        params,
+        pins: &pins,
+        weights: params.positive_weights().into_values().collect(),
+        scratches: Pool::default(),
+        progress,
     };
-
-    let mut runs = Vec::with_capacity(partitions.len());
-    let scratches = Pool::default();
-    {
-        let taken = rows - counts.refused();
-        let stage = progress.stage("clustering actions", taken);
-        for path in partitions {
-            let (records, cut) = partition::load(&path, params.max_actions, params.memory / 2)?;
-            std::fs::remove_file(&path).map_err(crate::snapshot::SnapshotError::io(&path))?;
-            counts.used += records.len() as u64;
-            counts.cut += cut;
-            stage.advance(cut);
-            let mut run = RunWriter::create(path.with_extension("profiles"))?;
-            let mut users = records.chunk_by(|a, b| a.user == b.user);
-            loop {
-                let some: Vec<&[ActionRecord]> = users.by_ref().take(USERS_AT_A_TIME).collect();
-                if some.is_empty() {
-                    break;
-                }
-                for profile in cluster_users(&some, &pins, &weights, params, &scratches) {
-                    run.append(&profile?)?;
-                }
-                stage.advance(some.iter().map(|actions| actions.len() as u64).sum());
-            }
-            runs.push(run.finish()?);
-        }
-    }
+    let grouped = batch.group_by_user(rows, &writer.scratch()?)?;
+    let mut counts = grouped.counts;
+    let runs = batch.cluster_partitions(grouped.partitions, rows, &mut counts)?;
     runs::merge(runs, |profile| Ok(writer.append(profile)?))?;
-
     let (users, medoids) = writer.counts();
     if users == 0 {
         return Err(BatchError::NoProfiles(counts));
     }
-    let facts = ProfileManifest {
-        embedding_version: catalog.facts.embedding_version,
-        dimension: catalog.facts.dimension,
-        catalog_version: catalog.version,
-        as_of: params.as_of,
-        window_days: params.window_days,
-        alpha: params.cluster.alpha,
-        lambda_per_day: params.cluster.lambda_per_day,
-        max_actions: params.max_actions,
-        action_weights: params.action_weights.clone(),
-        history_false_positive_rate: params.history_filter.then_some(FALSE_POSITIVE_RATE),
+    let manifest = ProfileManifest {
         users,
         medoids,
         actions: counts,
+        ..batch.manifest(catalog)
     };
-    let acted_on = pins.ids().iter().zip(acted_on);
-    let acted_on = acted_on.filter(|&(_, actions)| actions > 0);
-    let acted_on: Vec<PinActions> = acted_on
-        .map(|(&pin, actions)| PinActions { pin, actions })
-        .collect();
-    Ok(writer.finish(facts, &acted_on)?)
+    let actions_of_pins = actions_of_pins(&pins, &grouped.actions_by_position);
+    Ok(writer.finish(manifest, &actions_of_pins)?)
 }
 
-/// The profiles of some users, in their order.
-fn cluster_users(
-    users: &[&[ActionRecord]],
-    pins: &PinTable,
-    weights: &[f64],
-    params: &ProfileParams,
-    scratches: &Pool<Scratch>,
-) -> Vec<Result<ProfileRecord, BatchError>> {
-    users
-        .par_iter()
-        // A heavy user costs a thousand times a light one, so a thread that has
-        // nothing left must be able to take over any single one.
-        .with_max_len(1)
-        .map(|actions| {
-            scratches.with(|scratch| profile_record(actions, pins, weights, params, scratch))
+/// One batch of profiles while it is built.
+struct Batch<'a> {
+    input: &'a ProfileInput<'a>,
+    params: &'a ProfileParams,
+    pins: &'a PinTable,
+    /// Weights of actions, in the order of [`ActionRecord::action`].
+    weights: Vec<f64>,
+    scratches: Pool<Scratch>,
+    progress: Progress,
+}
+
+/// The accepted actions, in partition files that hold all actions of their users.
+struct GroupedActions {
+    partitions: Vec<PathBuf>,
+    counts: ActionCounts,
+    /// Number of actions on each pin, in the order of the table of pins.
+    actions_by_position: Vec<u64>,
+}
+
+impl Batch<'_> {
+    /// Reads the `rows` actions of the input, and spreads those that are accepted over
+    /// partition files in `directory`.
+    fn group_by_user(&self, rows: u64, directory: &Path) -> Result<GroupedActions, BatchError> {
+        let stage = self.progress.stage("reading actions", rows);
+        // A partition is held beside the profiles made from it; half of the
+        // memory is left for partitions that turn out larger than the average.
+        let partition_bytes = self.params.memory.as_u64() / 4;
+        let mut partitions = Partitions::create(directory, rows, partition_bytes)?;
+        let weights = self.params.positive_weights();
+        let filter = Filter {
+            pins: self.pins,
+            from: self.input.as_of.minus_days(self.params.window_days),
+            as_of: self.input.as_of,
+            names: weights.keys().map(String::as_str).collect(),
+        };
+        let mut counts = ActionCounts::default();
+        let mut actions_by_position = vec![0u64; self.pins.ids().len()];
+        let accept = |record: ActionRecord| {
+            actions_by_position[record.pin as usize] += 1;
+            partitions.push(record)
+        };
+        actions::read(self.input.actions, &filter, &mut counts, &stage, accept)?;
+        Ok(GroupedActions {
+            partitions: partitions.close()?,
+            counts,
+            actions_by_position,
         })
-        .collect()
+    }
+
+    /// Clusters the users of each partition into a run of profiles, and counts the
+    /// actions of these users, of all `rows` that were read.
+    fn cluster_partitions(
+        &self,
+        partitions: Vec<PathBuf>,
+        rows: u64,
+        counts: &mut ActionCounts,
+    ) -> Result<Vec<Run>, BatchError> {
+        let accepted = rows - counts.refused();
+        let stage = self.progress.stage("clustering actions", accepted);
+        let mut runs = Vec::with_capacity(partitions.len());
+        for path in partitions {
+            let bytes = self.params.memory.as_u64() / 2;
+            let (records, cut) = partition::load(&path, self.params.max_actions, bytes)?;
+            fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
+            counts.used += records.len() as u64;
+            counts.cut += cut;
+            stage.advance(cut);
+            let run = RunWriter::create(path.with_extension("profiles"))?;
+            runs.push(self.cluster_users_into(run, &records, &stage)?);
+        }
+        Ok(runs)
+    }
+
+    /// Clusters the users of `records`, which are sorted by user, into `run`.
+    fn cluster_users_into(
+        &self,
+        mut run: RunWriter,
+        records: &[ActionRecord],
+        stage: &Stage,
+    ) -> Result<Run, BatchError> {
+        let mut users = records.chunk_by(|a, b| a.user == b.user).peekable();
+        while users.peek().is_some() {
+            let some: Vec<&[ActionRecord]> = users.by_ref().take(USERS_AT_A_TIME).collect();
+            for profile in self.cluster_users(&some) {
+                run.append(&profile?)?;
+            }
+            stage.advance(some.iter().map(|actions| actions.len() as u64).sum());
+        }
+        run.finish()
+    }
+
+    /// The profiles of some users, in their order.
+    fn cluster_users(&self, users: &[&[ActionRecord]]) -> Vec<Result<ProfileRecord, BatchError>> {
+        users
+            .par_iter()
+            // A heavy user costs a thousand times a light one, so an idle thread must be
+            // able to take over any single user.
+            .with_max_len(1)
+            .map(|actions| {
+                self.scratches
+                    .with(|scratch| self.cluster_user(actions, scratch))
+            })
+            .collect()
+    }
+
+    fn cluster_user(
+        &self,
+        actions: &[ActionRecord],
+        scratch: &mut Scratch,
+    ) -> Result<ProfileRecord, BatchError> {
+        let user = actions[0].user;
+        let point = |action: &ActionRecord| Point {
+            row: self.pins.node(action.pin as usize),
+            pin: self.pins.ids()[action.pin as usize],
+            time: action.time,
+            weight: self.weights[action.action as usize],
+        };
+        let points: Vec<Point> = actions.iter().map(point).collect();
+        let medoids = cluster::profile_of(
+            &points,
+            self.pins.vectors(),
+            &self.params.cluster(),
+            self.input.as_of,
+            scratch,
+        );
+        let history = if self.params.history_filter {
+            history_filter(&points).ok_or(BatchError::History(user))?
+        } else {
+            Vec::new()
+        };
+        Ok(ProfileRecord {
+            user,
+            medoids,
+            history,
+        })
+    }
+
+    /// Facts of the profiles, before anything was counted.
+    fn manifest(&self, catalog: SnapshotManifest<CatalogManifest>) -> ProfileManifest {
+        let has_history = self.params.history_filter;
+        ProfileManifest {
+            embedding_version: catalog.facts.embedding_version,
+            dimension: catalog.facts.dimension,
+            catalog_version: catalog.version,
+            as_of: self.input.as_of,
+            window_days: self.params.window_days,
+            alpha: self.params.alpha,
+            lambda_per_day: self.params.lambda_per_day,
+            max_actions: self.params.max_actions,
+            action_weights: self.params.positive_weights(),
+            history_false_positive_rate: has_history.then_some(FALSE_POSITIVE_RATE),
+            users: 0,
+            medoids: 0,
+            actions: ActionCounts::default(),
+        }
+    }
 }
 
-fn profile_record(
-    actions: &[ActionRecord],
-    pins: &PinTable,
-    weights: &[f64],
-    params: &ProfileParams,
-    scratch: &mut Scratch,
-) -> Result<ProfileRecord, BatchError> {
-    let user = actions[0].user;
-    let point = |action: &ActionRecord| Point {
-        row: pins.node(action.pin as usize),
-        pin: pins.ids()[action.pin as usize],
-        time: action.time,
-        weight: weights[action.action as usize],
-    };
-    let points: Vec<Point> = actions.iter().map(point).collect();
-    let medoids = cluster::profile_of(
-        &points,
-        pins.vectors(),
-        &params.cluster,
-        params.as_of,
-        scratch,
-    );
-    let mut history = Vec::new();
-    if params.history_filter {
-        let mut acted_on: Vec<PinId> = points.iter().map(|point| point.pin).collect();
-        acted_on.sort_unstable();
-        acted_on.dedup();
-        history = HistoryFilter::encode(&acted_on).ok_or(BatchError::History(user))?;
-    }
-    Ok(ProfileRecord {
-        user,
-        medoids,
-        history,
-    })
+/// The bytes of a filter over all pins of a user's history.
+fn history_filter(points: &[Point]) -> Option<Vec<u8>> {
+    let mut acted_on: Vec<PinId> = points.iter().map(|point| point.pin).collect();
+    acted_on.sort_unstable();
+    acted_on.dedup();
+    HistoryFilter::encode(&acted_on)
+}
+
+/// Number of actions on each pin that has any, by ascending pin.
+fn actions_of_pins(pins: &PinTable, actions_by_position: &[u64]) -> Vec<PinActions> {
+    let counted = pins.ids().iter().zip(actions_by_position);
+    counted
+        .filter(|&(_, &actions)| actions > 0)
+        .map(|(&pin, &actions)| PinActions { pin, actions })
+        .collect()
 }

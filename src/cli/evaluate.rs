@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::out;
+use super::output;
 use super::replay::ReplayArgs;
 use crate::config::Settings;
 use crate::evaluation::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
@@ -39,7 +39,7 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     if let Some(page) = &args.html {
-        out::check_directory(page)?;
+        output::require_parent_directory(page)?;
     }
     let mut details = match &args.details {
         Some(path) => {
@@ -62,17 +62,17 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         let html = html(&Page {
             actions,
             catalog,
-            command: &out::command_line(),
+            command: &output::command_line(),
             params: &params,
             reports: &reports,
         });
         replace_file(path, html.as_bytes())?;
     }
     if !args.json {
-        return out::print(&text(&reports));
+        return output::print(&text(&reports));
     }
     for report in &reports {
-        out::print(&serde_json::to_string(report)?)?;
+        output::print(&serde_json::to_string(report)?)?;
     }
     Ok(())
 }

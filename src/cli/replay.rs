@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::profiles::{Switch, profile_params};
+use super::switch::Switch;
 use crate::config::Settings;
 use crate::evaluation::{EvaluateParams, Model};
 use crate::model::Timestamp;
@@ -56,19 +56,19 @@ pub(super) struct ReplayArgs {
 impl ReplayArgs {
     /// How `models` are replayed.
     pub(super) fn params(&self, settings: &Settings, models: Vec<Model>) -> EvaluateParams {
-        let profiles = profile_params(&settings.profiles, self.from);
+        let profiles = &settings.profiles;
         EvaluateParams {
             from: self.from,
             to: self.to,
             every_days: self.every,
             horizon_days: self.horizon,
             window_days: profiles.window_days,
-            cluster: profiles.cluster,
+            cluster: profiles.cluster(),
             max_actions: profiles.max_actions,
             folded: (settings.actions.positive, settings.actions.clustered),
-            action_weights: profiles.action_weights,
+            action_weights: profiles.positive_weights(),
             repeats: match self.repeats {
-                Some(switch) => switch == Switch::On,
+                Some(switch) => switch.is_on(),
                 None => !profiles.history_filter,
             },
             popularity: settings.recommend.popularity,
@@ -78,7 +78,7 @@ impl ReplayArgs {
             ef_search: (!self.exact).then_some(settings.index.ef_search),
             users: self.users,
             seed: self.seed,
-            memory: profiles.memory,
+            memory: profiles.memory.as_u64(),
         }
     }
 }

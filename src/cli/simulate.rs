@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::out;
+use super::output;
 use crate::evaluation::simulate::WorldParams;
 use crate::evaluation::simulate::{SimulateParams, Simulated, write_world};
 use crate::model::Timestamp;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let simulated = write_world(&args.out, &params, Progress::for_stderr())?;
-    out::print(&summary(args, &params, &simulated))
+    output::print(&summary(args, &params, &simulated))
 }
 
 /// What was planted, for a person.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::out;
+use super::output;
 use super::replay::ReplayArgs;
 use crate::config::Settings;
 use crate::evaluation::{Grid, Tuned, tune};
@@ -56,7 +56,7 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
         alpha: Numbers(alpha),
         lambda: Numbers(lambda_per_day),
     } = args;
-    out::check_directory(&file)?;
+    output::require_parent_directory(&file)?;
     let params = replay.params(settings, Vec::new());
     let grid = Grid {
         alpha,
@@ -67,9 +67,9 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
     let text = tuned.settings(&head(&replay, &tuned));
     replace_file(&file, text.as_bytes())?;
     for step in &tuned.steps {
-        out::print(&step.table())?;
+        output::print(&step.table())?;
     }
-    out::print(&format!(
+    output::print(&format!(
         "{}: alpha = {}, lambda_per_day = {}; merge strategy for requests: {}",
         file.display(),
         tuned.alpha,
@@ -103,7 +103,7 @@ fn head(replay: &ReplayArgs, tuned: &Tuned) -> String {
         replay.catalog.display(),
         replay.from,
         replay.to,
-        out::command_line(),
+        output::command_line(),
     )
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, GuardResult};
 
-use super::{Approximate, Catalog, NeighborLists};
+use super::{Approximate, Catalog, NeighborLists, NeighborParams};
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
@@ -16,17 +16,6 @@ use crate::recommend::{Retrieve, Retrieved, SearchParams};
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Of so many searches that must save effort one makes a list.
 const SAVERS: u64 = 8;
-
-/// How neighbors are looked up.
-#[derive(Clone, Copy, Debug)]
-pub struct IndexParams {
-    /// Nodes that a walk looks for at least.
-    pub ef_search: usize,
-    /// Neighbors in a list that is computed when it is first asked for.
-    pub depth: usize,
-    /// Bytes of such lists to keep.
-    pub cache_bytes: u64,
-}
 
 /// Retrieval over one catalog.
 ///
@@ -80,12 +69,19 @@ enum Looked {
 }
 
 impl Index {
-    /// Retrieval over `catalog` with its `lists`.
-    pub fn new(catalog: Arc<Catalog>, lists: NeighborLists, params: IndexParams) -> Self {
+    /// Retrieval over `catalog` with its `lists`. A search finds at least `ef_search`
+    /// nodes; lists that are computed on demand have the depth of `params`.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        lists: NeighborLists,
+        ef_search: usize,
+        params: NeighborParams,
+    ) -> Self {
         let bytes_of_list = (params.depth * size_of::<Neighbor>()).max(1) as u64;
-        let kept = usize::try_from(params.cache_bytes / bytes_of_list).unwrap_or(usize::MAX);
+        let kept = params.cache.as_u64() / bytes_of_list;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         Self {
-            walks: Approximate::new(catalog, params.ef_search),
+            walks: Approximate::new(catalog, ef_search),
             lists,
             computed: Cache::new(kept),
             depth: params.depth,
@@ -335,6 +331,8 @@ fn count(counter: &AtomicU64, times: u64) {
 
 #[cfg(test)]
 mod tests {
+    use bytesize::ByteSize;
+
     use super::*;
     use crate::index::{Exact, GraphParams, PinTable, exact_lists};
 
@@ -383,12 +381,12 @@ mod tests {
     }
 
     fn index(catalog: &Arc<Catalog>, lists: NeighborLists) -> Index {
-        let params = IndexParams {
-            ef_search: 50,
+        let params = NeighborParams {
             depth: 40,
-            cache_bytes: 1 << 20,
+            budget: ByteSize::mib(1),
+            cache: ByteSize::mib(1),
         };
-        Index::new(catalog.clone(), lists, params)
+        Index::new(catalog.clone(), lists, 50, params)
     }
 
     #[test]

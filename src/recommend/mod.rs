@@ -9,6 +9,7 @@ mod fallback;
 mod inclusion;
 mod merge;
 mod orders;
+mod params;
 mod pin_set;
 mod popularity_prior;
 mod quadrature;
@@ -18,6 +19,7 @@ mod sample;
 
 pub use fallback::{Fallback, Origin};
 pub use merge::MergeStrategy;
+pub use params::RankingParams;
 pub use popularity_prior::PopularityPrior;
 pub use retrieve::{Retrieve, Retrieved, SearchParams};
 

@@ -2,19 +2,19 @@
 
 mod middleware;
 mod overload;
+mod params;
 mod rpc;
 mod security;
 mod state;
 mod status;
 mod transport;
 
-pub use middleware::rate_limit::{AdmissionParams, RateParams};
-pub use overload::limiter::OverloadParams;
+pub use overload::params::OverloadParams;
+pub use params::ServerParams;
 pub use security::callers::CallersError;
-pub use security::credentials::SecurityParams;
+pub use security::credentials::{AuthParams, SecurityParams};
 pub use security::tls::{TlsError, TlsParams};
 pub use state::live::{DataParams, LoadError, Loaded, Parts, Source};
-pub use state::recall_probe::ProbeParams;
 pub use state::user_context::AnswerParams;
 pub use transport::connections::ConnectionParams;
 
@@ -58,34 +58,20 @@ pub struct Listeners {
 /// How a server behaves.
 #[derive(Clone, Debug)]
 pub struct ServeParams {
-    /// Largest request that is read, in bytes.
-    pub max_request_size: usize,
+    /// Settings of the server; its addresses are those of [`Listeners`].
+    pub server: ServerParams,
     /// Limits of connections.
     pub connections: ConnectionParams,
-    /// Who may call, and how.
+    /// Certificates and callers.
     pub security: SecurityParams,
-    /// Most that a call for recommendations may take.
-    pub max_deadline: Duration,
-    /// What is refused before it is read.
-    pub gate: AdmissionParams,
-    /// How much is searched at a time.
+    /// Limits of calls and searches.
     pub overload: OverloadParams,
-    /// How often recall is measured.
-    pub probe: ProbeParams,
-    /// How long to go on after it was said that the server will stop.
-    pub drain_delay: Duration,
-    /// How long calls in flight may take to end after that.
-    pub drain_timeout: Duration,
     /// Where `/metrics` comes from; none answers with an empty page.
     pub metrics: Option<PrometheusHandle>,
     /// Tells the time of an answer.
     pub clock: fn() -> Timestamp,
-    /// How far ahead of the clock an action may be, in days.
-    pub max_ahead_days: f64,
     /// What shapes an answer beside the request.
     pub answers: AnswerParams,
-    /// How often to look for new versions; none for never.
-    pub watch: Option<Duration>,
 }
 
 /// Why a server stopped, other than being told to.
@@ -169,7 +155,7 @@ pub async fn run<E: Send + 'static>(
     let versions = Versions::new(live.clone(), source.clone(), params.clock)?;
     let versions = Arc::new(versions);
     let parts = rpc::routes::Parts {
-        probe: Probe::new(params.probe)?,
+        probe: Probe::new(&params.server)?,
         live: live.clone(),
         workers,
         limiter: limiter.clone(),
@@ -214,7 +200,7 @@ pub async fn run<E: Send + 'static>(
         tokio::select! {
             damaged = check(loaded) => damaged,
             () = forget(live.actions().cloned(), params.clock) => Ok(()),
-            () = watch(versions, params.watch) => Ok(()),
+            () = watch(versions, params.server.watch) => Ok(()),
             () = secrets.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
@@ -229,7 +215,7 @@ pub async fn run<E: Send + 'static>(
     // Nobody listens any more only when both servers have failed already.
     let _ = phase.send(Phase::Draining);
     if ended.is_ok() && live.get().is_some() {
-        tokio::time::sleep(params.drain_delay).await;
+        tokio::time::sleep(params.server.drain_delay).await;
     }
     let _ = phase.send(Phase::Closing);
     // Clients that watch health have been told; their streams would never end.
@@ -238,7 +224,7 @@ pub async fn run<E: Send + 'static>(
     }
     let mut drained = Ok(());
     if !grpc_ended {
-        match tokio::time::timeout(params.drain_timeout, &mut serving).await {
+        match tokio::time::timeout(params.server.drain_timeout, &mut serving).await {
             Ok(served) => drained = served.map_err(ServeError::from),
             Err(_) => {
                 tracing::warn!("calls in flight did not end in time and are given up");

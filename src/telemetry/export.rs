@@ -12,8 +12,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{SPANS, TelemetryError};
-use crate::config::TraceSettings;
+use super::{SPANS, TelemetryError, TraceParams};
 
 /// Exports in the background until it is dropped, and then what is left.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ impl Drop for Export {
 
 /// What takes spans, and what exports them.
 pub(super) fn layer<S>(
-    settings: &TraceSettings,
+    params: &TraceParams,
 ) -> Result<(impl Layer<S> + use<S>, Export), TelemetryError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -47,12 +46,12 @@ where
     let entered = runtime.enter();
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&settings.endpoint)
+        .with_endpoint(&params.endpoint)
         .build()
         .map_err(|error| failed(&error))?;
     drop(entered);
     // Who calls decides for its whole trace; what begins here is drawn by the ratio.
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.ratio)));
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(params.ratio)));
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(sampler)

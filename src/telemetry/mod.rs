@@ -3,6 +3,9 @@
 
 #[cfg(feature = "otlp")]
 mod export;
+mod params;
+
+pub use params::{LogFormat, LogLevel, LogParams, TraceParams};
 
 use std::io::{IsTerminal, stderr};
 
@@ -10,8 +13,6 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-use crate::config::{LogFormat, LogLevel, Settings};
 
 /// Target of the spans of calls and their stages. They are no lines of the log: where
 /// nothing is exported they cost a look at a flag.
@@ -30,9 +31,9 @@ pub struct Exporting {
     _export: Option<export::Export>,
 }
 
-/// Begins to log, and to export spans if `settings` say where to. Call once, in main.
-pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
-    let level = match settings.log.level {
+/// Begins to log, and to export spans if `trace` names a collector. Call once, in main.
+pub fn init(log: &LogParams, trace: &TraceParams) -> Result<Exporting, TelemetryError> {
+    let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
@@ -43,7 +44,7 @@ pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
         .with_writer(stderr)
         .with_target(false)
         .with_ansi(stderr().is_terminal());
-    let lines = match settings.log.format {
+    let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
@@ -54,13 +55,14 @@ pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
     );
     let registry = tracing_subscriber::registry().with(lines);
     #[cfg(feature = "otlp")]
-    if !settings.trace.endpoint.is_empty() {
-        let (spans, export) = export::layer(&settings.trace)?;
+    if !trace.endpoint.is_empty() {
+        let (spans, export) = export::layer(trace)?;
         registry.with(spans).init();
         return Ok(Exporting {
             _export: Some(export),
         });
     }
+    debug_assert!(trace.endpoint.is_empty(), "validated: nothing can export");
     registry.init();
     Ok(Exporting::default())
 }

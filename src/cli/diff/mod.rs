@@ -12,7 +12,7 @@ use clap::Args;
 
 use self::report::{Report, Side};
 use super::client::{self, Connection, TlsArgs};
-use super::out;
+use super::output;
 use super::users::UserRequest;
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
@@ -98,8 +98,8 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<()> {
         Ok(Report::of(&pairs, asked, (&baseline, &candidate), args))
     })?;
     match args.json {
-        true => out::print(&serde_json::to_string_pretty(&report)?)?,
-        false => out::print(&report)?,
+        true => output::print(&serde_json::to_string_pretty(&report)?)?,
+        false => output::print(&report)?,
     }
     anyhow::ensure!(report.broken.is_empty(), "{}", report.broken.join("; "));
     Ok(())

@@ -18,6 +18,7 @@ use tonic::server::NamedService;
 use tower::{Layer, Service};
 
 use crate::serve::overload::limiter::shed;
+use crate::serve::overload::params::OverloadParams;
 use crate::serve::security::callers::Caller;
 use crate::serve::status::{CallError, Shed};
 
@@ -26,27 +27,6 @@ use crate::serve::status::{CallError, Shed};
 const RATES: u64 = 1 << 14;
 /// When to try again after there were too many calls.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-
-/// What passes the gate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdmissionParams {
-    /// Most calls at a time, answered or waiting, whatever they cost; 0 refuses all.
-    pub max_calls: usize,
-    /// How often one caller may ask; none for as often as it likes.
-    pub rate: Option<RateParams>,
-}
-
-/// How often one caller may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateParams {
-    /// Calls a second.
-    pub rate: NonZeroU32,
-    /// Calls at once after a silence.
-    pub burst: NonZeroU32,
-    /// The header that names a caller who is not known by a credential. Callers without
-    /// it share one rate.
-    pub header: HeaderName,
-}
 
 /// Guards a service.
 #[derive(Clone, Debug)]
@@ -75,12 +55,11 @@ struct Rates {
 }
 
 impl RateLimitLayer {
-    pub(crate) fn new(params: AdmissionParams) -> Self {
-        let rates = params.rate.map(|params| Rates {
-            of_callers: DefaultKeyedRateLimiter::keyed(
-                Quota::per_second(params.rate).allow_burst(params.burst),
-            ),
-            header: params.header,
+    pub(crate) fn new(params: &OverloadParams) -> Self {
+        let rate = NonZeroU32::new(params.rate_limit).zip(NonZeroU32::new(params.rate_burst));
+        let rates = rate.map(|(rate, burst)| Rates {
+            of_callers: DefaultKeyedRateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            header: params.rate_key_header.clone(),
             hashes: RandomState::new(),
         });
         Self(Arc::new(Shared {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::metrics as names;
 use crate::serve::middleware::deadline::Budget;
+use crate::serve::overload::params::OverloadParams;
 use crate::serve::status::{CallError, Shed};
 
 /// How often the limit of searches at a time is adapted.
@@ -34,19 +35,6 @@ const CAUTION: u32 = 2;
 const STEPS: f64 = 4.0;
 /// Bounds of what a caller is told to wait before it tries again.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// How much the server takes on.
-#[derive(Clone, Debug)]
-pub struct OverloadParams {
-    /// Least and most searches at a time; 0 for the least is one a core.
-    pub in_flight: (usize, usize),
-    /// Most calls that wait for a search.
-    pub queue: usize,
-    /// How long a search that was let in may wait for a core.
-    pub target_wait: Duration,
-    /// Share of the usual effort that searches make at least, above 0, at most 1.
-    pub min_effort: f32,
-}
 
 /// Lets searches in; one for the whole process.
 #[derive(Debug)]
@@ -110,13 +98,12 @@ impl Limiter {
     /// Lets as many searches in as `params` allow; where those say 0 for the least,
     /// it is one for each of the `workers`.
     pub(crate) fn new(mut params: OverloadParams, workers: usize, now: Instant) -> Self {
-        let (least, most) = &mut params.in_flight;
-        if *least == 0 {
-            *least = workers;
+        if params.min_in_flight == 0 {
+            params.min_in_flight = workers;
         }
-        *most = (*most).max(*least);
+        params.max_in_flight = params.max_in_flight.max(params.min_in_flight);
         let state = State {
-            limit: *least as f64,
+            limit: params.min_in_flight as f64,
             in_flight: 0,
             waiting: VecDeque::new(),
             duration: UNSEEN,
@@ -257,7 +244,7 @@ impl State {
     /// Fewer searches at a time when even the luckiest had to wait for a core, more
     /// when others waited to be let in and the cores had room.
     fn adapt(&mut self, limiter: &Limiter, now: Instant) {
-        let (least, most) = limiter.params.in_flight;
+        let (least, most) = (limiter.params.min_in_flight, limiter.params.max_in_flight);
         let waited = self.least_wait.take();
         let had_queue = std::mem::take(&mut self.had_queue);
         if waited.is_some_and(|wait| wait > limiter.params.target_wait) {
@@ -334,16 +321,23 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn limiter(in_flight: (usize, usize), queue: usize) -> Arc<Limiter> {
+    fn limiter((min_in_flight, max_in_flight): (usize, usize), queue: usize) -> Arc<Limiter> {
         let params = OverloadParams {
-            in_flight,
+            max_calls: 100,
+            min_in_flight,
+            max_in_flight,
             queue,
             target_wait: 2 * MS,
             min_effort: 0.25,
+            rate_limit: 0,
+            rate_burst: 1,
+            rate_key_header: HeaderName::from_static("x-caller"),
         };
         Arc::new(Limiter::new(params, 2, Instant::now()))
     }

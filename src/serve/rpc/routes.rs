@@ -54,6 +54,7 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
         phases,
         ..
     } = parts;
+    let max_request_bytes = params.server.max_request_bytes();
     let recommendations = recommendation::Service {
         live: live.clone(),
         workers: parts.workers,
@@ -63,21 +64,20 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
         answers: params.answers,
     };
     let recommendations = RecommendationServiceServer::new(recommendations)
-        .max_decoding_message_size(params.max_request_size);
+        .max_decoding_message_size(max_request_bytes);
     let actions = ActionServiceServer::new(actions::Service {
         live: live.clone(),
         clock: params.clock,
-        max_ahead_days: params.max_ahead_days,
     })
-    .max_decoding_message_size(params.max_request_size.min(MAX_ACTIONS_SIZE));
+    .max_decoding_message_size(max_request_bytes.min(MAX_ACTIONS_SIZE));
     let administration = AdminServiceServer::new(admin::Service {
         live: live.clone(),
         versions: parts.versions,
     });
     let pins = CatalogServiceServer::new(catalog::Service { live })
-        .max_decoding_message_size(params.max_request_size);
+        .max_decoding_message_size(max_request_bytes);
 
-    let gate = RateLimitLayer::new(params.gate.clone());
+    let gate = RateLimitLayer::new(&params.overload);
     let routes = Routes::new(health)
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
@@ -87,7 +87,7 @@ pub(crate) fn service<H: tonic_health::pb::health_server::Health>(
         .add_service(actions)
         .prepare();
     let deadline = DeadlineLayer {
-        max: params.max_deadline,
+        max: params.server.max_deadline,
     };
     ServiceBuilder::new()
         .map_response(move |response| drain::say(&phases, response))

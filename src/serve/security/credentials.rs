@@ -6,22 +6,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
+use serde::Deserialize;
 
 use crate::serve::ServeError;
 use crate::serve::security::auth::Guard;
 use crate::serve::security::callers::{Callers, CallersError};
 use crate::serve::security::tls::{Tls, TlsError, TlsParams};
+use crate::setting_rules::{InvalidSetting, days, empty_as_no_file, require_duration_in_range};
 
 /// Who may call, and how.
 #[derive(Clone, Debug)]
 pub struct SecurityParams {
     /// Certificates; none serves in plain text.
     pub tls: Option<TlsParams>,
+    /// Callers, and how often all files are read again.
+    pub auth: AuthParams,
+}
+
+/// The section `auth` of the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthParams {
     /// The file of callers; none lets everybody call, or where clients need a
     /// certificate everybody who has one.
+    #[serde(deserialize_with = "empty_as_no_file")]
     pub callers: Option<PathBuf>,
-    /// How often to look whether files have changed.
+    /// Interval between two looks whether files have changed.
+    #[serde(with = "humantime_serde")]
     pub reload: Duration,
+}
+
+impl AuthParams {
+    /// Refuses values that break their rules, by key.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let looks = Duration::from_secs(1)..=days(1);
+        require_duration_in_range("auth.reload", self.reload, looks)
+    }
 }
 
 /// See the module.
@@ -36,7 +56,7 @@ impl Secrets {
     pub(crate) fn open<E>(params: SecurityParams) -> Result<Self, ServeError<E>> {
         let wants_certificates = params.tls.iter().any(|tls| tls.client_ca.is_some());
         let tls = params.tls.map(Tls::open).transpose()?;
-        let guard = match params.callers {
+        let guard = match params.auth.callers {
             Some(path) => Guard::Listed(Arc::new(Callers::open(path)?)),
             None if wants_certificates => Guard::Certified,
             None => Guard::Open,
@@ -44,7 +64,7 @@ impl Secrets {
         Ok(Self {
             tls: tls.map(Arc::new),
             guard,
-            reload: params.reload,
+            reload: params.auth.reload,
         })
     }
 

@@ -9,7 +9,7 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::actions::{ActionParams, Actions};
 use crate::durable::{Log, LogError};
-use crate::index::{Catalog, CatalogManifest, Delta, Index, IndexParams, NeighborLists};
+use crate::index::{Catalog, CatalogManifest, Delta, Index, NeighborLists, NeighborParams};
 use crate::model::{Timestamp, UserId};
 use crate::pool::Pool;
 use crate::recommend::{
@@ -32,8 +32,10 @@ pub struct Source {
     pub catalog: PathBuf,
     /// The profiles.
     pub profiles: PathBuf,
-    /// How neighbors are looked up.
-    pub index: IndexParams,
+    /// Nodes of the graph that a search finds at least.
+    pub ef_search: usize,
+    /// Lists that answer without a search.
+    pub neighbors: NeighborParams,
     /// What the popularity of a pin is worth beside its nearness, as a difference of
     /// cosines; 0 for nearness alone.
     pub popularity: f32,
@@ -144,7 +146,8 @@ impl Source {
         Self {
             catalog: self.catalog.join(&versions.catalog),
             profiles: self.profiles.join(&versions.profiles),
-            index: self.index,
+            ef_search: self.ef_search,
+            neighbors: self.neighbors,
             popularity: self.popularity,
         }
     }
@@ -180,7 +183,7 @@ impl Loaded {
         let version = &catalog.manifest().version;
         let lists = NeighborLists::open(&NeighborLists::directory(path, version), version)?;
         let stamp = VersionHeaders::new(version, &profiles.manifest().version);
-        let index = Index::new(catalog, lists, source.index);
+        let index = Index::new(catalog, lists, source.ef_search, source.neighbors);
         let index = match old {
             Some(old) => index.with_counters_of(&old.index),
             None => index,

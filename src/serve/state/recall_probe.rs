@@ -14,6 +14,7 @@ use crate::index::Exact;
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::recommend::Retrieve;
+use crate::serve::ServerParams;
 use crate::serve::overload::workers;
 use crate::serve::state::changed_pins::Serving;
 
@@ -22,19 +23,13 @@ const K: (usize, &str) = (100, "100");
 /// Latest probes whose mean is told.
 const LATEST: usize = 200;
 
-/// How much is probed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ProbeParams {
-    /// One in so many answers; 0 for none.
-    pub one_in: u64,
-    /// Share of a core that probes may take, above 0, at most 1.
-    pub cpu: f64,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    params: ProbeParams,
+    /// One in so many answers; 0 for none.
+    one_in: u64,
+    /// Share of a core that probes may take, above 0 and at most 1.
+    cpu: f64,
     answers: AtomicU64,
     background: ThreadPool,
     shared: Arc<Shared>,
@@ -48,9 +43,10 @@ struct Shared {
 }
 
 impl Probe {
-    pub(crate) fn new(params: ProbeParams) -> Result<Self, ThreadPoolBuildError> {
+    pub(crate) fn new(params: &ServerParams) -> Result<Self, ThreadPoolBuildError> {
         Ok(Self {
-            params,
+            one_in: params.probe_one_in,
+            cpu: params.probe_cpu,
             answers: AtomicU64::new(0),
             background: workers::background("probe")?,
             shared: Arc::default(),
@@ -64,7 +60,7 @@ impl Probe {
         serving: &Arc<Serving>,
         mut medoids: impl ExactSizeIterator<Item = PinId>,
     ) {
-        let ProbeParams { one_in, cpu } = self.params;
+        let (one_in, cpu) = (self.one_in, self.cpu);
         if one_in == 0 || medoids.len() == 0 {
             return;
         }

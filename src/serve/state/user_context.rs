@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::actions::{Engagement, UserState};
+use crate::actions::{ActionLimits, Engagement, FeedbackParams, UserState};
 use crate::cluster::{self, FoldParams, Folded, Params, fold_in};
 use crate::index::Delta;
 use crate::model::{Held, Medoid, PinId, Timestamp, UserId};
@@ -24,15 +24,10 @@ const KEPT: usize = 4_096;
 /// What shapes an answer beside the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AnswerParams {
-    /// How long a pin that was shown is not recommended again, in days.
-    pub seen_days: f64,
-    /// Most recent actions that are clustered with the profile.
-    pub clustered: usize,
-    /// Negative actions that silence an interest; 0 for never.
-    pub silenced_by: usize,
-    /// Draw medoids by engagement as well as by importance, where the average over
-    /// all users counts as so many times shown; none for importance alone.
-    pub feedback_prior: Option<f64>,
+    /// Which recorded actions count, and how.
+    pub limits: ActionLimits,
+    /// Whether medoids are drawn by engagement as well as by importance.
+    pub feedback: FeedbackParams,
 }
 
 /// Folds recent actions into the profiles of one version.
@@ -93,7 +88,7 @@ impl FoldInCache {
         now: Timestamp,
     ) -> UserContext<'a> {
         let known = UserContext::of_profile(serving.loaded.profiles(), user, now);
-        let factors = params.feedback_prior.map(|prior| {
+        let factors = params.feedback.enabled_prior().map(|prior| {
             let engagement = state.iter().flat_map(|state| state.engagement());
             let factor = |of: Engagement| of.relative_to(average, prior);
             engagement
@@ -116,7 +111,7 @@ impl FoldInCache {
         });
         UserContext {
             recent,
-            seen_days: params.seen_days,
+            seen_days: params.limits.seen_days(),
             factors,
             ..known
         }
@@ -144,8 +139,8 @@ impl Recent {
                 alpha: facts.alpha,
                 lambda_per_day: facts.lambda_per_day,
             },
-            clustered: params.clustered,
-            silenced_by: params.silenced_by,
+            clustered: params.limits.clustered,
+            silenced_by: params.limits.silenced_by,
         };
         let mut own: Vec<PinId> = stored.iter().map(|medoid| medoid.pin).collect();
         if facts.history_false_positive_rate.is_some() {

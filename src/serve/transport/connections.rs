@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Request, Response};
+use bytesize::ByteSize;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics::{Gauge, counter, gauge};
 use rand::RngExt;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -29,6 +31,9 @@ use crate::metrics as names;
 use crate::serve::security::tls::{Certificate, Tls};
 use crate::serve::transport::drain::{self, Phase};
 use crate::serve::transport::prefixed_io::{Refusal, read_preface};
+use crate::setting_rules::{
+    InvalidSetting, days, require_duration_in_range, require_in_range, zero_as_never,
+};
 
 /// How long to wait when the system has no further descriptor for a connection.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
@@ -37,23 +42,50 @@ const GRACE: Duration = Duration::from_secs(300);
 /// Share of their greatest age by which connections differ from one another.
 const JITTER: f64 = 0.1;
 
-/// Limits of connections.
-#[derive(Clone, Debug)]
+/// The section `connections` of the settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectionParams {
     /// Most connections at a time; further ones are closed at once.
-    pub max_connections: usize,
+    pub max: usize,
     /// How long a client may take until it speaks HTTP/2.
+    #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
     /// Age at which a connection is told to go, give or take a tenth; none for never.
+    #[serde(deserialize_with = "zero_as_never")]
     pub max_age: Option<Duration>,
-    /// How often a connection that says nothing is asked whether it is there.
+    /// Silence after which a connection is sent a keepalive ping.
+    #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
-    /// How long it may take to answer that.
+    /// How long a connection may take to answer a ping.
+    #[serde(with = "humantime_serde")]
     pub keepalive_timeout: Duration,
     /// Most calls at a time on one connection.
-    pub max_concurrent_streams: u32,
+    pub max_concurrent_streams: usize,
     /// Most bytes in the headers of a call.
-    pub max_header_size: u32,
+    pub max_header_size: ByteSize,
+}
+
+impl ConnectionParams {
+    /// Refuses values that break their rules, by key.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
+        require_in_range("connections.max", self.max, 1..=1_000_000)?;
+        let handshakes = millis(1)..=seconds(600);
+        let handshake = self.handshake_timeout;
+        require_duration_in_range("connections.handshake_timeout", handshake, handshakes)?;
+        if let Some(max_age) = self.max_age {
+            require_duration_in_range("connections.max_age", max_age, seconds(1)..=days(30))?;
+        }
+        let (interval, intervals) = (self.keepalive_interval, seconds(1)..=seconds(3_600));
+        require_duration_in_range("connections.keepalive_interval", interval, intervals)?;
+        let (timeout, timeouts) = (self.keepalive_timeout, millis(100)..=seconds(3_600));
+        require_duration_in_range("connections.keepalive_timeout", timeout, timeouts)?;
+        let streams = self.max_concurrent_streams;
+        require_in_range("connections.max_concurrent_streams", streams, 1..=100_000)?;
+        let sizes = ByteSize::kib(1)..=ByteSize::mib(1);
+        require_in_range("connections.max_header_size", self.max_header_size, sizes)
+    }
 }
 
 /// What answers the calls of a connection.
@@ -109,7 +141,7 @@ pub(crate) async fn serve(
         params,
     } = listener_parts;
     let params = Arc::new(params);
-    let free = Arc::new(Semaphore::new(params.max_connections));
+    let free = Arc::new(Semaphore::new(params.max));
     // Whoever drops this future closes them.
     let mut open = JoinSet::new();
     let mut closing = pin!(drain::reached(phases.clone(), Phase::Closing));
@@ -218,8 +250,8 @@ async fn serve_http2(
         .timer(TokioTimer::new())
         .keep_alive_interval(params.keepalive_interval)
         .keep_alive_timeout(params.keepalive_timeout)
-        .max_concurrent_streams(params.max_concurrent_streams)
-        .max_header_list_size(params.max_header_size);
+        .max_concurrent_streams(params.max_concurrent_streams as u32)
+        .max_header_list_size(params.max_header_size.as_u64() as u32);
     let service = TowerToHyperService::new(service);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut told = pin!(async {
