@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # Two images: the server (the default), which has no shell, and with --target batch
 # the daily batch, which needs one for the names of its files and today's date.
+# Neither has the commands of the feature `evaluation`.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
@@ -13,7 +14,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && sed -n '/^\[\[bench\]\]/,/^name/s|^name = "\(.*\)"|benches/\1.rs|p' Cargo.toml >benches/files \
     && xargs touch <benches/files \
     && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
-    && cargo build --release --locked --bin pinnersage
+    && cargo build --release --locked --no-default-features --bin pinnersage
 # The settings are part of the binary.
 COPY deploy/config/pinnersage.toml deploy/config/
 COPY src src
@@ -22,7 +23,7 @@ ARG PINNERSAGE_GIT_SHA
 # compiled.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --bin pinnersage \
+    && cargo build --release --locked --no-default-features --bin pinnersage \
     && mkdir -p /empty
 
 FROM gcr.io/distroless/cc-debian12:debug-nonroot AS batch

@@ -15,9 +15,9 @@
 //! [`cluster::fold_in`]; pins that change lie beside the catalog as an
 //! [`index::Delta`]; new versions take the place of old ones in [`serve`].
 //!
-//! Whether that is worth anything is measured by [`evaluate::evaluate`], which replays
-//! what users did through the same code; [`simulate`] makes users up of whom everything
-//! is known.
+//! [`evaluation::evaluate`] measures the quality of recommendations: it replays what users
+//! did through the same code. [`evaluation::simulate`] makes up users about whom everything
+//! is known. Both are behind the feature `evaluation`, without which a server is built.
 //!
 //! # Layers
 //!
@@ -30,11 +30,10 @@
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
-//! | 3 | [`simulate`] | a world whose truth is known, to measure in |
 //! | 3 | [`snapshot`], [`durable`], [`progress`], [`wire`], [`metrics`] | files, the log, bars, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
-//! | 6 | [`evaluate`] | replay of what users did, against what would have been recommended |
+//! | 6 | [`evaluation`] | replay of what users did against what would have been recommended; simulated users |
 //! | 6 | [`config`] | all settings: a section for each module that has some |
 //! | 7 | [`cli`] | arguments in, what a person sees out |
 //!
@@ -42,8 +41,8 @@
 //!
 //! Held by `tests/tidy.rs` where a text can show them, by other tests where not.
 //!
-//! 1. `kernel`, `model`, `cluster`, `compare`, `recommend` and `simulate` do no I/O, read
-//!    no clock, own no randomness and log nothing.
+//! 1. `kernel`, `model`, `cluster`, `compare`, `recommend` and `evaluation::simulate` do
+//!    no I/O, read no clock, own no randomness and log nothing.
 //! 2. Equal versions, neighbor lists, recorded actions, changed pins, settings,
 //!    request and seed give equal bytes, on any machine, unless the answer says that it
 //!    is degraded by load or for want of time. Time only ends the days in
@@ -83,6 +82,7 @@ pub mod store;
 pub mod batch;
 pub mod serve;
 
+#[cfg(feature = "evaluation")]
 pub mod evaluation;
 
 pub mod config;

@@ -1,5 +1,7 @@
 //! The replay as a person runs it, on a small world.
 
+#![cfg(feature = "evaluation")]
+
 mod common;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

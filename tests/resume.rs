@@ -1,5 +1,7 @@
 //! A replay that is stopped and goes on.
 
+#![cfg(feature = "evaluation")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,9 @@ use std::path::Path;
 use common::World;
 use common::process::{command, path, run};
 use pinnersage::cluster::Params;
-use pinnersage::evaluation::{EvaluateError, EvaluateParams, ModelReport, evaluate};
+use pinnersage::evaluation::{
+    EvaluateError, EvaluateParams, FoldInLimits, ModelReport, ReplayFiles, evaluate,
+};
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
 
@@ -35,7 +39,10 @@ fn params() -> EvaluateParams {
             lambda_per_day: 0.01,
         },
         max_actions: 3_000,
-        folded: (100, 20),
+        fold_in: FoldInLimits {
+            recent: 100,
+            clustered: 20,
+        },
         action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 1.0)].into(),
         popularity: 0.0,
         repeats: false,
@@ -57,14 +64,12 @@ fn replay(
     details: &mut dyn Write,
     resume: Option<&Path>,
 ) -> Result<Vec<ModelReport>, EvaluateError> {
-    evaluate(
-        &[world.path("actions.parquet")],
-        &world.path("catalog"),
-        &params(),
-        Some(details),
-        resume,
-        Progress::Silent,
-    )
+    let files = ReplayFiles {
+        actions: &[world.path("actions.parquet")],
+        catalog: &world.path("catalog"),
+        checkpoint: resume,
+    };
+    evaluate(&files, &params(), Some(details), Progress::Silent)
 }
 
 /// A disk that is full after so many bytes.

@@ -1,5 +1,7 @@
 //! A simulated world as a person makes and measures one.
 
+#![cfg(feature = "evaluation")]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Settings that are proposed for a data set, as a person asks for them.
 
+#![cfg(feature = "evaluation")]
+
 mod common;
 
 use common::World;

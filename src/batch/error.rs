@@ -4,7 +4,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::evaluation::simulate::WorldError;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
 
@@ -43,9 +42,6 @@ pub enum BatchError {
         .0.read(), .0.unknown_pin, .0.before_window, .0.after_as_of
     )]
     NoProfiles(ActionCounts),
-    /// There can be no such world to simulate.
-    #[error(transparent)]
-    World(#[from] WorldError),
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::output;
 use super::replay::ReplayArgs;
+use super::{output, output_file};
 use crate::config::Settings;
 use crate::evaluation::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
 use crate::progress::Progress;
@@ -39,7 +39,7 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     if let Some(page) = &args.html {
-        output::require_parent_directory(page)?;
+        output_file::check_directory(page)?;
     }
     let mut details = match &args.details {
         Some(path) => {
@@ -48,21 +48,18 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         }
         None => None,
     };
-    let ReplayArgs {
-        actions, catalog, ..
-    } = &args.replay;
     let params = args.replay.params(settings, args.models);
     let lines = details.as_mut().map(|file| file as &mut dyn Write);
-    let (resume, progress) = (args.resume.as_deref(), Progress::for_stderr());
-    let reports = evaluate(actions, catalog, &params, lines, resume, progress)?;
+    let files = args.replay.files(args.resume.as_deref());
+    let reports = evaluate(&files, &params, lines, Progress::for_stderr())?;
     if let Some(mut details) = details {
         details.flush().context("details cannot be written")?;
     }
     if let Some(path) = &args.html {
         let html = html(&Page {
-            actions,
-            catalog,
-            command: &output::command_line(),
+            actions: files.actions,
+            catalog: files.catalog,
+            command: &output_file::command_line(),
             params: &params,
             reports: &reports,
         });

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod demo;
 mod diff;
+#[cfg(feature = "evaluation")]
 mod evaluate;
 mod explain;
 mod health;
@@ -13,16 +14,21 @@ mod importance_bar;
 mod interest_list;
 mod neighbors;
 mod output;
+#[cfg(feature = "evaluation")]
+mod output_file;
 mod profiles;
 mod recommend;
 mod recommendation;
 mod record;
+#[cfg(feature = "evaluation")]
 mod replay;
 mod serve;
 mod server_parts;
+#[cfg(feature = "evaluation")]
 mod simulate;
 mod stop_signal;
 mod switch;
+#[cfg(feature = "evaluation")]
 mod tune;
 mod users;
 
@@ -66,16 +72,19 @@ enum Command {
     /// For each day, candidates from actions before it are compared with the actions
     /// from then on: the share of them that is near a candidate (relevance) or is one
     /// (recall), and the diversity of the candidates.
+    #[cfg(feature = "evaluation")]
     Evaluate(evaluate::EvaluateArgs),
     /// Propose alpha, lambda and the merge strategy for a data set.
     ///
     /// Compares their values by replays of a validation period, as `evaluate` does, and
     /// writes settings. A present value that is not evidently behind the best one stays.
+    #[cfg(feature = "evaluation")]
     Tune(tune::TuneArgs),
     /// Generate pins, and actions of users, in a world whose truth is known.
     ///
     /// Writes pins.parquet and actions.parquet for `catalog build` and `evaluate`, and
     /// truth.parquet: each period in which a user was interested in a topic.
+    #[cfg(feature = "evaluation")]
     Simulate(simulate::SimulateArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
@@ -123,8 +132,11 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
         Command::Neighbors(args) => neighbors::run(&args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Evaluate(args) => evaluate::run(args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Tune(args) => tune::run(args, &settings),
+        #[cfg(feature = "evaluation")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),

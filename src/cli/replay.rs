@@ -1,12 +1,12 @@
 //! The arguments of commands that replay what users did.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::switch::Switch;
 use crate::config::Settings;
-use crate::evaluation::{EvaluateParams, Model};
+use crate::evaluation::{EvaluateParams, FoldInLimits, Model, ReplayFiles};
 use crate::model::Timestamp;
 
 #[derive(Debug, Args)]
@@ -54,7 +54,16 @@ pub(super) struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// How `models` are replayed.
+    /// The files to replay, with a checkpoint where there is one.
+    pub(super) fn files<'a>(&'a self, checkpoint: Option<&'a Path>) -> ReplayFiles<'a> {
+        ReplayFiles {
+            actions: &self.actions,
+            catalog: &self.catalog,
+            checkpoint,
+        }
+    }
+
+    /// The parameters of a replay of `models`.
     pub(super) fn params(&self, settings: &Settings, models: Vec<Model>) -> EvaluateParams {
         let profiles = &settings.profiles;
         EvaluateParams {
@@ -65,7 +74,10 @@ impl ReplayArgs {
             window_days: profiles.window_days,
             cluster: profiles.cluster(),
             max_actions: profiles.max_actions,
-            folded: (settings.actions.positive, settings.actions.clustered),
+            fold_in: FoldInLimits {
+                recent: settings.actions.positive,
+                clustered: settings.actions.clustered,
+            },
             action_weights: profiles.positive_weights(),
             repeats: match self.repeats {
                 Some(switch) => switch.is_on(),

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::output;
 use super::replay::ReplayArgs;
+use super::{output, output_file};
 use crate::config::Settings;
 use crate::evaluation::{Grid, Tuned, tune};
 use crate::progress::Progress;
@@ -56,14 +56,14 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
         alpha: Numbers(alpha),
         lambda: Numbers(lambda_per_day),
     } = args;
-    output::require_parent_directory(&file)?;
+    output_file::check_directory(&file)?;
     let params = replay.params(settings, Vec::new());
     let grid = Grid {
         alpha,
         lambda_per_day,
     };
     let progress = Progress::for_stderr();
-    let tuned = tune(&replay.actions, &replay.catalog, &params, &grid, progress)?;
+    let tuned = tune(&replay.files(None), &params, &grid, progress)?;
     let text = tuned.settings(&head(&replay, &tuned));
     replace_file(&file, text.as_bytes())?;
     for step in &tuned.steps {
@@ -103,7 +103,7 @@ fn head(replay: &ReplayArgs, tuned: &Tuned) -> String {
         replay.catalog.display(),
         replay.from,
         replay.to,
-        output::command_line(),
+        output_file::command_line(),
     )
 }
 

@@ -1,9 +1,20 @@
-//! One user's actions in the order of time, and what of them is known at a moment.
+//! One user's actions in the order of time, and the window before a moment.
 
 use crate::batch::ActionRecord;
 use crate::cluster::Point;
 use crate::index::PinTable;
 use crate::model::{PinId, Timestamp};
+
+/// The actions that a window holds.
+#[derive(Clone, Debug)]
+pub(super) struct HistoryParams {
+    /// By the number of the action: what it adds to importance.
+    pub(super) weights: Vec<f64>,
+    /// Length of the window in days.
+    pub(super) window_days: f64,
+    /// Maximum number of actions in a window, the most recent ones.
+    pub(super) max_actions: usize,
+}
 
 /// All actions of one user.
 #[derive(Debug)]
@@ -15,30 +26,23 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The history of `records`, which are those of one user, by time and then by pin.
-    /// `weights` are by the number of the action.
-    pub(super) fn of(
-        records: &[ActionRecord],
-        pins: &PinTable,
-        weights: &[f64],
-        window_days: f64,
-        max_actions: usize,
-    ) -> Self {
+    /// The history of `records`, the actions of one user by time and then by pin.
+    pub(super) fn new(records: &[ActionRecord], pins: &PinTable, params: &HistoryParams) -> Self {
         let point = |record: &ActionRecord| Point {
             row: pins.node(record.pin as usize),
             pin: pins.ids()[record.pin as usize],
             time: record.time,
-            weight: weights[record.action as usize],
+            weight: params.weights[record.action as usize],
         };
         Self {
             points: records.iter().map(point).collect(),
-            window_days,
-            max_actions,
+            window_days: params.window_days,
+            max_actions: params.max_actions,
         }
     }
 
-    /// What a profile as of `moment` is made from: the most recent actions of the
-    /// window before it.
+    /// The actions of a profile as of `moment`: the most recent ones of the window before
+    /// it.
     pub(super) fn window(&self, moment: Timestamp) -> &[Point] {
         let window = self.between(moment.minus_days(self.window_days), moment);
         &window[window.len().saturating_sub(self.max_actions)..]
@@ -87,7 +91,12 @@ mod tests {
             action: 0,
         };
         let records = [0, 1, 2, 3, 4, 9].map(record);
-        let history = History::of(&records, &pins, &[0.5], 3.0, 2);
+        let params = HistoryParams {
+            weights: vec![0.5],
+            window_days: 3.0,
+            max_actions: 2,
+        };
+        let history = History::new(&records, &pins, &params);
         let times =
             |points: &[Point]| -> Vec<i64> { points.iter().map(|p| p.time.day()).collect() };
         assert_eq!(times(history.window(day(4))), [2, 3]);

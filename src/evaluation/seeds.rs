@@ -1,12 +1,12 @@
-//! Randomness of one user on one day: the same for all models, whatever was replayed
-//! before.
+//! The randomness of one user on one day. It is the same for all models, whatever was
+//! replayed before.
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::model::{Timestamp, UserId};
 
-/// What numbers are drawn for; each has a stream of its own.
+/// The purposes of random numbers. Each has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Sample,
@@ -20,7 +20,7 @@ pub(super) enum Purpose {
 pub(super) struct Seeds(u64);
 
 impl Seeds {
-    pub(super) fn of(seed: u64, user: UserId, day: Timestamp) -> Self {
+    pub(super) fn new(seed: u64, user: UserId, day: Timestamp) -> Self {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&user.0.to_le_bytes());
@@ -28,6 +28,7 @@ impl Seeds {
         Self(xxhash_rust::xxh3::xxh3_64(&bytes))
     }
 
+    /// A generator for one purpose, which always yields the same numbers.
     pub(super) fn rng(self, purpose: Purpose) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.0);
         rng.set_stream(match purpose {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::batch::BatchError;
 use crate::batch::whole::{time_type, write_whole};
-use crate::evaluation::simulate::{Action, User, Users, World, WorldParams};
+use crate::evaluation::simulate::{Action, User, Users, World, WorldError, WorldParams};
 use crate::model::{PinId, Timestamp, UserId};
 use crate::progress::Progress;
 
@@ -52,13 +52,24 @@ pub struct Simulated {
     pub interests_a_user: [usize; 3],
 }
 
+/// Why no world was written.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    /// There can be no such world.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] BatchError),
+}
+
 /// Writes a world into the directory `out`: `pins.parquet`, `actions.parquet` by rising
 /// time, and `truth.parquet`, the periods of all interests.
 pub fn write_world(
     out: &Path,
     params: &SimulateParams,
     progress: Progress,
-) -> Result<Simulated, BatchError> {
+) -> Result<Simulated, SimulateError> {
     params.world.check()?;
     fs::create_dir_all(out).map_err(|e| BatchError::file(out, e))?;
     let world = World::new(&params.world, &mut rng(params.seed, 0));

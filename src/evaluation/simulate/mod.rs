@@ -17,7 +17,7 @@ mod interests;
 mod topics;
 mod user;
 
-pub use files::{SimulateParams, Simulated, write_world};
+pub use files::{SimulateError, SimulateParams, Simulated, write_world};
 pub use interests::{Interest, Period};
 pub use topics::World;
 pub use user::User;

@@ -1,0 +1,97 @@
+//! The answer of one model to one case, by the code that serves.
+
+use super::case::EvaluationCase;
+use super::replayer::Replayer;
+use crate::evaluation::models::{IndexWithQueries, Model, ModelInterests, Ranking};
+use crate::evaluation::seeds::Purpose;
+use crate::model::PinId;
+use crate::recommend::{
+    self, Origin, PopularityPrior, Recommendation, Request, Unwatched, recommend,
+};
+
+/// One model that is asked about one case.
+pub(super) struct Call<'a> {
+    pub(super) replayer: &'a Replayer<'a>,
+    pub(super) model: &'a Model,
+    pub(super) case: &'a EvaluationCase,
+    pub(super) interests: &'a ModelInterests<'a>,
+}
+
+impl Call<'_> {
+    /// The index, in which the queries of the model have ids beside the pins.
+    pub(super) fn index(&self) -> IndexWithQueries<'_> {
+        IndexWithQueries {
+            index: self.replayer.index,
+            pins: self.replayer.context.pins,
+            ids: self.replayer.context.free_ids,
+            queries: &self.interests.queries,
+        }
+    }
+
+    /// Asks for a list, page after page.
+    pub(super) fn answer(&self, scratch: &mut recommend::Scratch) -> Recommendation {
+        let ranking = self.ranking();
+        let popularity = |pin: PinId| self.popularity(ranking, pin);
+        let weight = self.model.popularity(self.replayer.params.popularity);
+        let interests = recommend::Interests {
+            own: Some((&self.interests.sampled_from, Origin::Profile)),
+            popular: &[],
+            factors: &self.interests.factors,
+            prior: PopularityPrior::weighing(weight, &popularity),
+            all_in_catalog: true,
+        };
+        let is_blocked = |pin| self.case.is_blocked(pin);
+        let index = self.index();
+        let rng = &mut self.case.seeds.rng(Purpose::Sample);
+        let mut shown: Vec<PinId> = Vec::new();
+        let mut page = |page: usize| {
+            let request = self.request(page, &shown);
+            let answer = recommend(
+                interests,
+                &is_blocked,
+                &request,
+                &index,
+                rng,
+                &Unwatched,
+                scratch,
+            );
+            shown.extend(answer.candidates.iter().map(|candidate| candidate.pin));
+            answer
+        };
+        let mut list = page(0);
+        for number in 1..self.model.pages.min(self.replayer.params.limit) {
+            let next = page(number);
+            list.candidates.extend(next.candidates);
+            list.sampled.extend(next.sampled);
+        }
+        list
+    }
+
+    /// The request for one page, without the pins that were `shown` before. The first
+    /// pages take what the limit leaves over.
+    fn request<'r>(&self, page: usize, shown: &'r [PinId]) -> Request<'r> {
+        let (limit, pages) = (self.replayer.params.limit, self.model.pages);
+        Request {
+            limit: limit / pages + usize::from(page < limit % pages),
+            medoids: self.model.medoids,
+            top: self.model.top,
+            strategy: self.model.merge,
+            excluded: shown,
+            effort: 1.0,
+        }
+    }
+
+    /// The popularity of pins when the interests were made; none where no model needs it.
+    fn ranking(&self) -> Option<&Ranking> {
+        let age = f64::from(self.model.stale_days);
+        let as_of = self.case.day.minus_days(age);
+        self.replayer.context.rankings.get(&as_of)
+    }
+
+    /// The score of `pin`; 0 where it is not known.
+    fn popularity(&self, ranking: Option<&Ranking>, pin: PinId) -> f32 {
+        let slot = self.replayer.context.pins.place(pin);
+        let score = |slot: usize| Some(ranking?.scores[slot]);
+        slot.and_then(score).unwrap_or(0.0)
+    }
+}

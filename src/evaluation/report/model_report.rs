@@ -1,0 +1,239 @@
+//! The measures of each model, from the sums of each user.
+
+use serde::Serialize;
+
+use crate::evaluation::metrics::{Column, Estimate, Interval, MeasureSums, Ratio, estimate_ratios};
+use crate::evaluation::models::Model;
+use crate::evaluation::replay::Measured;
+
+/// The measures of one model. Intervals hold 95 % of a bootstrap over users.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelReport {
+    /// Its name, as it was written.
+    pub model: String,
+    /// Share of the target actions near a candidate.
+    pub relevance: f64,
+    /// Interval of it.
+    pub relevance_interval: Interval,
+    /// Share of the target actions on a candidate.
+    pub recall: f64,
+    /// Interval of it.
+    pub recall_interval: Interval,
+    /// Mean over the lists of the mean cosine distance of two candidates.
+    pub diversity: f64,
+    /// Interval of it.
+    pub diversity_interval: Interval,
+    /// Mean number of distinct categories in a list; none where no title has one.
+    pub categories: Option<f64>,
+    /// Interval of it.
+    pub categories_interval: Option<Interval>,
+    /// Share of the catalog that was recommended to anybody.
+    pub coverage: f64,
+    /// Share of targets among the best of the targets of a day and their negatives, as
+    /// many as there are targets.
+    pub r_precision: f64,
+    /// Interval of it.
+    pub r_precision_interval: Interval,
+    /// Mean of one over the rank of a target among its negatives.
+    pub reciprocal_rank: f64,
+    /// Interval of it.
+    pub reciprocal_rank_interval: Interval,
+    /// Users who were judged.
+    pub users: usize,
+    /// Lists of candidates.
+    pub lists: u64,
+    /// Target actions.
+    pub actions: u64,
+    /// Relevance and recall for thirds of the users.
+    pub segments: Segments,
+}
+
+/// Thirds of the users by their mean number of actions in the window.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segments {
+    /// Those with the fewest.
+    pub light: Segment,
+    /// Those between.
+    pub medium: Segment,
+    /// Those with the most.
+    pub heavy: Segment,
+}
+
+impl Segments {
+    /// From light to heavy.
+    pub(crate) fn thirds(&self) -> [&Segment; 3] {
+        [&self.light, &self.medium, &self.heavy]
+    }
+}
+
+/// The measures of one model on a third of the users.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segment {
+    /// See [`ModelReport::relevance`].
+    pub relevance: f64,
+    /// Interval of it.
+    pub relevance_interval: Interval,
+    /// See [`ModelReport::recall`].
+    pub recall: f64,
+    /// Interval of it.
+    pub recall_interval: Interval,
+    /// Users in it.
+    pub users: usize,
+    /// Their target actions.
+    pub actions: u64,
+}
+
+impl ModelReport {
+    /// Relevance with its interval.
+    pub(crate) fn relevance_estimate(&self) -> Estimate {
+        Estimate {
+            value: self.relevance,
+            interval: self.relevance_interval,
+        }
+    }
+
+    /// Recall with its interval.
+    pub(crate) fn recall_estimate(&self) -> Estimate {
+        Estimate {
+            value: self.recall,
+            interval: self.recall_interval,
+        }
+    }
+
+    /// Diversity with its interval.
+    pub(crate) fn diversity_estimate(&self) -> Estimate {
+        Estimate {
+            value: self.diversity,
+            interval: self.diversity_interval,
+        }
+    }
+}
+
+impl Segment {
+    /// Relevance with its interval.
+    pub(crate) fn relevance_estimate(&self) -> Estimate {
+        Estimate {
+            value: self.relevance,
+            interval: self.relevance_interval,
+        }
+    }
+
+    /// Recall with its interval.
+    pub(crate) fn recall_estimate(&self) -> Estimate {
+        Estimate {
+            value: self.recall,
+            interval: self.recall_interval,
+        }
+    }
+}
+
+/// A measure as a ratio of sums.
+type Measure = fn(&MeasureSums) -> Ratio;
+
+const RELEVANCE: Measure = |sums| per_action(sums, sums.relevant);
+const RECALL: Measure = |sums| per_action(sums, sums.recalled);
+const DIVERSITY: Measure = |sums| per_list(sums, sums.diversity);
+const CATEGORIES: Measure = |sums| per_list(sums, sums.categories);
+const R_PRECISION: Measure = |sums| per_action(sums, sums.precise);
+const RECIPROCAL_RANK: Measure = |sums| per_action(sums, sums.reciprocal);
+
+fn per_action(sums: &MeasureSums, numerator: f64) -> Ratio {
+    Ratio {
+        numerator,
+        denominator: sums.actions,
+    }
+}
+
+fn per_list(sums: &MeasureSums, numerator: f64) -> Ratio {
+    Ratio {
+        numerator,
+        denominator: sums.lists,
+    }
+}
+
+/// One report for each of `models`, in their order.
+pub(crate) fn report(models: &[Model], measured: &Measured) -> Vec<ModelReport> {
+    let models = models.iter().enumerate();
+    models
+        .map(|(at, model)| model_report(at, model, measured))
+        .collect()
+}
+
+/// The report of the model that is the one `at` this position.
+fn model_report(at: usize, model: &Model, measured: &Measured) -> ModelReport {
+    let users = measured.users.iter();
+    let users: Vec<&MeasureSums> = users.map(|user| &user.sums[at]).collect();
+    let measures = [
+        RELEVANCE,
+        RECALL,
+        DIVERSITY,
+        CATEGORIES,
+        R_PRECISION,
+        RECIPROCAL_RANK,
+    ];
+    let [
+        relevance,
+        recall,
+        diversity,
+        categories,
+        r_precision,
+        reciprocal_rank,
+    ] = estimate(&users, measures);
+    let categories = measured.has_categories.then_some(categories);
+    ModelReport {
+        model: model.name.clone(),
+        relevance: relevance.value,
+        relevance_interval: relevance.interval,
+        recall: recall.value,
+        recall_interval: recall.interval,
+        diversity: diversity.value,
+        diversity_interval: diversity.interval,
+        categories: categories.map(|estimate| estimate.value),
+        categories_interval: categories.map(|estimate| estimate.interval),
+        coverage: measured.covered[at].count() as f64 / measured.pins.max(1) as f64,
+        r_precision: r_precision.value,
+        r_precision_interval: r_precision.interval,
+        reciprocal_rank: reciprocal_rank.value,
+        reciprocal_rank_interval: reciprocal_rank.interval,
+        users: users.len(),
+        lists: users.iter().map(|sums| sums.lists as u64).sum(),
+        actions: count_actions(&users),
+        segments: segments(&users),
+    }
+}
+
+/// Measures thirds of `users`, who are ordered by rising activity.
+fn segments(users: &[&MeasureSums]) -> Segments {
+    let bound = |thirds: usize| users.len() * thirds / 3;
+    Segments {
+        light: segment(&users[..bound(1)]),
+        medium: segment(&users[bound(1)..bound(2)]),
+        heavy: segment(&users[bound(2)..]),
+    }
+}
+
+fn segment(users: &[&MeasureSums]) -> Segment {
+    let [relevance, recall] = estimate(users, [RELEVANCE, RECALL]);
+    Segment {
+        relevance: relevance.value,
+        relevance_interval: relevance.interval,
+        recall: recall.value,
+        recall_interval: recall.interval,
+        users: users.len(),
+        actions: count_actions(users),
+    }
+}
+
+fn count_actions(users: &[&MeasureSums]) -> u64 {
+    users.iter().map(|sums| sums.actions as u64).sum()
+}
+
+/// Estimates each of `measures`.
+fn estimate<const N: usize>(users: &[&MeasureSums], measures: [Measure; N]) -> [Estimate; N] {
+    let columns = measures.map(|measure| -> Column {
+        let ratios = users.iter().map(|sums| measure(sums));
+        ratios.collect()
+    });
+    let estimates = estimate_ratios(&columns);
+    std::array::from_fn(|at| estimates[at])
+}

@@ -1,0 +1,134 @@
+//! Tables of measures as cells of text, for a terminal and for a page alike.
+
+use std::fmt;
+
+use super::model_report::{ModelReport, Segment};
+use crate::evaluation::metrics::Estimate;
+
+/// A table; printed with aligned columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The heads of the columns.
+    pub columns: Vec<String>,
+    /// Each row has as many cells as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// All measures over all users.
+    pub fn of_models(reports: &[ModelReport]) -> Self {
+        let columns = [
+            "model",
+            "relevance %",
+            "recall %",
+            "diversity",
+            "categories",
+            "coverage %",
+            "R-precision %",
+            "reciprocal rank",
+        ];
+        Self {
+            columns: columns.map(str::to_owned).into(),
+            rows: reports.iter().map(row_of_model).collect(),
+        }
+    }
+
+    /// Relevance and recall over thirds of the users.
+    pub fn of_thirds(reports: &[ModelReport]) -> Self {
+        let mut columns = vec!["model".to_owned()];
+        for measure in ["relevance %", "recall %"] {
+            let thirds = ["light", "medium", "heavy"];
+            columns.extend(thirds.map(|third| format!("{measure}, {third}")));
+        }
+        Self {
+            columns,
+            rows: reports.iter().map(row_of_thirds).collect(),
+        }
+    }
+}
+
+fn row_of_model(report: &ModelReport) -> Vec<String> {
+    let categories = report.categories.map(|mean| format!("{mean:.1}"));
+    let r_precision = Estimate {
+        value: report.r_precision,
+        interval: report.r_precision_interval,
+    };
+    let reciprocal_rank = Estimate {
+        value: report.reciprocal_rank,
+        interval: report.reciprocal_rank_interval,
+    };
+    vec![
+        report.model.clone(),
+        percent(report.relevance_estimate()),
+        percent(report.recall_estimate()),
+        number(report.diversity_estimate()),
+        categories.unwrap_or_else(|| "-".to_owned()),
+        format!("{:.1}", 100.0 * report.coverage),
+        percent(r_precision),
+        number(reciprocal_rank),
+    ]
+}
+
+fn row_of_thirds(report: &ModelReport) -> Vec<String> {
+    let thirds = report.segments.thirds();
+    let relevance = thirds.map(Segment::relevance_estimate).map(percent);
+    let recall = thirds.map(Segment::recall_estimate).map(percent);
+    let mut row = vec![report.model.clone()];
+    row.extend(relevance);
+    row.extend(recall);
+    row
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = || std::iter::once(&self.columns).chain(&self.rows);
+        let width = |column: usize| {
+            let cells = lines().map(|line| line[column].chars().count());
+            cells.max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        for line in lines() {
+            let cells = line.iter().zip(&widths);
+            let cells: Vec<String> = cells.map(|(cell, &w)| format!("{cell:<w$}")).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A share and its interval, in percent.
+pub(crate) fn percent(share: Estimate) -> String {
+    let Estimate {
+        value,
+        interval: [low, high],
+    } = share.scaled(100.0);
+    format!("{value:.2} [{low:.2}, {high:.2}]")
+}
+
+fn number(mean: Estimate) -> String {
+    let Estimate {
+        value,
+        interval: [low, high],
+    } = mean;
+    format!("{value:.3} [{low:.3}, {high:.3}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let line = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let table = Table {
+            columns: line(["a", "b"]),
+            rows: vec![line(["één", "x"]), line(["", "longer"])],
+        };
+        assert_eq!(table.to_string(), "a    b\néén  x\n     longer\n");
+        let half = Estimate {
+            value: 0.5,
+            interval: [0.25, 1.0],
+        };
+        assert_eq!(percent(half), "50.00 [25.00, 100.00]");
+    }
+}
