@@ -1,4 +1,4 @@
-//! Making neighbor lists ahead of time, for the pins that are medoids.
+//! Computing neighbor lists ahead of time, for the pins that are medoids.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::BatchError;
+use super::error::BatchError;
 use crate::index::{Approximate, Catalog, NeighborLists, NeighborParams, PinTable, exact_lists};
 use crate::model::{Neighbor, PinId};
 use crate::progress::Progress;
@@ -14,28 +14,28 @@ use crate::store::ProfilesReader;
 
 /// Lists in a segment: what is lost at most when a build is stopped.
 const SEGMENT: usize = 4096;
-/// Catalogs of more nodes get their lists by walks: to look at every pin costs
-/// more there than a walk that misses one neighbor in some hundred.
+/// Catalogs of more nodes get their lists by graph searches: an exact scan costs more
+/// there than a search that misses one neighbor in some hundred.
 const EXACT_NODES: usize = 2_000_000;
-/// Nodes that such a walk expands, for each neighbor of a list.
-const WALK_EFFORT: usize = 4;
+/// Nodes that such a search expands, for each neighbor of a list.
+const SEARCH_EFFORT: usize = 4;
 
-/// What became of the lists.
+/// Outcome for the list of each medoid pin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeighborCounts {
     /// Pins of the catalog that are medoids.
     pub medoid_pins: usize,
-    /// Had a list already.
+    /// Pins that had a list already.
     pub kept: usize,
-    /// Got one.
+    /// Pins that got a list.
     pub made: usize,
-    /// Got none, because the budget is spent.
+    /// Pins that got no list, because the budget is spent.
     pub over_budget: usize,
 }
 
-/// Makes the lists that the profiles in `profiles` need and the catalog in
-/// `catalog` does not have yet: of the medoids that most users share first, as far
-/// as the budget goes. Stopped, it goes on where it was.
+/// Computes the lists that the profiles in `profiles` need and the catalog in `catalog`
+/// does not have yet, as far as the budget goes. The medoids that most users share come
+/// first. A build that was stopped is resumed.
 pub fn build_neighbors(
     catalog: &Path,
     profiles: &Path,
@@ -49,14 +49,14 @@ pub fn build_neighbors(
     let lists = NeighborLists::open(&directory, &version)?;
     let depth = params.depth.min(opened.pins.ids().len());
 
-    let places = by_falling_share(&ProfilesReader::open(profiles)?, &opened.pins);
+    let positions = positions_by_falling_share(&ProfilesReader::open(profiles)?, &opened.pins);
     let ids = opened.pins.ids();
-    let lacks = |place: &usize| !lists.has(ids[*place], depth);
-    let mut missing: Vec<usize> = places.iter().copied().filter(lacks).collect();
-    let kept = places.len() - missing.len();
+    let lacks = |position: &usize| !lists.has(ids[*position], depth);
+    let mut missing: Vec<usize> = positions.iter().copied().filter(lacks).collect();
+    let kept = positions.len() - missing.len();
     let budget = params.budget.as_u64();
     let room = budget.saturating_sub(lists.bytes()) / NeighborLists::bytes_of(depth);
-    let wanted = missing.len();
+    let lacking = missing.len();
     missing.truncate(usize::try_from(room).unwrap_or(usize::MAX));
     drop(lists);
 
@@ -65,25 +65,25 @@ pub fn build_neighbors(
     for segment in missing.chunks(SEGMENT) {
         let mut segment = segment.to_vec();
         segment.sort_unstable();
-        let found = lists_of(&index, &segment, depth);
+        let found = compute_lists(&index, &segment, depth);
         let pins = segment
             .iter()
-            .map(|&place| index.catalog().pins.ids()[place]);
+            .map(|&position| index.catalog().pins.ids()[position]);
         let lists: Vec<(PinId, Vec<Neighbor>)> = pins.zip(found).collect();
         NeighborLists::write(&directory, &version, &lists)?;
         stage.advance(lists.len() as u64);
     }
     Ok(NeighborCounts {
-        medoid_pins: places.len(),
+        medoid_pins: positions.len(),
         kept,
         made: missing.len(),
-        over_budget: wanted - missing.len(),
+        over_budget: lacking - missing.len(),
     })
 }
 
-/// The places of the medoids of all users, those that most of them share first,
+/// The positions of the medoids of all users, those that most of them share first,
 /// then by id, which is the order of the table.
-fn by_falling_share(profiles: &ProfilesReader, pins: &PinTable) -> Vec<usize> {
+fn positions_by_falling_share(profiles: &ProfilesReader, pins: &PinTable) -> Vec<usize> {
     let mut users_of: HashMap<PinId, usize> = HashMap::new();
     for (_, profile) in profiles.iter() {
         for medoid in profile.medoids {
@@ -95,20 +95,20 @@ fn by_falling_share(profiles: &ProfilesReader, pins: &PinTable) -> Vec<usize> {
         .filter_map(|(pin, users)| Some((Reverse(users), pins.place(pin)?)));
     let mut known: Vec<(Reverse<usize>, usize)> = known.collect();
     known.sort_unstable();
-    known.into_iter().map(|(_, place)| place).collect()
+    known.into_iter().map(|(_, position)| position).collect()
 }
 
-fn lists_of(index: &Approximate, places: &[usize], depth: usize) -> Vec<Vec<Neighbor>> {
+fn compute_lists(index: &Approximate, positions: &[usize], depth: usize) -> Vec<Vec<Neighbor>> {
     if index.catalog().pins.vectors().len() <= EXACT_NODES {
-        return exact_lists(index.catalog(), places, depth);
+        return exact_lists(index.catalog(), positions, depth);
     }
-    let walk = |&place: &usize| {
-        let list = index.nearest(place, depth, depth * WALK_EFFORT);
-        match list.len() == depth {
-            true => vec![list],
-            // Too little of the graph can be reached from here.
-            false => exact_lists(index.catalog(), &[place], depth),
+    let search = |&position: &usize| {
+        let list = index.nearest(position, depth, depth * SEARCH_EFFORT);
+        if list.len() == depth {
+            return vec![list];
         }
+        // Too little of the graph can be reached from here.
+        exact_lists(index.catalog(), &[position], depth)
     };
-    places.par_iter().flat_map_iter(walk).collect()
+    positions.par_iter().flat_map_iter(search).collect()
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::actions::{ActionRecord, Filter};
-use super::partition::{self, Partitions};
-use super::runs::{self, Run, RunWriter};
-use super::{BatchError, ProfileParams, actions};
+use super::action_reader::{self, ActionRecord, Filter};
+use super::error::BatchError;
+use super::external_sort::{self, Run, RunWriter};
+use super::profile_params::ProfileParams;
+use super::user_partitions::{self, FilledPartitions, LoadedPartition, Partitions};
 use crate::cluster::{self, Point, Scratch};
 use crate::index::{Catalog, CatalogManifest, PinTable};
 use crate::model::{PinId, Timestamp};
@@ -44,7 +45,7 @@ pub fn build_profiles(
     params: &ProfileParams,
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
-    let rows = actions::count(input.actions)?;
+    let rows = action_reader::count_rows(input.actions)?;
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
     let mut writer = ProfilesWriter::create(root)?;
     let batch = Batch {
@@ -55,10 +56,11 @@ pub fn build_profiles(
         scratches: Pool::default(),
         progress,
     };
-    let grouped = batch.group_by_user(rows, &writer.scratch()?)?;
-    let mut counts = grouped.counts;
-    let runs = batch.cluster_partitions(grouped.partitions, rows, &mut counts)?;
-    runs::merge(runs, |profile| Ok(writer.append(profile)?))?;
+    let mut actions_by_position = vec![0u64; pins.ids().len()];
+    let FilledPartitions { paths, mut counts } =
+        batch.group_by_user(rows, &writer.scratch()?, &mut actions_by_position)?;
+    let runs = batch.cluster_partitions(paths, rows, &mut counts)?;
+    external_sort::merge(runs, |profile| Ok(writer.append(profile)?))?;
     let (users, medoids) = writer.counts();
     if users == 0 {
         return Err(BatchError::NoProfiles(counts));
@@ -69,7 +71,7 @@ pub fn build_profiles(
         actions: counts,
         ..batch.manifest(catalog)
     };
-    let actions_of_pins = actions_of_pins(&pins, &grouped.actions_by_position);
+    let actions_of_pins = actions_of_pins(&pins, &actions_by_position);
     Ok(writer.finish(manifest, &actions_of_pins)?)
 }
 
@@ -84,23 +86,20 @@ struct Batch<'a> {
     progress: Progress,
 }
 
-/// The accepted actions, in partition files that hold all actions of their users.
-struct GroupedActions {
-    partitions: Vec<PathBuf>,
-    counts: ActionCounts,
-    /// Number of actions on each pin, in the order of the table of pins.
-    actions_by_position: Vec<u64>,
-}
-
 impl Batch<'_> {
-    /// Reads the `rows` actions of the input, and spreads those that are accepted over
-    /// partition files in `directory`.
-    fn group_by_user(&self, rows: u64, directory: &Path) -> Result<GroupedActions, BatchError> {
+    /// Spreads the accepted ones of the `rows` actions of the input over partition files
+    /// in `directory`, and counts them by the position of their pin.
+    fn group_by_user(
+        &self,
+        rows: u64,
+        directory: &Path,
+        actions_by_position: &mut [u64],
+    ) -> Result<FilledPartitions, BatchError> {
         let stage = self.progress.stage("reading actions", rows);
         // A partition is held beside the profiles made from it; half of the
         // memory is left for partitions that turn out larger than the average.
         let partition_bytes = self.params.memory.as_u64() / 4;
-        let mut partitions = Partitions::create(directory, rows, partition_bytes)?;
+        let partitions = Partitions::create(directory, rows, partition_bytes)?;
         let weights = self.params.positive_weights();
         let filter = Filter {
             pins: self.pins,
@@ -108,18 +107,8 @@ impl Batch<'_> {
             as_of: self.input.as_of,
             names: weights.keys().map(String::as_str).collect(),
         };
-        let mut counts = ActionCounts::default();
-        let mut actions_by_position = vec![0u64; self.pins.ids().len()];
-        let accept = |record: ActionRecord| {
-            actions_by_position[record.pin as usize] += 1;
-            partitions.push(record)
-        };
-        actions::read(self.input.actions, &filter, &mut counts, &stage, accept)?;
-        Ok(GroupedActions {
-            partitions: partitions.close()?,
-            counts,
-            actions_by_position,
-        })
+        let count = |record: &ActionRecord| actions_by_position[record.pin as usize] += 1;
+        partitions.fill(self.input.actions, &filter, &stage, count)
     }
 
     /// Clusters the users of each partition into a run of profiles, and counts the
@@ -135,7 +124,8 @@ impl Batch<'_> {
         let mut runs = Vec::with_capacity(partitions.len());
         for path in partitions {
             let bytes = self.params.memory.as_u64() / 2;
-            let (records, cut) = partition::load(&path, self.params.max_actions, bytes)?;
+            let LoadedPartition { records, cut } =
+                user_partitions::load(&path, self.params.max_actions, bytes)?;
             fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
             counts.used += records.len() as u64;
             counts.cut += cut;
