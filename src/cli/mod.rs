@@ -30,6 +30,7 @@ mod stop_signal;
 mod switch;
 #[cfg(feature = "evaluation")]
 mod tune;
+mod user_requests;
 mod users;
 
 use std::future::Future;
