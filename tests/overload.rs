@@ -9,7 +9,6 @@ use common::process::{Process, path};
 use common::server::{RECOMMEND, Server, ask, params};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pinnersage::serve::ServeParams;
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::Message;
@@ -137,7 +136,7 @@ async fn an_answer_says_what_it_was_made_from() {
 async fn connections_and_headers_have_their_limits() {
     let world = World::built();
     let mut params = params();
-    params.connections.max_connections = 1;
+    params.connections.max = 1;
     let server = Server::start_with(&world, params).await;
     let mut client = server.client().await;
     client.recommend(ask(1)).await.expect("an answer");
