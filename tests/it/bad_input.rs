@@ -232,7 +232,8 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let params = NeighborParams {
         depth: 20,
-        budget: 1 << 20,
+        budget: ByteSize::mib(1),
+        cache: ByteSize::b(0),
     };
     build_neighbors(&catalog, &profiles, params, Progress::Silent).expect("lists");
     let lists = fs::read_dir(catalog.join("neighbors"))

@@ -135,11 +135,9 @@ async fn nothing_is_served_before_it_is_loaded_and_health_tells() {
 #[tokio::test]
 async fn every_call_is_counted_and_timed_whatever_becomes_of_it() {
     let world = World::built();
-    let probe = ProbeParams {
-        one_in: 1,
-        cpu: 1.0,
-    };
-    let server = Server::start_with(&world, ServeParams { probe, ..params() }).await;
+    let mut params = params();
+    params.server.probe_one_in = 1;
+    let server = Server::start_with(&world, params).await;
     let mut client = server.client().await;
     client.recommend(ask(1)).await.expect("an answer");
     client.recommend(ask(u64::MAX)).await.expect("an answer");

@@ -85,8 +85,10 @@ impl Files {
                 key: self.path("server.key"),
                 client_ca: Some(self.path("ca.pem")),
             }),
-            callers: callers.then(|| self.path("callers.toml")),
-            reload: Duration::from_millis(1),
+            auth: AuthParams {
+                callers: callers.then(|| self.path("callers.toml")),
+                reload: Duration::from_millis(1),
+            },
         };
         ServeParams {
             security,

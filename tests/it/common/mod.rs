@@ -12,8 +12,10 @@ pub mod server;
 
 use std::path::{Path, PathBuf};
 
-use pinnersage::batch::{CatalogParams, ChangeFiles, ProfileParams, build_catalog, build_profiles};
-use pinnersage::cluster::Params;
+use bytesize::ByteSize;
+use pinnersage::batch::{
+    CatalogParams, ChangeFiles, ProfileInput, ProfileParams, build_catalog, build_profiles,
+};
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
@@ -77,24 +79,43 @@ impl World {
     }
 
     pub fn build_profiles_with(&self, catalog: &str, name: &str, params: &ProfileParams) {
+        self.build_profiles_at(catalog, name, AS_OF.parse().expect("a date"), params);
+    }
+
+    pub fn build_profiles_at(
+        &self,
+        catalog: &str,
+        name: &str,
+        as_of: Timestamp,
+        params: &ProfileParams,
+    ) {
         let actions = [self.path("actions.parquet")];
         let (catalog, out) = (self.path(catalog), self.path(name));
-        build_profiles(&actions, &catalog, &out, params, Progress::Silent).expect("profiles");
+        let input = ProfileInput {
+            as_of,
+            ..profile_input(&actions, &catalog)
+        };
+        build_profiles(&input, &out, params, Progress::Silent).expect("profiles");
+    }
+}
+
+pub fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> ProfileInput<'a> {
+    ProfileInput {
+        actions,
+        catalog,
+        as_of: AS_OF.parse().expect("a date"),
     }
 }
 
 pub fn profile_params(history_filter: bool) -> ProfileParams {
     ProfileParams {
-        as_of: AS_OF.parse().expect("a date"),
         window_days: 90.0,
-        cluster: Params {
-            alpha: 1.0,
-            lambda_per_day: 0.01,
-        },
+        alpha: 1.0,
+        lambda_per_day: 0.01,
         max_actions: 3_000,
         action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 0.5)].into(),
         history_filter,
-        memory: 64 << 20,
+        memory: ByteSize::mib(64),
     }
 }
 
