@@ -400,7 +400,7 @@ mod tests {
         let found = world.search(0, 0, limits, |_| 0);
         assert_eq!(found, Err(StopReason::TooManyCandidates));
         let limits = SearchLimits {
-            time_is_up: &|| true,
+            deadline: Deadline::new(&|| true),
             ..SearchLimits::with_ef(1)
         };
         let found = world.search(0, 0, limits, |_| 1);

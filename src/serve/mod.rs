@@ -22,8 +22,7 @@ mod transport;
 
 pub use error::ServeError;
 pub use listeners::Listeners;
-pub use overload::OverloadParams;
-pub use params::ServerParams;
+pub use params::{OverloadParams, ServerParams};
 pub use security::{AuthParams, CallersError, SecurityError, SecurityParams, TlsError, TlsParams};
 pub use server::{Startup, run};
 pub use state::{AnswerParams, DataParams, InitialState, LoadError, Loaded, ServingSource};

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::common::files::{columns, ids, texts, vectors};
 use crate::common::{Pin, World, version_directory};
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
-use pinnersage::batch::{NeighborParams, build_neighbors};
+use bytesize::ByteSize;
+use pinnersage::batch::build_neighbors;
+use pinnersage::index::NeighborParams;
 use pinnersage::progress::Progress;
 
 fn pinnersage(arguments: &[&str]) -> Output {

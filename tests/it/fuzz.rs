@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::common::World;
 use crate::common::raw::Raw;
 use crate::common::server::{Server, clock, source};
+use bytesize::ByteSize;
 use pinnersage::durable::Log;
 use pinnersage::index::{Catalog, CatalogManifest, Index, NeighborLists, NeighborParams};
 use pinnersage::model::UserId;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::files::{columns, ids, texts, vectors};
-use crate::common::{World, profile_params, version_directory};
+use crate::common::{World, profile_input, profile_params, version_directory};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, TimestampMillisecondArray, UInt64Array};
+use bytesize::ByteSize;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
     BatchError, CatalogParams, ChangeFiles, ProfileInput, build_catalog, build_profiles,
@@ -92,7 +93,7 @@ fn profiles_are_what_the_core_makes_of_each_user() {
         let points: Vec<Point> = own.iter().map(point).collect();
         let vectors = catalog.pins.vectors();
         let scratch = &mut ClusterScratch::default();
-        let expected = build_profile(&points, vectors, &params.cluster, params.as_of, scratch);
+        let expected = build_profile(&points, vectors, &params.cluster(), as_of, scratch);
         assert_eq!(profile.medoids, expected);
         let history = profile.history().expect("a history filter");
         assert!(points.iter().all(|point| history.contains(point.pin)));

@@ -1,7 +1,6 @@
 //! The server when there is too much to do or too little time, and while it stops.
 
 use crate::common;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::common::World;

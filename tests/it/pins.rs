@@ -178,7 +178,7 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
     let params = CatalogParams {
         embedding_version: EMBEDDING_VERSION.to_owned(),
         min_quality: None,
-        changes: ChangeFiles::of(&directory),
+        changes: ChangeFiles::in_directory(&directory),
         graph: GraphParams {
             ef_construction: 100,
             seed: 1,

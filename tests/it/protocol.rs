@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::common::World;
 use crate::common::server::{Server, ask, clock, params, source};
-use pinnersage::serve::{
-    InitialState, LoadError, ProbeParams, ServeError, ServeParams, ServingSource,
-};
+use pinnersage::serve::{InitialState, LoadError, ServeError, ServingSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;

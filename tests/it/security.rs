@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::World;
 use crate::common::process::{Process, command, path};
 use crate::common::server::{Server, ask, params};
-use pinnersage::serve::{SecurityParams, ServeParams, TlsParams};
+use pinnersage::serve::{AuthParams, SecurityParams, ServeParams, TlsParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;

@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn words_carry_a_set_into_another_one() {
         let (first, second) = (CoveredPins::empty(130), CoveredPins::empty(130));
-        [0, 63, 129, 129].map(|slot| first.insert(slot));
-        [63, 64].map(|slot| second.insert(slot));
+        let _ = [0, 63, 129, 129].map(|slot| first.insert(slot));
+        let _ = [63, 64].map(|slot| second.insert(slot));
         second.merge(&first.words());
         assert_eq!((first.count(), second.count()), (3, 4));
         let text = serde_json::to_string(&first.words()).expect("JSON");

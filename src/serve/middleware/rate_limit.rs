@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::layer::{CallPolicy, ResponseFuture, refuse};
 use super::shed::shed;
-use crate::serve::overload::OverloadParams;
+use crate::serve::params::OverloadParams;
 use crate::serve::security::identity::Caller;
 use crate::serve::status::{CallError, Shed};
 

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use metrics::gauge;
 
 use super::load::{LoadEstimate, SearchTimes};
-use super::params::OverloadParams;
 use super::queue::{Admission, WaitQueue, Waiter};
 use crate::metrics as names;
 use crate::serve::middleware::{Budget, shed};
+use crate::serve::params::OverloadParams;
 use crate::serve::status::{CallError, Shed};
 
 /// Time between two adaptations of the limit.

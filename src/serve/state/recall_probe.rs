@@ -14,8 +14,8 @@ use crate::index::Exact;
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::recommend::Retrieve;
-use crate::serve::ServerParams;
 use crate::serve::overload::{background_thread, catch_panic};
+use crate::serve::params::ServerParams;
 use crate::serve::state::serving::Serving;
 
 /// Number of neighbors that are compared.

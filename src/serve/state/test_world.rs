@@ -135,7 +135,7 @@ pub(crate) fn fold(loaded: &Loaded, user: UserId, state: Arc<UserState>) -> Arc<
         pins: &loaded.catalog().pins,
         delta: &Arc::new(Delta::new(loaded.catalog().pins.vectors())),
     };
-    let scratch = &mut cluster::Scratch::default();
+    let scratch = &mut cluster::ClusterScratch::default();
     let folded = RecentInterests::fold(state, batch_medoids, source, ANSWERS, scratch);
     Arc::new(folded)
 }

@@ -11,9 +11,9 @@ use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
 use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    AdmissionParams, AnswerParams, ConnectionParams, DataParams, InitialState, Listeners,
-    LoadError, Loaded, OverloadParams, ProbeParams, SecurityParams, ServeError, ServeParams,
-    ServingSource, Startup, run,
+    AnswerParams, AuthParams, ConnectionParams, DataParams, InitialState, Listeners, LoadError,
+    Loaded, OverloadParams, SecurityParams, ServeError, ServeParams, ServerParams, ServingSource,
+    Startup, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
