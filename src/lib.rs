@@ -26,14 +26,15 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 | [`memory`] | huge pages, mapped files, fetching ahead |
+//! | 0 | [`memory`], [`setting_rules`] | huge pages, mapped files, prefetching; rules for settings |
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
-//! | 3 | [`snapshot`], [`durable`], [`progress`], [`config`], [`wire`], [`metrics`] | files, the log, bars, settings, contract, names |
+//! | 3 | [`snapshot`], [`durable`], [`progress`], [`wire`], [`metrics`] | files, the log, bars, contract, names |
 //! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
 //! | 6 | [`evaluation`] | replay of what users did against what would have been recommended; simulated users |
+//! | 6 | [`config`] | all settings: a section for each module that has some |
 //! | 7 | [`cli`] | arguments in, what a person sees out |
 //!
 //! # Invariants
@@ -56,6 +57,7 @@
 //! 8. `unsafe` code stands in `memory` only.
 
 pub mod memory;
+pub mod setting_rules;
 
 #[deny(
     clippy::disallowed_macros,
@@ -96,7 +98,6 @@ pub mod compare;
 )]
 pub mod recommend;
 
-pub mod config;
 pub mod durable;
 pub mod metrics;
 pub mod progress;
@@ -113,5 +114,7 @@ pub mod serve;
 
 #[cfg(feature = "evaluation")]
 pub mod evaluation;
+
+pub mod config;
 
 pub mod cli;

@@ -16,6 +16,6 @@ mod writer;
 pub use action_store::{Actions, ReplaySummary};
 pub use engagement::Engagement;
 pub use freshness_token::FreshnessToken;
-pub use params::ActionParams;
-pub use user_state::{StateParams, UserState};
+pub use params::{ActionLimits, ActionParams, FeedbackParams};
+pub use user_state::UserState;
 pub use writer::{ActionOutcome, RecordError, RecordedActions};

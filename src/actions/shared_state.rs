@@ -42,12 +42,12 @@ impl SharedState {
     pub(super) fn apply(&self, action: &Action) {
         if let Some(kind) = self.params.weights.kind(&action.name) {
             let mut state = self.users.entry(action.user).or_default();
-            let params = &self.params.state;
+            let limits = &self.params.limits;
             let state = Arc::make_mut(&mut state);
-            state.record(action.pin, action.time, kind, params);
+            state.record(action.pin, action.time, kind, limits);
             if let Some(medoid) = action.medoid {
                 let before = state.total_engagement();
-                state.record_engagement(medoid, action.time, kind, params);
+                state.record_engagement(medoid, action.time, kind, limits);
                 self.replace_engagement(before, state.total_engagement());
             }
         }

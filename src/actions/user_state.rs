@@ -1,20 +1,8 @@
 //! State of one user in memory: recent actions, seen and hidden pins, engagement.
 
 use super::engagement::Engagement;
+use super::params::ActionLimits;
 use crate::model::{ActionKind, PinId, RecordedAction, Timestamp};
-
-/// Limits of the state of one user.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StateParams {
-    /// Number of most recent positive actions.
-    pub positive: usize,
-    /// Number of most recent negative actions. Older ones still hide their pins.
-    pub negative: usize,
-    /// Number of pins that were shown last.
-    pub seen: usize,
-    /// Number of medoids whose engagement is counted.
-    pub engaged: usize,
-}
 
 /// Engagement of a user with the pins that one medoid found, on one day.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,19 +33,19 @@ pub struct UserState {
 
 impl UserState {
     /// Records an action.
-    pub fn record(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, params: &StateParams) {
+    pub fn record(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, limits: &ActionLimits) {
         let held = |weight| RecordedAction { time, pin, weight };
         match kind {
             ActionKind::Positive(weight) => {
-                keep_latest(&mut self.positive, held(weight), params.positive)
+                keep_latest(&mut self.positive, held(weight), limits.positive)
             }
             ActionKind::Negative(weight) => {
-                keep_latest(&mut self.negative, held(weight), params.negative);
+                keep_latest(&mut self.negative, held(weight), limits.negative);
                 if let Err(position) = self.hidden.binary_search(&pin) {
                     self.hidden.insert(position, pin);
                 }
             }
-            ActionKind::Impression => self.record_impression(pin, time, params.seen),
+            ActionKind::Impression => self.record_impression(pin, time, limits.seen),
         }
     }
 
@@ -67,7 +55,7 @@ impl UserState {
         medoid: PinId,
         time: Timestamp,
         kind: ActionKind,
-        params: &StateParams,
+        limits: &ActionLimits,
     ) {
         let engagement = Engagement::from_kind(kind);
         if engagement == Engagement::default() {
@@ -87,7 +75,7 @@ impl UserState {
                     engagement,
                 };
                 self.engagement.insert(at, new);
-                self.limit_medoids(params.engaged);
+                self.limit_medoids(limits.engaged);
             }
         }
     }
@@ -203,14 +191,21 @@ fn keep_latest(actions: &mut Vec<RecordedAction>, action: RecordedAction, max_ke
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    const PARAMS: StateParams = StateParams {
+    const LIMITS: ActionLimits = ActionLimits {
+        retention: Duration::from_secs(10 * 86_400),
+        max_ahead: Duration::ZERO,
+        clustered: 5,
         positive: 5,
         negative: 3,
+        silenced_by: 3,
         seen: 4,
+        seen_life: Duration::from_secs(7 * 86_400),
         engaged: 3,
     };
 
@@ -235,16 +230,16 @@ mod tests {
             let state = |actions: Vec<(u64, i64, u8)>| {
                 let mut state = UserState::default();
                 for (pin, time, number) in actions {
-                    state.record(PinId(pin), day(time), kind(number), &PARAMS);
-                    state.record_engagement(PinId(pin % 5), day(time), kind(number), &PARAMS);
+                    state.record(PinId(pin), day(time), kind(number), &LIMITS);
+                    state.record_engagement(PinId(pin % 5), day(time), kind(number), &LIMITS);
                 }
                 state
             };
             let state_of = state(actions);
-            prop_assert!(state_of.positive.len() <= PARAMS.positive);
-            prop_assert!(state_of.negative.len() <= PARAMS.negative);
-            prop_assert!(state_of.seen.len() <= PARAMS.seen);
-            prop_assert!(state_of.engagement().count() <= PARAMS.engaged);
+            prop_assert!(state_of.positive.len() <= LIMITS.positive);
+            prop_assert!(state_of.negative.len() <= LIMITS.negative);
+            prop_assert!(state_of.seen.len() <= LIMITS.seen);
+            prop_assert!(state_of.engagement().count() <= LIMITS.engaged);
             prop_assert_eq!(state_of, state(shuffled));
         }
     }
@@ -252,8 +247,8 @@ mod tests {
     #[test]
     fn a_pin_that_was_shown_comes_back_and_a_hidden_one_does_not() {
         let mut state = UserState::default();
-        state.record(PinId(1), day(10), ActionKind::Impression, &PARAMS);
-        state.record(PinId(2), day(10), ActionKind::Negative(1.0), &PARAMS);
+        state.record(PinId(1), day(10), ActionKind::Impression, &LIMITS);
+        state.record(PinId(2), day(10), ActionKind::Negative(1.0), &LIMITS);
         let is_blocked = |pin, now| state.is_blocked(PinId(pin), day(now), 7.0);
         assert!(is_blocked(1, 11) && is_blocked(1, 16) && !is_blocked(1, 17));
         assert!(is_blocked(2, 11) && is_blocked(2, 400) && !is_blocked(3, 11));

@@ -1,5 +1,4 @@
-//! Why offline work stops. Each error names the file and, where there is one,
-//! the row.
+//! Errors of offline work. Each names the file and, where there is one, the row.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use crate::store::ActionCounts;
 /// Rows that an error lists before it only counts them.
 const ROWS_SHOWN: usize = 10;
 
-/// Why a catalog or a set of profiles could not be built.
+/// A catalog or a set of profiles could not be built, checked or exported.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// An input file cannot be read as Parquet.

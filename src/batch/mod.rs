@@ -1,34 +1,37 @@
 //! The offline shell: files in, versioned directories out.
 //!
-//! [`build_catalog`] turns files of pins into a catalog, [`build_profiles`]
-//! files of actions into profiles, [`build_neighbors`] the medoids of profiles into
-//! lists of neighbors, [`export_profiles`] profiles into a file that a warehouse
-//! reads. [`UserActions`] are the actions by user, for who replays them.
-//! [`check_catalog`] measures a catalog, [`write_changes`] keeps the pins that
-//! changed on a server for the next one. [`write_world`] makes files of pins and
-//! actions out of nothing.
+//! [`build_catalog`] turns files of pins into a catalog, [`build_profiles`] files of
+//! actions into profiles, and [`build_neighbors`] the medoids of profiles into neighbor
+//! lists. [`export_profiles`] writes profiles as a file that a warehouse reads.
+//! [`check_catalog`] measures recall and speed of a catalog. [`write_changes`] stores the
+//! pins that changed on a server, for the next catalog. [`UserActions`] groups actions by
+//! user, for a replay.
 
-mod actions;
-mod catalog;
-mod changes;
-mod check;
-mod columns;
+mod action_reader;
+pub(crate) mod atomic_parquet;
+mod build_catalog;
+mod build_neighbors;
+mod build_profiles;
 mod error;
-mod export;
-mod neighbors;
-mod partition;
-mod pins;
-mod profiles;
-mod runs;
-mod users;
-pub(crate) mod whole;
+mod export_profiles;
+mod external_sort;
+mod parquet_columns;
+mod pin_changes;
+mod pin_reader;
+mod process_memory;
+mod profile_params;
+mod raw_pins;
+mod recall_curve;
+mod user_actions;
+mod user_partitions;
 
-pub use actions::ActionRecord;
-pub use catalog::{CatalogParams, build_catalog};
-pub use changes::{ChangeFiles, UpsertedPin, write_changes};
-pub use check::{CheckParams, CurvePoint, check_catalog};
+pub use action_reader::ActionRecord;
+pub use build_catalog::{CatalogParams, build_catalog};
+pub use build_neighbors::{NeighborCounts, build_neighbors};
+pub use build_profiles::{ProfileInput, build_profiles};
 pub use error::{BadRow, BatchError};
-pub use export::export_profiles;
-pub use neighbors::{NeighborCounts, NeighborParams, build_neighbors};
-pub use profiles::{ProfileParams, build_profiles};
-pub use users::{ActionsWanted, UserActions};
+pub use export_profiles::export_profiles;
+pub use pin_changes::{ChangeFiles, UpsertedPin, write_changes};
+pub use profile_params::ProfileParams;
+pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
+pub use user_actions::{ActionSelection, UserActions};

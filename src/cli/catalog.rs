@@ -1,20 +1,17 @@
 //! `pinnersage catalog`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::client::{ServerArgs, told};
-use super::out;
+use super::client::{ServerArgs, status_error};
+use super::{build_steps, output};
 use crate::batch::{
-    CatalogParams, ChangeFiles, CheckParams, UpsertedPin, build_catalog, check_catalog,
-    write_changes,
+    CatalogParams, ChangeFiles, CheckParams, CurvePoint, UpsertedPin, check_catalog, write_changes,
 };
 use crate::config::Settings;
-use crate::index::{CatalogManifest, GraphParams};
 use crate::model::PinId;
 use crate::progress::Progress;
-use crate::snapshot::SnapshotManifest;
 use crate::wire::v1;
 
 #[derive(Debug, Subcommand)]
@@ -26,33 +23,33 @@ pub(super) enum CatalogCommand {
     Build(BuildArgs),
     /// Check the files of a catalog, and measure recall against speed.
     ///
-    /// Asks for the neighbors of sampled pins, each without itself, and compares
-    /// them with the exact ones: one line for each effort, which is the number of
-    /// nodes of the graph that a walk expands.
+    /// Searches the neighbors of sampled pins, each without itself, and compares them
+    /// with the exact ones. Prints one line for each effort: the number of nodes of the
+    /// graph that a search expands.
     Check(CheckArgs),
-    /// Ask a running server for the pins that changed on it, for the next catalog.
+    /// Fetch the pins that changed on a running server, for the next catalog.
     Changes(ChangesArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The catalog.
+    /// Catalog to check.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
-    /// Neighbors to find.
+    /// Number of neighbors of a search.
     #[arg(long, value_name = "K", default_value_t = 100, value_parser = positive)]
     k: usize,
-    /// Pins whose neighbors are asked for.
+    /// Number of pins whose neighbors are searched.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive)]
     queries: usize,
-    /// Threads that ask.
+    /// Number of threads that search.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     threads: usize,
-    /// Efforts to measure: nodes that a walk expands.
+    /// Efforts to measure: nodes that a search expands.
     #[arg(long, value_name = "E", value_delimiter = ',', value_parser = positive,
           default_values_t = [64, 96, 128, 192, 256, 384])]
     effort: Vec<usize>,
-    /// Seed of the choice of the pins.
+    /// Seed of the draw of the pins.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// Print one JSON object a line.
@@ -68,14 +65,14 @@ pub(super) struct BuildArgs {
     /// Directory that holds the versions of the catalog.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Name of the model that made the embeddings. Profiles of another one are
+    /// Name of the model that computed the embeddings. Profiles of another model are
     /// not served with this catalog.
     #[arg(long, value_name = "NAME", default_value = "default")]
     embedding_version: String,
-    /// Leave out pins of a lower quality, and those without one.
+    /// Leave out pins of a lower quality, and pins without a quality.
     #[arg(long, value_name = "Q")]
     min_quality: Option<f64>,
-    /// What changed on a server, as `catalog changes` has written it.
+    /// Directory of changes on a server, written by `catalog changes`.
     #[arg(long, value_name = "DIR")]
     changes: Option<PathBuf>,
 }
@@ -102,36 +99,52 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
         embedding_version: args.embedding_version,
         min_quality: args.min_quality,
         changes: args.changes.map_or_else(ChangeFiles::default, |directory| {
-            ChangeFiles::of(&directory)
+            ChangeFiles::in_directory(&directory)
         }),
-        graph: graph_params(settings),
+        graph: settings.index.graph(),
     };
-    let manifest = build_catalog(&args.pins, &args.out, &params, Progress::for_stderr())?;
-    out::print(&summary(&manifest, &args.out))
+    build_steps::catalog(&args.pins, &args.out, &params, Progress::for_stderr())
 }
 
 fn changes(args: &ChangesArgs) -> anyhow::Result<()> {
-    let (mut upserted, mut deleted) = (Vec::new(), Vec::new());
-    super::block_on(async {
-        let mut client = args.server.connect_for_pins().await?;
-        let request = v1::ListChangesRequest {};
-        let stream = client.list_changes(request).await;
-        let mut stream = stream.map_err(|status| told(&status))?.into_inner();
-        while let Some(part) = stream.message().await.map_err(|status| told(&status))? {
-            upserted.extend(part.upserted.into_iter().map(|pin| UpsertedPin {
-                id: PinId(pin.pin_id.unwrap_or_default()),
-                vector: pin.embedding,
-                title: pin.title,
-            }));
-            deleted.extend(part.deleted_pin_ids.into_iter().map(PinId));
-        }
-        Ok(())
-    })?;
-    write_changes(&args.out, &upserted, &deleted)?;
-    let (upserted, deleted, out) = (upserted.len(), deleted.len(), args.out.display());
-    out::print(&format!(
+    let changes = super::block_on(fetch_changes(&args.server))?;
+    write_changes(&args.out, &changes.upserted, &changes.deleted)?;
+    let (upserted, deleted) = (changes.upserted.len(), changes.deleted.len());
+    let out = args.out.display();
+    output::print(&format!(
         "{upserted} pins upserted and {deleted} deleted, in {out}"
     ))
+}
+
+/// Pins that changed on a server since its catalog was built.
+#[derive(Default)]
+struct ChangedPins {
+    upserted: Vec<UpsertedPin>,
+    deleted: Vec<PinId>,
+}
+
+async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<ChangedPins> {
+    let mut client = server.connect_for_pins().await?;
+    let responses = client.list_changes(v1::ListChangesRequest {}).await;
+    let mut responses = responses
+        .map_err(|status| status_error(&status))?
+        .into_inner();
+    let mut changes = ChangedPins::default();
+    while let Some(part) = responses
+        .message()
+        .await
+        .map_err(|status| status_error(&status))?
+    {
+        let upserted = part.upserted.into_iter().map(|pin| UpsertedPin {
+            id: PinId(pin.pin_id.unwrap_or_default()),
+            vector: pin.embedding,
+            title: pin.title,
+        });
+        changes.upserted.extend(upserted);
+        let deleted = part.deleted_pin_ids.into_iter().map(PinId);
+        changes.deleted.extend(deleted);
+    }
+    Ok(changes)
 }
 
 fn check(args: CheckArgs) -> anyhow::Result<()> {
@@ -142,29 +155,33 @@ fn check(args: CheckArgs) -> anyhow::Result<()> {
         efforts: args.effort,
         seed: args.seed,
     };
-    let progress = match args.json {
-        true => Progress::Silent,
-        false => Progress::for_stderr(),
+    let progress = if args.json {
+        Progress::Silent
+    } else {
+        Progress::for_stderr()
     };
     let curve = check_catalog(&args.catalog, &params, progress)?;
     if args.json {
-        for point in &curve {
-            out::print(&serde_json::to_string(point)?)?;
-        }
-        return Ok(());
+        return curve
+            .iter()
+            .try_for_each(|point| output::print(&serde_json::to_string(point)?));
     }
-    out::print(&format!(
+    print_curve(&curve, args.k)
+}
+
+fn print_curve(curve: &[CurvePoint], k: usize) -> anyhow::Result<()> {
+    output::print(&format!(
         "{:>6} {:>10} {:>12} {:>8} {:>8} {:>14} {:>12}",
         "effort",
-        format!("recall@{}", args.k),
+        format!("recall@{k}"),
         "answers/s",
         "p50 us",
         "p99 us",
         "resident B/pin",
         "cached B/pin",
     ))?;
-    for point in &curve {
-        out::print(&format!(
+    curve.iter().try_for_each(|point| {
+        output::print(&format!(
             "{:>6} {:>10.4} {:>12.0} {:>8.0} {:>8.0} {:>14.0} {:>12.0}",
             point.effort,
             point.recall,
@@ -173,9 +190,8 @@ fn check(args: CheckArgs) -> anyhow::Result<()> {
             point.p99_us,
             point.resident_bytes_per_pin,
             point.cached_bytes_per_pin,
-        ))?;
-    }
-    Ok(())
+        ))
+    })
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -184,40 +200,4 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
     }
-}
-
-pub(super) fn graph_params(settings: &Settings) -> GraphParams {
-    GraphParams {
-        ef_construction: settings.index.ef_construction,
-        seed: settings.index.seed,
-    }
-}
-
-/// What became of the pins, for a person.
-pub(super) fn summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) -> String {
-    let SnapshotManifest { version, facts, .. } = manifest;
-    let CatalogManifest {
-        embedding_version,
-        read,
-        low_quality,
-        near_duplicates,
-        upserted,
-        deleted,
-        ..
-    } = facts;
-    let CatalogManifest {
-        pins,
-        nodes,
-        dimension,
-        ..
-    } = facts;
-    format!(
-        "catalog {version}, embedding version {embedding_version}, in {}
-  {read} pins read
-  {low_quality} dropped: quality too low
-  {near_duplicates} dropped: near-duplicates of a better pin
-  {upserted} came or changed on a server, {deleted} went
-  {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions",
-        root.display()
-    )
 }

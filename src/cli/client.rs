@@ -1,4 +1,4 @@
-//! The client side of the contract, for the commands that ask a server.
+//! gRPC clients for the commands that call a server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,41 +15,42 @@ use crate::wire::v1::action_service_client::ActionServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
-/// Where a bearer token is looked for: never on the command line, which others see.
+/// Environment variable of the bearer token. Other users see the command line, so the
+/// token is not an option.
 const TOKEN: &str = "PINNERSAGE_TOKEN";
 
-/// How long to wait for a server, and for its answer.
+/// How long to wait for a connection, and for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a server is asked.
+/// The server that a command calls.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServerArgs {
-    /// Server to ask; a bearer token for it is taken from PINNERSAGE_TOKEN.
+    /// Server to call; its bearer token is read from PINNERSAGE_TOKEN.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
     server: String,
     #[command(flatten)]
     tls: TlsArgs,
 }
 
-/// How a server at an https address and its client know each other.
+/// Certificates for a server at an https address.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct TlsArgs {
     /// Root of the server's certificate, in PEM.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Certificate to show the server, in PEM.
+    /// Certificate of this client, in PEM.
     #[arg(long, value_name = "FILE", requires = "key", requires = "ca")]
     certificate: Option<PathBuf>,
-    /// Its key, in PEM.
+    /// Key of this client's certificate, in PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
 }
 
-/// A connection whose calls carry the token, if there is one.
+/// A connection whose calls carry the bearer token, if there is one.
 pub(super) type Connection = InterceptedService<Channel, Token>;
 
-/// What calls carry.
+/// The `authorization` header of each call.
 #[derive(Clone, Debug)]
 pub(super) struct Token(Option<MetadataValue<Ascii>>);
 
@@ -128,12 +129,12 @@ pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Conne
     Ok(InterceptedService::new(channel, Token(token)))
 }
 
-/// A failed call, in the words of the server.
-pub(super) fn told(status: &tonic::Status) -> anyhow::Error {
+/// The error of a failed call, in the words of the server.
+pub(super) fn status_error(status: &tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}: {}", status.code(), status.message())
 }
 
-/// A title for people: pins without one are shown by a dash.
-pub(super) fn title(title: &str) -> &str {
+/// A title for people: a dash for a pin without one.
+pub(super) fn display_title(title: &str) -> &str {
     if title.is_empty() { "-" } else { title }
 }

@@ -11,19 +11,21 @@ use clap::Args;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
-use super::{catalog, explain, neighbors, out, profiles, recommend, serve};
+use super::clock::now;
+use super::server_parts::{data_params, serve_params, source};
+use super::stop_signal::stop_signal;
+use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
-use crate::batch::{CatalogParams, ChangeFiles, build_catalog, build_profiles};
+use crate::batch::{CatalogParams, ChangeFiles, ProfileInput, ProfileParams};
 use crate::config::Settings;
 use crate::index::Catalog;
-use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::serve::{InitialState, Listeners, Loaded, ServeParams, ServingSource, Startup};
+use crate::serve::{InitialState, Listeners, Loaded, ServingSource, Startup};
 use crate::store::ProfilesReader;
 
-/// Where the sample data lies in a checkout.
+/// Directory of the sample data in a checkout.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/complete-journey");
-/// The embeddings of the sample were made from what happened before this day.
+/// The embeddings of the sample were trained on actions before this day.
 const AS_OF: &str = "2017-10-01";
 const EMBEDDING_VERSION: &str = "complete-journey-64";
 /// A user with this many interests makes a good example.
@@ -32,122 +34,132 @@ const CANDIDATES_SHOWN: u32 = 15;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Show this user [default: the first with 8 interests or more].
+    /// User to show [default: the first with 8 interests or more].
     #[arg(long, value_name = "ID")]
     user: Option<u64>,
     /// Directory with pins.parquet and actions_300_users.parquet.
     #[arg(long, value_name = "DIR", default_value = DATA)]
     data: PathBuf,
-    /// Where catalog and profiles are kept [default: the user's cache].
+    /// Directory for the catalog and the profiles [default: the user's cache].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Where to serve gRPC [default: serve.listen].
+    /// Address to serve gRPC on [default: serve.listen].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where to serve /metrics, /livez and /readyz [default: serve.ops_listen].
+    /// Address to serve /metrics, /livez and /readyz on [default: serve.ops_listen].
     #[arg(long, value_name = "ADDRESS")]
     ops_listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
-    let pins = args.data.join("pins.parquet");
-    let actions = args.data.join("actions_300_users.parquet");
-    let cache = match args.cache {
-        Some(cache) => cache,
-        None => default_cache(),
-    };
-    let place = cache.join(key(&[&pins, &actions], settings)?);
-    let (catalog, profiles) = (place.join("catalog"), place.join("profiles"));
-    if Catalog::open(&catalog).is_err() || ProfilesReader::open(&profiles).is_err() {
-        build(pins, actions, &catalog, &profiles, settings)?;
-    }
-    let reader = ProfilesReader::open(&profiles)?;
-    let user = args
-        .user
-        .or_else(|| example_user(&reader))
-        .context("the sample has no users")?;
-    drop(reader);
+/// Files of the sample data.
+struct SampleFiles {
+    pins: PathBuf,
+    actions: PathBuf,
+}
 
+/// Directories that are built from the sample data.
+struct BuiltSample {
+    catalog: PathBuf,
+    profiles: PathBuf,
+    /// Actions that are recorded while the demo runs.
+    data: PathBuf,
+}
+
+pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
+    let files = SampleFiles {
+        pins: args.data.join("pins.parquet"),
+        actions: args.data.join("actions_300_users.parquet"),
+    };
+    let cache = args.cache.unwrap_or_else(default_cache);
+    let built = BuiltSample::new(&cache.join(cache_key(&files, settings)?));
+    if !built.is_complete() {
+        built.build(&files, settings)?;
+    }
+    let user = match args.user {
+        Some(user) => user,
+        None => example_user(&built.profiles)?,
+    };
+    let mut settings = settings.clone();
+    settings.serve.listen = args.listen.unwrap_or(settings.serve.listen);
+    settings.serve.ops_listen = args.ops_listen.unwrap_or(settings.serve.ops_listen);
+    // Only the person in front of it has to notice the end.
+    settings.serve.drain_delay = Duration::ZERO;
     let metrics = crate::metrics::install().context("metrics")?;
+    let params = serve_params(&settings, metrics);
     super::block_on(async {
-        let grpc = args.listen.unwrap_or(settings.serve.listen);
-        let ops = args.ops_listen.unwrap_or(settings.serve.ops_listen);
-        let listeners = Listeners::bind(grpc, ops).await?;
+        let listeners = Listeners::bind(params.server.listen, params.server.ops_listen).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
-        let source = ServingSource {
-            catalog,
-            profiles,
-            index: serve::index_params(settings),
-            popularity: settings.recommend.popularity,
-        };
-        let data = Some(serve::data_params(place.join("data"), settings));
-        let load = move |source: &ServingSource| InitialState::open(source, data, serve::now());
-        let on_ready = |_: &Loaded, _: Option<&Actions>| {
-            tokio::spawn(async move {
-                if let Err(error) = show(user, grpc, ops).await {
-                    tracing::error!("{error:#}");
-                }
-            });
-        };
-        let params = ServeParams {
-            // Nobody has to notice the end but who sits in front of it.
-            drain_delay: Duration::ZERO,
-            ..serve::serve_params(settings, metrics)?
-        };
+        let source = source(built.catalog, built.profiles, &settings);
+        let data = Some(data_params(built.data, &settings));
+        let load = move |source: &ServingSource| InitialState::open(source, data, now());
         let startup = Startup {
             source,
             load,
-            on_ready,
+            on_ready: |_: &Loaded, _: Option<&Actions>| show_in_background(user, grpc, ops),
         };
-        crate::serve::run(listeners, params, startup, serve::stop_signal()?).await?;
+        crate::serve::run(listeners, params, startup, stop_signal()?).await?;
         Ok(())
     })
 }
 
-fn build(
-    pins: PathBuf,
-    actions: PathBuf,
-    catalog: &Path,
-    profiles: &Path,
-    settings: &Settings,
-) -> anyhow::Result<()> {
-    let params = CatalogParams {
-        embedding_version: EMBEDDING_VERSION.to_owned(),
-        min_quality: None,
-        changes: ChangeFiles::default(),
-        graph: catalog::graph_params(settings),
-    };
-    let progress = Progress::for_stderr();
-    let manifest = build_catalog(&[pins], catalog, &params, progress)?;
-    out::print(&catalog::summary(&manifest, catalog))?;
-    let as_of: Timestamp = AS_OF.parse()?;
-    let mut params = profiles::profile_params(&settings.profiles, as_of);
-    // People buy the same groceries again: what they had is no worse for that.
-    params.history_filter = false;
-    let manifest = build_profiles(&[actions], catalog, profiles, &params, progress)?;
-    out::print(&profiles::summary(&manifest, profiles))?;
-    neighbors::make(catalog, profiles, &settings.neighbors, progress)?;
-    out::print(&"")
+impl BuiltSample {
+    fn new(directory: &Path) -> Self {
+        Self {
+            catalog: directory.join("catalog"),
+            profiles: directory.join("profiles"),
+            data: directory.join("data"),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        Catalog::open(&self.catalog).is_ok() && ProfilesReader::open(&self.profiles).is_ok()
+    }
+
+    fn build(&self, files: &SampleFiles, settings: &Settings) -> anyhow::Result<()> {
+        let progress = Progress::for_stderr();
+        let params = CatalogParams {
+            embedding_version: EMBEDDING_VERSION.to_owned(),
+            min_quality: None,
+            changes: ChangeFiles::default(),
+            graph: settings.index.graph(),
+        };
+        let pins = std::slice::from_ref(&files.pins);
+        build_steps::catalog(pins, &self.catalog, &params, progress)?;
+        let input = ProfileInput {
+            actions: std::slice::from_ref(&files.actions),
+            catalog: &self.catalog,
+            as_of: AS_OF.parse()?,
+        };
+        let params = ProfileParams {
+            // People buy the same groceries again.
+            history_filter: false,
+            ..settings.profiles.clone()
+        };
+        build_steps::profiles(&input, &self.profiles, &params, progress)?;
+        build_steps::neighbor_lists(&self.catalog, &self.profiles, settings.neighbors, progress)?;
+        output::print(&"")
+    }
 }
 
-/// The place for things that can be made again, by the conventions of the
-/// desktop, else beside the other temporary files.
+/// The directory for files that can be built again, by the conventions of the desktop,
+/// else beside the other temporary files.
 fn default_cache() -> PathBuf {
-    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    named
-        .or_else(home)
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let in_home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    cache
+        .or_else(in_home)
         .unwrap_or_else(env::temp_dir)
         .join("pinnersage")
 }
 
 /// A name for what is built from these files with these settings.
-fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
+fn cache_key(files: &SampleFiles, settings: &Settings) -> anyhow::Result<String> {
     let mut hash = Xxh3::new();
-    for path in files {
+    for path in [&files.pins, &files.actions] {
         let contents = fs::read(path);
         hash.update(&contents.with_context(|| path.display().to_string())?);
     }
+    // Destructured, so that a new section that shapes the files cannot be forgotten.
     let Settings {
         index,
         neighbors,
@@ -163,34 +175,40 @@ fn key(files: &[&Path], settings: &Settings) -> anyhow::Result<String> {
         log: _,
         trace: _,
     } = settings;
-    hash.write(
-        format!(
-            "{index:?} {neighbors:?} {profiles:?} {}",
-            env!("CARGO_PKG_VERSION")
-        )
-        .as_bytes(),
-    );
+    let version = env!("CARGO_PKG_VERSION");
+    hash.write(format!("{index:?} {neighbors:?} {profiles:?} {version}").as_bytes());
     Ok(format!("demo-{:016x}", hash.digest()))
 }
 
-fn example_user(profiles: &ProfilesReader) -> Option<u64> {
+fn example_user(profiles: &Path) -> anyhow::Result<u64> {
+    let profiles = ProfilesReader::open(profiles)?;
     let many = profiles
         .iter()
         .find(|(_, profile)| profile.medoids.len() >= MANY_INTERESTS);
-    many.or_else(|| profiles.iter().next())
-        .map(|(user, _)| user.0)
+    let user = many.or_else(|| profiles.iter().next());
+    let (user, _) = user.context("the sample has no users")?;
+    Ok(user.0)
+}
+
+fn show_in_background(user: u64, grpc: SocketAddr, ops: SocketAddr) {
+    tokio::spawn(async move {
+        if let Err(error) = show(user, grpc, ops).await {
+            tracing::error!("{error:#}");
+        }
+    });
 }
 
 async fn show(user: u64, grpc: SocketAddr, ops: SocketAddr) -> anyhow::Result<()> {
     let url = format!("http://{grpc}");
     let server = ServerArgs::new(url.clone());
-    explain::show(user, &server).await?;
-    out::print(&"")?;
-    recommend::show(user, CANDIDATES_SHOWN, &server).await?;
+    output::print(&interest_list::fetch(user, &server).await?)?;
+    output::print(&"")?;
+    let request = recommendation::request(user, CANDIDATES_SHOWN);
+    output::print(&recommendation::fetch(user, request, &server).await?)?;
     let command = env::args()
         .next()
         .unwrap_or_else(|| "pinnersage".to_owned());
-    out::print(&format!(
+    output::print(&format!(
         "
 Serving at {grpc} until ctrl-c. In another terminal:
   {command} recommend --user {user} --server {url}

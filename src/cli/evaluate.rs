@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::replay::ReplayArgs;
-use super::{out, output_file};
+use super::{output, output_file};
 use crate::config::Settings;
 use crate::evaluation::{DEFAULT_MODELS, Model, ModelReport, Page, Table, evaluate, html};
 use crate::progress::Progress;
@@ -66,10 +66,10 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         replace_file(path, html.as_bytes())?;
     }
     if !args.json {
-        return out::print(&text(&reports));
+        return output::print(&text(&reports));
     }
     for report in &reports {
-        out::print(&serde_json::to_string(report)?)?;
+        output::print(&serde_json::to_string(report)?)?;
     }
     Ok(())
 }

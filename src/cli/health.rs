@@ -1,5 +1,4 @@
-//! `pinnersage health`: for whoever has nothing but this program to ask with, such as
-//! the health check of a container.
+//! `pinnersage health`: for the health check of a container, which has only this program.
 
 use clap::Args;
 use tonic_health::pb::HealthCheckRequest;
@@ -7,7 +6,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{self, ServerArgs};
-use super::out;
+use super::output;
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
@@ -23,9 +22,9 @@ pub(super) fn run(args: HealthArgs) -> anyhow::Result<()> {
         let mut health = HealthClient::new(args.server.connection().await?);
         let service = args.service;
         let answer = health.check(HealthCheckRequest { service }).await;
-        let status = answer.map_err(|status| client::told(&status))?;
+        let status = answer.map_err(|status| client::status_error(&status))?;
         let status = status.into_inner().status();
-        out::print(&status.as_str_name())?;
+        output::print(&status.as_str_name())?;
         anyhow::ensure!(status == ServingStatus::Serving, "it does not serve");
         Ok(())
     })

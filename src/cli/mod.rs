@@ -1,28 +1,36 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand, and the files that commands share.
 
-mod bar;
+mod build_steps;
 mod catalog;
 mod client;
+mod clock;
 mod demo;
 mod diff;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod explain;
 mod health;
+mod importance_bar;
+mod interest_list;
 mod neighbors;
-mod out;
+mod output;
 #[cfg(feature = "evaluation")]
 mod output_file;
 mod profiles;
 mod recommend;
+mod recommendation;
 mod record;
 #[cfg(feature = "evaluation")]
 mod replay;
 mod serve;
+mod server_parts;
 #[cfg(feature = "evaluation")]
 mod simulate;
+mod stop_signal;
+mod switch;
 #[cfg(feature = "evaluation")]
 mod tune;
+mod user_requests;
 mod users;
 
 use std::future::Future;
@@ -56,15 +64,15 @@ enum Command {
     /// Build or export profiles: the interests of all users.
     #[command(subcommand)]
     Profiles(profiles::ProfilesCommand),
-    /// Make the neighbor lists of medoids that are missing.
+    /// Compute the neighbor lists of medoids that are missing.
     ///
-    /// `profiles build` does so at its end; this goes on when it was stopped.
+    /// `profiles build` does so at its end; this resumes it after it was stopped.
     Neighbors(neighbors::NeighborsArgs),
-    /// Replay what users did, and measure what would have been recommended.
+    /// Replay recorded actions, and measure what would have been recommended.
     ///
-    /// For each day, candidates from what was known before it are compared with what
-    /// the user did from then on: how much of it is near a candidate (relevance) or is
-    /// one (recall), and how diverse the candidates are.
+    /// For each day, candidates from actions before it are compared with the actions
+    /// from then on: the share of them that is near a candidate (relevance) or is one
+    /// (recall), and the diversity of the candidates.
     #[cfg(feature = "evaluation")]
     Evaluate(evaluate::EvaluateArgs),
     /// Propose alpha, lambda and the merge strategy for a data set.
@@ -73,7 +81,7 @@ enum Command {
     /// writes settings. A present value that is not evidently behind the best one stays.
     #[cfg(feature = "evaluation")]
     Tune(tune::TuneArgs),
-    /// Make up pins, and what users did, in a world whose truth is known.
+    /// Generate pins, and actions of users, in a world whose truth is known.
     ///
     /// Writes pins.parquet and actions.parquet for `catalog build` and `evaluate`, and
     /// truth.parquet: each period in which a user was interested in a topic.
@@ -81,19 +89,19 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Serve recommendations over gRPC.
     Serve(serve::ServeArgs),
-    /// Ask a running server for candidates for a user.
+    /// Fetch candidates for a user from a running server.
     Recommend(recommend::RecommendArgs),
-    /// Ask a running server for the interests of a user.
+    /// Fetch the interests of a user from a running server.
     Explain(explain::ExplainArgs),
-    /// Tell a running server what a user did.
+    /// Record actions of a user on a running server.
     Record(record::RecordArgs),
-    /// Ask two servers the same, and show how their answers differ.
+    /// Send the same requests to two servers, and show how their answers differ.
     Diff(diff::DiffArgs),
     /// Write requests for a load test.
     Users(users::UsersArgs),
-    /// Ask a server whether it serves.
+    /// Check whether a server serves.
     Health(health::HealthArgs),
-    /// Build and serve the sample data, and show what a user gets.
+    /// Build and serve the sample data, and show the candidates of a user.
     Demo(demo::DemoArgs),
 }
 
@@ -104,16 +112,17 @@ pub fn main() -> ExitCode {
         .map_err(Into::into)
         .and_then(|settings| {
             // Spans are exported until it is dropped.
-            let _exporting = telemetry::init(&settings)?;
+            let _exporting = telemetry::init(&settings.log, &settings.trace)?;
             run(command, settings)
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            match error.is::<SettingsError>() {
-                true => ExitCode::from(BAD_SETTINGS),
-                false => ExitCode::FAILURE,
+            if error.is::<SettingsError>() {
+                ExitCode::from(BAD_SETTINGS)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }

@@ -1,17 +1,16 @@
 //! `pinnersage neighbors`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::out;
-use crate::batch::{NeighborCounts, NeighborParams, build_neighbors};
-use crate::config::{NeighborSettings, Settings};
+use super::build_steps;
+use crate::config::Settings;
 use crate::progress::Progress;
 
 #[derive(Debug, Args)]
 pub(super) struct NeighborsArgs {
-    /// Catalog that the lists are made from and kept with.
+    /// Catalog that the lists are computed from and stored with.
     #[arg(long, value_name = "DIR")]
     catalog: PathBuf,
     /// Profiles whose medoids get lists.
@@ -20,34 +19,10 @@ pub(super) struct NeighborsArgs {
 }
 
 pub(super) fn run(args: &NeighborsArgs, settings: &Settings) -> anyhow::Result<()> {
-    make(
+    build_steps::neighbor_lists(
         &args.catalog,
         &args.profiles,
-        &settings.neighbors,
+        settings.neighbors,
         Progress::for_stderr(),
     )
-}
-
-/// Makes the lists that are missing, and says what became of them.
-pub(super) fn make(
-    catalog: &Path,
-    profiles: &Path,
-    settings: &NeighborSettings,
-    progress: Progress,
-) -> anyhow::Result<()> {
-    let params = NeighborParams {
-        depth: settings.depth,
-        budget: settings.budget.as_u64(),
-    };
-    let NeighborCounts {
-        medoid_pins,
-        kept,
-        made,
-        over_budget,
-    } = build_neighbors(catalog, profiles, params, progress)?;
-    out::print(&format!(
-        "neighbor lists of {medoid_pins} medoid pins: {made} made, {kept} were there, \
-         {over_budget} left out (neighbors.budget is {})",
-        settings.budget
-    ))
 }

@@ -1,17 +1,15 @@
 //! `pinnersage profiles`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::{neighbors, out};
-use crate::batch::{ProfileParams, build_profiles, export_profiles};
-use crate::cluster::Params;
-use crate::config::{ProfileSettings, Settings};
+use super::switch::Switch;
+use super::{build_steps, output};
+use crate::batch::{ProfileInput, ProfileParams, export_profiles};
+use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
-use crate::snapshot::SnapshotManifest;
-use crate::store::ProfileManifest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
@@ -53,12 +51,6 @@ pub(super) struct BuildArgs {
     history_filter: Option<Switch>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Switch {
-    On,
-    Off,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// Profiles to export.
@@ -74,86 +66,31 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
         ProfilesCommand::Build(args) => build(&args, settings),
         ProfilesCommand::Export(args) => {
             let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
-            out::print(&format!("{users} profiles in {}", args.out.display()))
+            output::print(&format!("{users} profiles in {}", args.out.display()))
         }
     }
 }
 
 fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
-    let profiles = &mut settings.profiles;
-    profiles.window_days = args.window_days.unwrap_or(profiles.window_days);
-    profiles.alpha = args.alpha.unwrap_or(profiles.alpha);
-    profiles.lambda_per_day = args.lambda_per_day.unwrap_or(profiles.lambda_per_day);
-    if let Some(switch) = args.history_filter {
-        profiles.history_filter = switch == Switch::On;
-    }
-    settings.check()?;
-    let params = profile_params(&settings.profiles, args.as_of);
+    args.override_settings(&mut settings.profiles);
+    settings.validate()?;
+    let input = ProfileInput {
+        actions: &args.actions,
+        catalog: &args.catalog,
+        as_of: args.as_of,
+    };
     let progress = Progress::for_stderr();
-    let manifest = build_profiles(&args.actions, &args.catalog, &args.out, &params, progress)?;
-    out::print(&summary(&manifest, &args.out))?;
-    neighbors::make(&args.catalog, &args.out, &settings.neighbors, progress)
+    build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
+    build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)
 }
 
-pub(super) fn profile_params(settings: &ProfileSettings, as_of: Timestamp) -> ProfileParams {
-    ProfileParams {
-        as_of,
-        window_days: settings.window_days,
-        cluster: Params {
-            alpha: settings.alpha,
-            lambda_per_day: settings.lambda_per_day,
-        },
-        max_actions: settings.max_actions,
-        // What people do not want is applied where it holds for good: by the server.
-        action_weights: settings
-            .action_weights
-            .iter()
-            .filter(|&(_, &weight)| weight > 0.0)
-            .map(|(name, &weight)| (name.clone(), weight))
-            .collect(),
-        history_filter: settings.history_filter,
-        memory: settings.memory.as_u64(),
+impl BuildArgs {
+    fn override_settings(&self, profiles: &mut ProfileParams) {
+        profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
+        profiles.alpha = self.alpha.unwrap_or(profiles.alpha);
+        profiles.lambda_per_day = self.lambda_per_day.unwrap_or(profiles.lambda_per_day);
+        if let Some(switch) = self.history_filter {
+            profiles.history_filter = switch.is_on();
+        }
     }
-}
-
-/// What became of the actions, for a person.
-pub(super) fn summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -> String {
-    let SnapshotManifest { version, facts, .. } = manifest;
-    let ProfileManifest {
-        as_of,
-        window_days,
-        actions,
-        users,
-        medoids,
-        ..
-    } = facts;
-    let mut lines = vec![
-        format!("profiles {version} as of {as_of}, in {}", root.display()),
-        format!("{} actions read", actions.read()),
-        format!("{} refused: pin not in the catalog", actions.unknown_pin),
-        format!(
-            "{} refused: before the window of {window_days} days",
-            actions.before_window
-        ),
-        format!("{} refused: at or after {as_of}", actions.after_as_of),
-    ];
-    for (name, count) in &actions.unknown_action {
-        lines.push(format!("{count} refused: action {name:?} has no weight"));
-    }
-    if actions.unknown_action_unlisted > 0 {
-        let unlisted = actions.unknown_action_unlisted;
-        lines.push(format!(
-            "{unlisted} refused: actions of yet other names have no weight"
-        ));
-    }
-    lines.push(format!(
-        "{} cut: beyond the {} most recent of a user",
-        actions.cut, facts.max_actions
-    ));
-    lines.push(format!("{} clustered", actions.used));
-    let a_user = *medoids as f64 / (*users).max(1) as f64;
-    lines.push(format!(
-        "{users} users, {medoids} medoids, {a_user:.1} a user"
-    ));
-    lines.join("\n  ")
 }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::client::{ServerArgs, told};
-use super::{out, serve};
+use super::client::{ServerArgs, status_error};
+use super::clock::now;
+use super::output;
 use crate::model::Timestamp;
 use crate::wire::v1;
 
@@ -12,14 +13,14 @@ pub(super) struct RecordArgs {
     /// The user.
     #[arg(long, value_name = "ID")]
     user: u64,
-    /// The pins that the user acted on.
+    /// Pins that the user acted on.
     #[arg(long, value_name = "PIN", num_args = 1.., required = true)]
     pin: Vec<u64>,
-    /// What the user did: save, click, hide, report, impression, or what else the
-    /// settings of the server name.
+    /// Name of the action: save, click, hide, report, impression, or another one that the
+    /// settings of the server give a weight to.
     #[arg(long, value_name = "NAME", default_value = "save")]
     action: String,
-    /// When, such as 2026-11-23 or 2026-11-23T06:00:00Z [default: now].
+    /// Time of the action, such as 2026-11-23 or 2026-11-23T06:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     time: Option<Timestamp>,
     #[command(flatten)]
@@ -27,7 +28,7 @@ pub(super) struct RecordArgs {
 }
 
 pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
-    let (seconds, nanos) = args.time.unwrap_or_else(serve::now).seconds_and_nanos();
+    let (seconds, nanos) = args.time.unwrap_or_else(now).seconds_and_nanos();
     let action = |&pin: &u64| v1::Action {
         action_id: rand::random::<[u8; 16]>().to_vec(),
         user_id: Some(args.user),
@@ -42,12 +43,12 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let mut client = args.server.connect_for_actions().await?;
         let answer = client.record_actions(request).await;
-        let answer = answer.map_err(|status| told(&status))?.into_inner();
+        let answer = answer.map_err(|status| status_error(&status))?.into_inner();
         let mut all_accepted = true;
         for (pin, status) in args.pin.iter().zip(answer.results()) {
             all_accepted &= status == v1::ActionStatus::Accepted;
             let status = status.as_str_name().trim_start_matches("ACTION_STATUS_");
-            out::print(&format!("{} of pin {pin}: {status}", args.action))?;
+            output::print(&format!("{} of pin {pin}: {status}", args.action))?;
         }
         anyhow::ensure!(all_accepted, "not all actions were accepted");
         Ok(())

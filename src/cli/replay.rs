@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::profiles::{Switch, profile_params};
+use super::switch::Switch;
 use crate::config::Settings;
 use crate::evaluation::{EvaluateParams, FoldInLimits, Model, ReplayFiles};
 use crate::model::Timestamp;
@@ -65,22 +65,22 @@ impl ReplayArgs {
 
     /// The parameters of a replay of `models`.
     pub(super) fn params(&self, settings: &Settings, models: Vec<Model>) -> EvaluateParams {
-        let profiles = profile_params(&settings.profiles, self.from);
+        let profiles = &settings.profiles;
         EvaluateParams {
             from: self.from,
             to: self.to,
             every_days: self.every,
             horizon_days: self.horizon,
             window_days: profiles.window_days,
-            cluster: profiles.cluster,
+            cluster: profiles.cluster(),
             max_actions: profiles.max_actions,
             fold_in: FoldInLimits {
                 recent: settings.actions.positive,
                 clustered: settings.actions.clustered,
             },
-            action_weights: profiles.action_weights,
+            action_weights: profiles.positive_weights(),
             repeats: match self.repeats {
-                Some(switch) => switch == Switch::On,
+                Some(switch) => switch.is_on(),
                 None => !profiles.history_filter,
             },
             popularity: settings.recommend.popularity,
@@ -90,7 +90,7 @@ impl ReplayArgs {
             ef_search: (!self.exact).then_some(settings.index.ef_search),
             users: self.users,
             seed: self.seed,
-            memory: profiles.memory,
+            memory: profiles.memory.as_u64(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::out;
+use super::output;
 use crate::evaluation::simulate::{Activity, SimulateParams, Simulated, WorldParams, write_world};
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -74,7 +74,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let simulated = write_world(&args.out, &params, Progress::for_stderr())?;
-    out::print(&summary(args, &params, &simulated))
+    output::print(&summary(args, &params, &simulated))
 }
 
 /// The counts of the world, for a person.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::replay::ReplayArgs;
-use super::{out, output_file};
+use super::{output, output_file};
 use crate::config::Settings;
 use crate::evaluation::{Grid, Tuned, tune};
 use crate::progress::Progress;
@@ -67,9 +67,9 @@ pub(super) fn run(args: TuneArgs, settings: &Settings) -> anyhow::Result<()> {
     let text = tuned.settings(&head(&replay, &tuned));
     replace_file(&file, text.as_bytes())?;
     for step in &tuned.steps {
-        out::print(&step.table())?;
+        output::print(&step.table())?;
     }
-    out::print(&format!(
+    output::print(&format!(
         "{}: alpha = {}, lambda_per_day = {}; merge strategy for requests: {}",
         file.display(),
         tuned.alpha,

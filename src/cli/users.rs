@@ -1,22 +1,22 @@
-//! `pinnersage users`: requests for a load test, of users that are asked for as
-//! unevenly as real ones.
+//! `pinnersage users`: requests for a load test, whose users are drawn as unevenly as
+//! real ones.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Zipf;
-use serde::{Deserialize, Serialize};
 
+use super::user_requests::UserRequest;
 use crate::store::ProfilesReader;
 
 #[derive(Debug, Args)]
 pub(super) struct UsersArgs {
-    /// How many requests.
+    /// Number of requests.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     count: usize,
     /// Draw from the users with the ids from 0 up to this one.
@@ -25,54 +25,71 @@ pub(super) struct UsersArgs {
     /// Draw from the users who have a profile here.
     #[arg(long, value_name = "DIR", conflicts_with = "users")]
     profiles: Option<PathBuf>,
-    /// How uneven: the nth most frequent user is drawn in proportion to n^-skew.
+    /// Skew of the draws: the nth most frequent user is drawn in proportion to n^-skew.
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     skew: f64,
     /// Seed of the draws.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
-    /// Where to write them: a JSON array of messages, for ghz and `pinnersage diff`.
+    /// File to write: a JSON array of messages, for ghz and `pinnersage diff`.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// A request, in the JSON form of Protocol Buffers, which has 64-bit ids as text.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct UserRequest {
-    pub(super) user_id: String,
-}
-
 pub(super) fn run(args: &UsersArgs) -> anyhow::Result<()> {
-    let known: Option<Vec<u64>> = match &args.profiles {
-        Some(path) => {
-            let profiles = ProfilesReader::open(path)?;
-            let mut ids: Vec<u64> = profiles.iter().map(|(user, _)| user.0).collect();
-            ids.sort_unstable();
-            Some(ids)
-        }
-        None => None,
+    let users = match &args.profiles {
+        Some(profiles) => Users::with_profiles(profiles)?,
+        None => Users::Below(args.users.unwrap_or(0)),
     };
-    let count = known
-        .as_ref()
-        .map_or(args.users.unwrap_or(0), |ids| ids.len() as u64);
+    let count = users.count();
     let zipf = Zipf::new(count as f64, args.skew);
     let zipf =
         zipf.with_context(|| format!("no draws of {count} users with skew {}", args.skew))?;
     let rng = &mut ChaCha8Rng::seed_from_u64(args.seed);
-    let requests = (0..args.count).map(|_| {
+    let draw = |_| {
         // Ranks count from 1.
         let rank = rng.sample(zipf) as u64 - 1;
-        let id = known.as_ref().map_or(rank, |ids| ids[rank as usize]);
         UserRequest {
-            user_id: id.to_string(),
+            user_id: users.id(rank).to_string(),
         }
-    });
-    let requests: Vec<UserRequest> = requests.collect();
-    let path = args.out.display();
-    let write = || {
-        let mut file = BufWriter::new(File::create(&args.out)?);
-        serde_json::to_writer(&mut file, &requests)?;
-        file.flush()
     };
-    write().with_context(|| path.to_string())
+    let requests: Vec<UserRequest> = (0..args.count).map(draw).collect();
+    write(&args.out, &requests).with_context(|| args.out.display().to_string())
+}
+
+/// The users that requests are drawn from.
+enum Users {
+    /// Ids from 0 up to this one.
+    Below(u64),
+    /// Ascending ids.
+    Listed(Vec<u64>),
+}
+
+impl Users {
+    fn with_profiles(path: &Path) -> anyhow::Result<Self> {
+        let profiles = ProfilesReader::open(path)?;
+        let mut ids: Vec<u64> = profiles.iter().map(|(user, _)| user.0).collect();
+        ids.sort_unstable();
+        Ok(Self::Listed(ids))
+    }
+
+    fn count(&self) -> u64 {
+        match self {
+            Self::Below(count) => *count,
+            Self::Listed(ids) => ids.len() as u64,
+        }
+    }
+
+    fn id(&self, rank: u64) -> u64 {
+        match self {
+            Self::Below(_) => rank,
+            Self::Listed(ids) => ids[rank as usize],
+        }
+    }
+}
+
+fn write(path: &Path, requests: &[UserRequest]) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    serde_json::to_writer(&mut file, requests)?;
+    file.flush()
 }

@@ -1,306 +1,66 @@
 //! Settings: the embedded defaults, then a file, then the environment.
+//!
+//! Each section is the params struct of the module that owns it, which also knows the
+//! rules of its values.
 
-mod rules;
+use std::path::Path;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
+
+use crate::actions::{ActionLimits, FeedbackParams};
+use crate::batch::ProfileParams;
+use crate::index::{IndexParams, NeighborParams};
+use crate::recommend::RankingParams;
+use crate::serve::{AuthParams, ConnectionParams, OverloadParams, ServerParams, TlsParams};
+use crate::setting_rules::InvalidSetting;
+use crate::telemetry::{LogParams, TraceParams};
 
 /// Every setting with its default, commented.
 const DEFAULTS: &str = include_str!("../../deploy/config/pinnersage.toml");
 
-/// All settings. The defaults stand in `deploy/config/pinnersage.toml` only,
-/// where each is also explained.
+/// All settings, one field a section. The defaults stand in
+/// `deploy/config/pinnersage.toml` only, where each is also explained.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Building and searching the index.
-    pub index: IndexSettings,
-    /// Neighbor lists made ahead of time.
-    pub neighbors: NeighborSettings,
+    pub index: IndexParams,
+    /// Neighbor lists, which answer without a search.
+    pub neighbors: NeighborParams,
     /// Building profiles.
-    pub profiles: ProfileSettings,
-    /// What is recommended.
-    pub recommend: RecommendSettings,
-    /// Actions between two batches.
-    pub actions: ActionSettings,
+    pub profiles: ProfileParams,
+    /// Ranking of candidates.
+    pub recommend: RankingParams,
+    /// Actions that are recorded between two batches.
+    pub actions: ActionLimits,
     /// Drawing medoids by engagement as well as by importance.
-    pub feedback: FeedbackSettings,
-    /// Serving.
-    pub serve: ServeSettings,
+    pub feedback: FeedbackParams,
+    /// The server.
+    pub serve: ServerParams,
     /// Limits of connections.
-    pub connections: ConnectionSettings,
-    /// TLS.
-    pub tls: TlsSettings,
-    /// Who may call.
-    pub auth: AuthSettings,
-    /// What keeps the server quick.
-    pub overload: OverloadSettings,
-    /// Logging.
-    pub log: LogSettings,
+    pub connections: ConnectionParams,
+    /// Certificates.
+    pub tls: TlsParams,
+    /// Callers and their roles.
+    pub auth: AuthParams,
+    /// Overload protection.
+    pub overload: OverloadParams,
+    /// The log.
+    pub log: LogParams,
     /// Spans of calls.
-    pub trace: TraceSettings,
+    pub trace: TraceParams,
 }
 
-/// Building and searching the index.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IndexSettings {
-    /// Pins that a search looks for at least.
-    pub ef_search: usize,
-    /// Nodes considered for the links of a new node.
-    pub ef_construction: usize,
-    /// Seed of the order in which the graph is built.
-    pub seed: u64,
-}
-
-/// Neighbor lists made ahead of time.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NeighborSettings {
-    /// Neighbors in each list.
-    pub depth: usize,
-    /// Bytes that all lists of a catalog may have.
-    pub budget: ByteSize,
-    /// Bytes of lists that a server computes when they are first asked for.
-    pub cache: ByteSize,
-}
-
-/// Building profiles.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProfileSettings {
-    /// Greatest Ward distance of a merge, in squared units.
-    pub alpha: f64,
-    /// Decay of importance a day.
-    pub lambda_per_day: f64,
-    /// Length of the window in days.
-    pub window_days: f64,
-    /// Most recent actions of a user that are clustered.
-    pub max_actions: usize,
-    /// Leave pins of a user's own history out of the answers.
-    pub history_filter: bool,
-    /// Bytes of actions and profiles held in memory.
-    pub memory: ByteSize,
-    /// Weight of an action by its name; below 0 for what people do not want.
-    pub action_weights: BTreeMap<String, f64>,
-}
-
-/// What is recommended.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecommendSettings {
-    /// What the popularity of a pin is worth beside its nearness, as a difference of
-    /// cosines.
-    pub popularity: f32,
-}
-
-/// Actions between two batches.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActionSettings {
-    /// How old an action may be, and how long it is kept.
-    #[serde(with = "humantime_serde")]
-    pub retention: Duration,
-    /// How far ahead of the server's clock an action may be.
-    #[serde(with = "humantime_serde")]
-    pub max_ahead: Duration,
-    /// Most recent actions of a user that are clustered with the profile.
-    pub clustered: usize,
-    /// Most recent positive actions of a user that count.
-    pub positive: usize,
-    /// Most recent negative actions of a user that lower importance.
-    pub negative: usize,
-    /// Negative actions that silence an interest; 0 for never.
-    pub silenced_by: usize,
-    /// Pins last shown to a user that are not recommended again.
-    pub seen: usize,
-    /// For how long they are not.
-    #[serde(with = "humantime_serde")]
-    pub seen_life: Duration,
-    /// Medoids of a user whose engagement is counted.
-    pub engaged: usize,
-}
-
-/// Drawing medoids by engagement as well as by importance.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeedbackSettings {
-    /// Whether to do so.
-    pub enabled: bool,
-    /// Times shown for which the average over all users counts.
-    pub prior: f64,
-}
-
-/// Serving.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServeSettings {
-    /// Where gRPC is served.
-    pub listen: SocketAddr,
-    /// Where metrics and probes are served.
-    pub ops_listen: SocketAddr,
-    /// Largest request that is read.
-    pub max_request_size: ByteSize,
-    /// How often to look for new versions; 0 for never.
-    #[serde(with = "humantime_serde")]
-    pub watch: Duration,
-    /// Pins that may change beside a catalog.
-    pub max_changed_pins: usize,
-    /// Most that a call for recommendations may take.
-    #[serde(with = "humantime_serde")]
-    pub max_deadline: Duration,
-    /// One in so many answers has its recall measured; 0 for none.
-    pub probe_one_in: u64,
-    /// Share of a core that this may take.
-    pub probe_cpu: f64,
-    /// How long to go on after a signal to stop.
-    #[serde(with = "humantime_serde")]
-    pub drain_delay: Duration,
-    /// How long calls in flight may take to end after that.
-    #[serde(with = "humantime_serde")]
-    pub drain_timeout: Duration,
-}
-
-/// Limits of connections.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectionSettings {
-    /// Most at a time.
-    pub max: usize,
-    /// How long a client may take until it speaks HTTP/2.
-    #[serde(with = "humantime_serde")]
-    pub handshake_timeout: Duration,
-    /// Age at which a connection is told to go; 0 for never.
-    #[serde(with = "humantime_serde")]
-    pub max_age: Duration,
-    /// How often a silent connection is asked whether it is there.
-    #[serde(with = "humantime_serde")]
-    pub keepalive_interval: Duration,
-    /// How long it may take to answer that.
-    #[serde(with = "humantime_serde")]
-    pub keepalive_timeout: Duration,
-    /// Calls at a time on one connection.
-    pub max_concurrent_streams: usize,
-    /// Bytes in the headers of a call.
-    pub max_header_size: ByteSize,
-}
-
-/// TLS. Files that are not given are empty.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSettings {
-    /// The server's certificate.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The roots of clients' certificates.
-    pub client_ca: PathBuf,
-}
-
-/// Who may call.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthSettings {
-    /// The file of callers; empty for none.
-    pub callers: PathBuf,
-    /// How often to look whether files have changed.
-    #[serde(with = "humantime_serde")]
-    pub reload: Duration,
-}
-
-/// What keeps the server quick.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OverloadSettings {
-    /// Calls for recommendations at a time.
-    pub max_calls: usize,
-    /// Least searches at a time; 0 for one a core.
-    pub min_in_flight: usize,
-    /// Most searches at a time.
-    pub max_in_flight: usize,
-    /// How long a search that was let in may wait for a core.
-    #[serde(with = "humantime_serde")]
-    pub target_wait: Duration,
-    /// Calls that wait to search.
-    pub queue: usize,
-    /// Share of the usual effort that searches make at least.
-    pub min_effort: f32,
-    /// Calls a second of one caller; 0 for as many as it likes.
-    pub rate_limit: u32,
-    /// Calls of one caller at once after a silence.
-    pub rate_burst: u32,
-    /// The header that names the caller.
-    pub rate_key_header: String,
-}
-
-/// Logging.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSettings {
-    /// What is worth a line.
-    pub level: LogLevel,
-    /// How a line looks.
-    pub format: LogFormat,
-}
-
-/// Spans of calls, in a program that was built with the feature `otlp`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TraceSettings {
-    /// The collector that takes them; empty for none.
-    pub endpoint: String,
-    /// Share of the calls without a parent that are traced.
-    pub ratio: f64,
-}
-
-/// What is worth a line of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Failures only.
-    Error,
-    /// And what looks wrong.
-    Warn,
-    /// And what an operator wants to know.
-    Info,
-    /// And what a developer wants to know.
-    Debug,
-    /// And everything else.
-    Trace,
-}
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// Why settings are refused.
+/// Settings that are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A source cannot be read, or a key or a type is not known.
     #[error("settings: {0}")]
     Source(String),
     /// A value breaks its rule.
-    #[error("settings: {key} is {value}, but must be {rule}")]
-    Value {
-        /// The key, with its section.
-        key: &'static str,
-        /// The value.
-        value: String,
-        /// What is allowed.
-        rule: String,
-    },
+    #[error("settings: {0}")]
+    Value(#[from] InvalidSetting),
 }
 
 impl From<config::ConfigError> for SettingsError {
@@ -324,8 +84,43 @@ impl Settings {
             .add_source(environment)
             .build()?
             .try_deserialize::<Self>()?;
-        settings.check()?;
+        settings.validate()?;
         Ok(settings)
+    }
+
+    /// Refuses values that break their rules, by key. To be called again when options of
+    /// the command line have changed settings.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        // Destructured, so that a new section cannot be forgotten.
+        let Self {
+            index,
+            neighbors,
+            profiles,
+            recommend,
+            actions,
+            feedback,
+            serve,
+            connections,
+            tls,
+            auth,
+            overload,
+            // Its values are words of closed lists.
+            log: _,
+            trace,
+        } = self;
+        index.validate()?;
+        neighbors.validate()?;
+        profiles.validate()?;
+        recommend.validate()?;
+        actions.validate()?;
+        feedback.validate()?;
+        serve.validate()?;
+        connections.validate()?;
+        tls.validate()?;
+        auth.validate()?;
+        trace.validate()?;
+        overload.validate()?;
+        Ok(())
     }
 }
 
@@ -339,6 +134,25 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(text.as_bytes()).expect("a text");
         Settings::load(Some(file.path())).map_err(|e| e.to_string())
+    }
+
+    #[track_caller]
+    fn assert_refused(text: &str, parts: &[&str]) {
+        let error = load(text).expect_err(text);
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+
+    /// Loads `section.key` with both `allowed` values, and refuses both `refused` ones
+    /// by the key.
+    #[track_caller]
+    fn assert_range(section: &str, key: &str, allowed: [&str; 2], refused: [&str; 2]) {
+        let with = |value: &str| format!("[{section}]\n{key} = {value}");
+        for value in allowed {
+            load(&with(value)).expect("an allowed value");
+        }
+        for value in refused {
+            assert_refused(&with(value), &[&format!("{section}.{key} is ")]);
+        }
     }
 
     #[test]
@@ -355,51 +169,178 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_or_out_of_range_is_refused_by_name() {
-        let refused = |text: &str, parts: &[&str]| {
-            let error = load(text).expect_err(text);
-            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-        };
-        refused("[index]\nef_serch = 3", &["ef_serch"]);
-        refused(
-            "[index]\nef_search = 0",
-            &["index.ef_search is 0", "from 1 to 100000"],
+    fn unknown_keys_and_bad_types_are_refused_by_name() {
+        for section in [
+            "index",
+            "neighbors",
+            "profiles",
+            "recommend",
+            "actions",
+            "feedback",
+            "serve",
+            "connections",
+            "tls",
+            "auth",
+            "overload",
+            "log",
+            "trace",
+        ] {
+            assert_refused(&format!("[{section}]\nno_such_key = 3"), &["no_such_key"]);
+        }
+        assert_refused("[no_such_section]\nkey = 3", &["no_such_section"]);
+        assert_refused("[index]\nef_search = \"many\"", &["ef_search"]);
+        assert_refused("[serve]\nlisten = \"here\"", &["socket address"]);
+        assert_refused("[log]\nlevel = \"loud\"", &["loud"]);
+        assert_refused(
+            "[overload]\nrate_key_header = \"a b\"",
+            &["overload.rate_key_header is a b", "the name of a header"],
         );
-        refused("[index]\nef_search = \"many\"", &["ef_search"]);
-        refused("[profiles]\nalpha = -1", &["profiles.alpha is -1"]);
-        refused("[profiles]\nalpha = nan", &["profiles.alpha is NaN"]);
-        refused(
+        let missing = Settings::load(Some(Path::new("no-such-file"))).expect_err("no file");
+        assert!(missing.to_string().contains("no-such-file"), "{missing}");
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_the_value_and_the_rule() {
+        assert_eq!(
+            load("[index]\nef_search = 0").expect_err("too small"),
+            "settings: index.ef_search is 0, but must be from 1 to 100000"
+        );
+        assert_refused("[profiles]\nalpha = nan", &["profiles.alpha is NaN"]);
+        assert_refused(
             "[profiles]\nmemory = \"1KiB\"",
             &["profiles.memory is 1.0 KiB", "64MiB"],
         );
-        refused(
+        assert_refused(
             "[profiles.action_weights]\nhide = 0",
             &["hide = 0", "not 0"],
         );
-        refused(
+        assert_refused(
             "[profiles.action_weights]\nimpression = 1",
             &["impression = 1", "no weight"],
         );
-        refused(
+        assert_refused(
             "[actions]\nseen_life = \"9d\"",
             &["actions.seen_life is 9days", "retention"],
         );
-        refused("[serve]\nlisten = \"here\"", &["socket address"]);
-        refused(
+        assert_refused(
             "[serve]\nmax_deadline = \"2h\"",
             &["serve.max_deadline is 2h", "from 1ms to 1m"],
         );
-        refused("[overload]\nmin_effort = 0", &["overload.min_effort is 0"]);
-        refused(
+        assert_refused(
             "[overload]\nmin_in_flight = 65",
             &["overload.min_in_flight is 65", "from 0 to 64"],
         );
-        refused(
+        assert_refused(
             "[connections]\nmax_header_size = \"1B\"",
             &["connections.max_header_size is 1 B"],
         );
-        refused("[log]\nlevel = \"loud\"", &["loud"]);
-        let missing = Settings::load(Some(Path::new("no-such-file"))).expect_err("no file");
-        assert!(missing.to_string().contains("no-such-file"), "{missing}");
+    }
+
+    #[test]
+    fn numbers_are_refused_beyond_both_ends_of_their_range() {
+        let cases: [(&str, &str, [&str; 2], [&str; 2]); 21] = [
+            ("index", "ef_search", ["1", "100000"], ["0", "100001"]),
+            ("index", "ef_construction", ["1", "10000"], ["0", "10001"]),
+            ("neighbors", "depth", ["1", "10000"], ["0", "10001"]),
+            ("profiles", "alpha", ["0", "1e9"], ["-1", "inf"]),
+            ("profiles", "lambda_per_day", ["0", "1e9"], ["-1", "nan"]),
+            ("profiles", "window_days", ["0.1", "1e9"], ["0", "inf"]),
+            ("profiles", "max_actions", ["1", "20000"], ["0", "20001"]),
+            ("recommend", "popularity", ["0", "2"], ["-0.1", "2.1"]),
+            ("actions", "clustered", ["0", "100"], ["201", "1000"]),
+            ("actions", "positive", ["20", "1000"], ["19", "1001"]),
+            ("actions", "negative", ["3", "1000"], ["1001", "2000"]),
+            ("actions", "silenced_by", ["0", "20"], ["21", "100"]),
+            ("actions", "seen", ["0", "10000"], ["10001", "20000"]),
+            ("actions", "engaged", ["0", "1000"], ["1001", "2000"]),
+            ("feedback", "prior", ["0.001", "1e9"], ["0", "2e9"]),
+            (
+                "serve",
+                "max_changed_pins",
+                ["0", "100000"],
+                ["100001", "200000"],
+            ),
+            ("serve", "probe_cpu", ["0.0001", "1"], ["0", "1.1"]),
+            ("connections", "max", ["1", "1000000"], ["0", "1000001"]),
+            ("overload", "max_in_flight", ["1", "10000"], ["0", "10001"]),
+            ("overload", "min_effort", ["0.1", "1"], ["0", "1.1"]),
+            ("trace", "ratio", ["0", "1"], ["-0.1", "1.1"]),
+        ];
+        for (section, key, allowed, refused) in cases {
+            assert_range(section, key, allowed, refused);
+        }
+        assert_refused(
+            "[overload]\nmax_calls = 1000001",
+            &["overload.max_calls is"],
+        );
+        assert_refused("[overload]\nqueue = 100001", &["overload.queue is"]);
+        assert_refused("[overload]\nrate_burst = 0", &["overload.rate_burst is 0"]);
+        let streams = ("connections", "max_concurrent_streams");
+        assert_range(streams.0, streams.1, ["1", "100000"], ["0", "100001"]);
+    }
+
+    #[test]
+    fn durations_and_sizes_are_refused_beyond_both_ends_of_their_range() {
+        let cases: [(&str, &str, [&str; 2], [&str; 2]); 12] = [
+            ("actions", "retention", ["7d", "366d"], ["23h", "367d"]),
+            (
+                "serve",
+                "max_request_size",
+                ["1KiB", "16MiB"],
+                ["1B", "17MiB"],
+            ),
+            ("serve", "watch", ["0s", "1d"], ["25h", "2d"]),
+            ("serve", "max_deadline", ["1ms", "1m"], ["0s", "61s"]),
+            ("serve", "drain_delay", ["0s", "10m"], ["601s", "1h"]),
+            ("serve", "drain_timeout", ["0s", "10m"], ["601s", "1h"]),
+            (
+                "connections",
+                "handshake_timeout",
+                ["1ms", "10m"],
+                ["0s", "11m"],
+            ),
+            ("connections", "max_age", ["0s", "30d"], ["1ms", "31d"]),
+            (
+                "connections",
+                "keepalive_interval",
+                ["1s", "1h"],
+                ["0s", "2h"],
+            ),
+            (
+                "connections",
+                "keepalive_timeout",
+                ["100ms", "1h"],
+                ["0s", "2h"],
+            ),
+            (
+                "connections",
+                "max_header_size",
+                ["1KiB", "1MiB"],
+                ["1B", "2MiB"],
+            ),
+            ("auth", "reload", ["1s", "1d"], ["0s", "2d"]),
+        ];
+        let quoted = |values: [&str; 2]| values.map(|value| format!("\"{value}\""));
+        for (section, key, allowed, refused) in cases {
+            let (allowed, refused) = (quoted(allowed), quoted(refused));
+            let [allowed, refused] = [&allowed, &refused].map(|[a, b]| [a.as_str(), b.as_str()]);
+            assert_range(section, key, allowed, refused);
+        }
+        let waits = ["\"10us\"", "\"1s\""];
+        assert_range("overload", "target_wait", waits, ["\"1us\"", "\"2s\""]);
+        assert_refused("[actions]\nmax_ahead = \"2d\"", &["actions.max_ahead is"]);
+    }
+
+    #[test]
+    fn files_of_certificates_are_given_together() {
+        let rule = "given together with tls.certificate";
+        assert_refused("[tls]\ncertificate = \"a\"", &["tls.key is", rule]);
+        assert_refused("[tls]\nkey = \"a\"", &["tls.key is a", rule]);
+        assert_refused("[tls]\nclient_ca = \"a\"", &["tls.client_ca is a", rule]);
+        let text = "[tls]\ncertificate = \"a\"\nkey = \"b\"";
+        let given = load(text).expect("a pair").tls.if_given().expect("TLS");
+        assert_eq!((given.key, given.client_ca), ("b".into(), None));
+        let defaults = Settings::load(None).expect("the defaults");
+        assert_eq!(defaults.tls.if_given(), None);
     }
 }

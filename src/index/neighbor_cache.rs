@@ -8,6 +8,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, GuardResult};
 
 use super::lookups::{ListSource, LookupCounters, Lookups};
+use super::params::NeighborParams;
 use super::retrieve_by_vector::RetrieveByVector;
 use super::{Approximate, Catalog, NeighborLists};
 use crate::model::{Neighbor, PinId};
@@ -17,17 +18,6 @@ use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// Of this many searches with less than the usual effort, one computes a list.
 const REDUCED_SEARCHES_PER_LIST: u64 = 8;
-
-/// Parameters of an [`Index`].
-#[derive(Clone, Copy, Debug)]
-pub struct IndexParams {
-    /// Minimum number of nodes that a graph search looks for.
-    pub ef_search: usize,
-    /// Neighbors in a list that is computed for a call.
-    pub depth: usize,
-    /// Bytes of such lists to cache.
-    pub cache_bytes: u64,
-}
 
 /// Retrieval over one catalog.
 ///
@@ -56,12 +46,18 @@ pub(super) enum ListLookup {
 }
 
 impl Index {
-    /// Retrieval over `catalog` with its `lists`.
-    pub fn new(catalog: Arc<Catalog>, lists: NeighborLists, params: IndexParams) -> Self {
+    /// Retrieval over `catalog` with its `lists`. A search finds at least `ef_search`
+    /// nodes; lists that are computed on demand have the depth of `params`.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        lists: NeighborLists,
+        ef_search: usize,
+        params: NeighborParams,
+    ) -> Self {
         let bytes_of_list = (params.depth * size_of::<Neighbor>()).max(1) as u64;
-        let capacity = usize::try_from(params.cache_bytes / bytes_of_list).unwrap_or(usize::MAX);
+        let capacity = usize::try_from(params.cache.as_u64() / bytes_of_list).unwrap_or(usize::MAX);
         Self {
-            approximate: Approximate::new(catalog, params.ef_search),
+            approximate: Approximate::new(catalog, ef_search),
             lists,
             cache: Cache::new(capacity),
             depth: params.depth,
@@ -257,6 +253,8 @@ impl RetrieveByVector for Index {
 
 #[cfg(test)]
 mod tests {
+    use bytesize::ByteSize;
+
     use super::*;
     use crate::index::{Exact, GraphParams, ListsOnly, PinTable, exact_lists};
 
@@ -305,12 +303,12 @@ mod tests {
     }
 
     fn index(catalog: &Arc<Catalog>, lists: NeighborLists) -> Index {
-        let params = IndexParams {
-            ef_search: 50,
+        let params = NeighborParams {
             depth: 40,
-            cache_bytes: 1 << 20,
+            budget: ByteSize::mib(1),
+            cache: ByteSize::mib(1),
         };
-        Index::new(catalog.clone(), lists, params)
+        Index::new(catalog.clone(), lists, 50, params)
     }
 
     /// The neighbors that lists alone give; none when a search is needed.

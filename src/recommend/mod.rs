@@ -27,6 +27,7 @@ mod pin_set;
 
 mod deadline;
 mod merge_params;
+mod params;
 mod popularity_prior;
 mod recommendation;
 mod request;
@@ -38,6 +39,7 @@ pub use deadline::Deadline;
 pub use fallback::Fallback;
 pub use flow::{RecommendScratch, Recommender};
 pub use merge_params::MergeStrategy;
+pub use params::RankingParams;
 pub use popularity_prior::PopularityPrior;
 pub use recommendation::{Recommendation, SampledMedoid};
 pub use request::Request;

@@ -127,7 +127,7 @@ impl Server {
         let limiter = Limiter::new(params.overload.clone(), workers.count(), Instant::now());
         let limiter = Arc::new(limiter);
         let route_parts = rpc::RouteParts {
-            probe: Arc::new(Probe::new(params.probe)?),
+            probe: Arc::new(Probe::new(&params.server)?),
             live: self.live.clone(),
             workers,
             limiter: limiter.clone(),
@@ -179,7 +179,7 @@ impl Server {
         tokio::select! {
             damaged = maintenance::check_mapped(loaded) => damaged,
             () = maintenance::forget_old_actions(&self.live, self.params.clock) => Ok(()),
-            () = maintenance::watch_versions(&self.versions, self.params.watch) => Ok(()),
+            () = maintenance::watch_versions(&self.versions, self.params.server.watch) => Ok(()),
             () = self.credentials.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
@@ -210,7 +210,7 @@ impl Server {
         // Nobody listens any more only when both ports have failed already.
         let _ = self.phase.send(Phase::Draining);
         if ended.is_ok() && self.live.get().is_some() {
-            tokio::time::sleep(self.params.drain_delay).await;
+            tokio::time::sleep(self.params.server.drain_delay).await;
         }
         let _ = self.phase.send(Phase::Closing);
         // Clients that watch health have been notified; their streams would never end.
@@ -220,7 +220,7 @@ impl Server {
         let drained = if grpc_ended {
             Ok(())
         } else {
-            end_calls(&mut tasks.grpc, self.params.drain_timeout).await
+            end_calls(&mut tasks.grpc, self.params.server.drain_timeout).await
         };
         tasks.ops.abort();
         ended.and(drained.map_err(ServeError::from))

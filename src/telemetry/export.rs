@@ -12,8 +12,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{SPANS, TelemetryError};
-use crate::config::TraceSettings;
+use super::{SPANS, TelemetryError, TraceParams};
 
 /// Background export of spans. Dropping it exports the spans that are left.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Drop for Export {
 ///
 /// When the endpoint is not valid, or the runtime cannot start.
 pub(super) fn layer<S>(
-    settings: &TraceSettings,
+    params: &TraceParams,
 ) -> Result<(impl Layer<S> + use<S>, Export), TelemetryError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -51,9 +50,9 @@ where
     let exporter = {
         // The exporter connects on the runtime that is entered here.
         let _entered = runtime.enter();
-        exporter(settings)?
+        exporter(params)?
     };
-    let provider = provider(exporter, settings.ratio);
+    let provider = provider(exporter, params.ratio);
     global::set_text_map_propagator(TraceContextPropagator::new());
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("pinnersage"))
@@ -65,10 +64,10 @@ where
     Ok((layer, export))
 }
 
-fn exporter(settings: &TraceSettings) -> Result<SpanExporter, TelemetryError> {
+fn exporter(params: &TraceParams) -> Result<SpanExporter, TelemetryError> {
     SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(&settings.endpoint)
+        .with_endpoint(&params.endpoint)
         .build()
         .map_err(|error| TelemetryError(error.to_string()))
 }

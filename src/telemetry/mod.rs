@@ -3,6 +3,9 @@
 
 #[cfg(feature = "otlp")]
 mod export;
+mod params;
+
+pub use params::{LogFormat, LogLevel, LogParams, TraceParams};
 
 use std::io::{IsTerminal, stderr};
 
@@ -12,8 +15,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-
-use crate::config::{LogFormat, LogLevel, Settings};
 
 /// Target of the spans of calls and their stages. They never appear in the log: where
 /// nothing is exported they cost one check of a flag.
@@ -32,29 +33,29 @@ pub struct Exporting {
     _export: Option<export::Export>,
 }
 
-/// Begins to log, and to export spans if `settings` have an endpoint. Call it once, in
+/// Begins to log, and to export spans if `trace` has an endpoint. Call it once, in
 /// main.
 ///
 /// # Errors
 ///
 /// When the endpoint of spans is not valid.
-pub fn init(settings: &Settings) -> Result<Exporting, TelemetryError> {
-    let log = log_layer(settings);
-    let registry = tracing_subscriber::registry().with(log);
+pub fn init(log: &LogParams, trace: &TraceParams) -> Result<Exporting, TelemetryError> {
+    let registry = tracing_subscriber::registry().with(log_layer(log));
     #[cfg(feature = "otlp")]
-    if !settings.trace.endpoint.is_empty() {
-        let (spans, export) = export::layer(&settings.trace)?;
+    if !trace.endpoint.is_empty() {
+        let (spans, export) = export::layer(trace)?;
         registry.with(spans).init();
         return Ok(Exporting {
             _export: Some(export),
         });
     }
+    debug_assert!(trace.endpoint.is_empty(), "validated: nothing can export");
     registry.init();
     Ok(Exporting::default())
 }
 
 /// Creates the layer that writes the log.
-fn log_layer<S>(settings: &Settings) -> impl Layer<S> + use<S>
+fn log_layer<S>(params: &LogParams) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -62,13 +63,13 @@ where
         .with_writer(stderr)
         .with_target(false)
         .with_ansi(stderr().is_terminal());
-    let lines = match settings.log.format {
+    let lines = match params.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
     lines.with_filter(
         Targets::new()
-            .with_default(level_filter(settings.log.level))
+            .with_default(level_filter(params.level))
             .with_target(SPANS, LevelFilter::OFF),
     )
 }

@@ -10,7 +10,9 @@ use crate::common::files::{columns, ids, texts, vectors};
 use crate::common::process::{self, command, path, serve_command, serve_command_of};
 use crate::common::{Pin, World, version_directory};
 use arrow_array::{ArrayRef, Int64Array, UInt64Array};
-use pinnersage::batch::{NeighborParams, build_neighbors};
+use bytesize::ByteSize;
+use pinnersage::batch::build_neighbors;
+use pinnersage::index::NeighborParams;
 use pinnersage::progress::Progress;
 
 /// Runs a command that must fail with 1, and returns what it said.
@@ -226,7 +228,8 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
     let (catalog, profiles) = (world.path("catalog"), world.path("profiles"));
     let params = NeighborParams {
         depth: 20,
-        budget: 1 << 20,
+        budget: ByteSize::mib(1),
+        cache: ByteSize::b(0),
     };
     build_neighbors(&catalog, &profiles, params, Progress::Silent).expect("lists");
     let lists = fs::read_dir(catalog.join("neighbors"))

@@ -53,7 +53,7 @@ fn two_servers_are_compared_and_thresholds_decide() {
     let world = World::built();
     // Other interests: a higher threshold merges more.
     let mut params = common::profile_params(true);
-    params.cluster.alpha = 30.0;
+    params.alpha = 30.0;
     world.build_profiles_with("catalog", "others", &params);
     let users = world.path("users");
     let ids: Vec<String> = (0..common::USERS).map(|user| user.to_string()).collect();

@@ -338,11 +338,11 @@ fn interests_are_those_of_a_profile_and_history_is_left_out_of_all() {
     let lines = lines(&details);
 
     let mut params = common::profile_params(true);
-    params.as_of = FROM.parse().expect("a date");
     let settings = Settings::load(None).expect("the defaults");
-    params.cluster.alpha = settings.profiles.alpha;
+    params.alpha = settings.profiles.alpha;
     params.action_weights = [("save".to_owned(), 1.0), ("click".to_owned(), 1.0)].into();
-    world.build_profiles_with("catalog", "profiles", &params);
+    let from = FROM.parse().expect("a date");
+    world.build_profiles_at("catalog", "profiles", from, &params);
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let profiles: HashMap<u64, _> = profiles.iter().map(|(user, p)| (user.0, p)).collect();
 

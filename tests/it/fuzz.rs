@@ -13,8 +13,9 @@ use crate::common;
 use crate::common::World;
 use crate::common::raw::Raw;
 use crate::common::server::{NOW, Server, save, source};
+use bytesize::ByteSize;
 use pinnersage::durable::Log;
-use pinnersage::index::{Catalog, CatalogManifest, Index, IndexParams, NeighborLists};
+use pinnersage::index::{Catalog, CatalogManifest, Index, NeighborLists, NeighborParams};
 use pinnersage::model::UserId;
 use pinnersage::recommend::Retrieve;
 use pinnersage::serve::{Loaded, ServingSource};
@@ -180,13 +181,13 @@ fn no_file_of_a_catalog_makes_its_reader_or_a_search_panic() {
         };
         opened += 1;
         let nowhere = NeighborLists::open(Path::new("/nowhere"), "v").expect("no lists");
-        let params = IndexParams {
-            ef_search: 20,
+        let params = NeighborParams {
             depth: 20,
-            cache_bytes: 0,
+            budget: ByteSize::b(0),
+            cache: ByteSize::b(0),
         };
         let catalog = Arc::new(catalog);
-        let index = Index::new(catalog.clone(), nowhere, params);
+        let index = Index::new(catalog.clone(), nowhere, 20, params);
         for &pin in catalog.pins.ids().iter().take(5) {
             index.neighbors_of(pin, 10, &|_| true);
             catalog.pins.title(pin);

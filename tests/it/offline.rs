@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::common;
 use crate::common::files::{columns, ids, texts, vectors};
-use crate::common::{World, catalog_params, profile_params, version_directory};
+use crate::common::{World, catalog_params, profile_input, profile_params, version_directory};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, TimestampMillisecondArray, UInt64Array};
+use bytesize::ByteSize;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pinnersage::batch::{
-    BatchError, CatalogParams, build_catalog, build_profiles, export_profiles,
+    BatchError, CatalogParams, ProfileInput, build_catalog, build_profiles, export_profiles,
 };
 use pinnersage::cluster::{ClusterScratch, Point, build_profile};
 use pinnersage::index::{Catalog, CatalogManifest};
@@ -53,9 +54,15 @@ fn equal_actions_give_equal_bytes_in_any_order_and_any_memory() {
     let files = [world.path("first.parquet"), world.path("second.parquet")];
     let mut params = profile_params(true);
     // A few actions at a time: many partitions.
-    params.memory = 1_000;
+    params.memory = ByteSize::b(1_000);
     let (catalog, again) = (world.path("catalog"), world.path("again"));
-    build_profiles(&files, &catalog, &again, &params, Progress::Silent).expect("profiles");
+    build_profiles(
+        &profile_input(&files, &catalog),
+        &again,
+        &params,
+        Progress::Silent,
+    )
+    .expect("profiles");
     assert_eq!(bytes_of(&again), expected);
 }
 
@@ -65,6 +72,7 @@ fn profiles_are_what_the_core_makes_of_each_user() {
     let catalog = Catalog::open(&world.path("catalog")).expect("a catalog");
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let params = profile_params(true);
+    let as_of = common::AS_OF.parse().expect("a date");
     let mut actions = common::actions();
     actions.sort_by_key(|action| (action.time, action.pin));
     let mut checked = 0;
@@ -84,7 +92,7 @@ fn profiles_are_what_the_core_makes_of_each_user() {
         let points: Vec<Point> = own.iter().map(point).collect();
         let vectors = catalog.pins.vectors();
         let scratch = &mut ClusterScratch::default();
-        let expected = build_profile(&points, vectors, &params.cluster, params.as_of, scratch);
+        let expected = build_profile(&points, vectors, &params.cluster(), as_of, scratch);
         assert_eq!(profile.medoids, expected);
         let history = profile.history().expect("a history filter");
         assert!(points.iter().all(|point| history.contains(point.pin)));
@@ -122,7 +130,12 @@ fn every_action_is_used_or_counted_by_its_reason() {
     params.max_actions = 3;
     let files = [world.path("actions.parquet")];
     let (catalog, out) = (world.path("catalog"), world.path("profiles"));
-    let built = build_profiles(&files, &catalog, &out, &params, Progress::Silent);
+    let built = build_profiles(
+        &profile_input(&files, &catalog),
+        &out,
+        &params,
+        Progress::Silent,
+    );
     let counts = built.expect("profiles").facts.actions;
     assert_eq!((counts.used, counts.cut), (3, 1));
     assert_eq!(
@@ -145,11 +158,13 @@ fn every_action_is_used_or_counted_by_its_reason() {
 fn a_build_without_any_profile_fails_and_says_why() {
     let world = World::built();
     let before = version_directory(&world.path("profiles"));
-    let mut params = profile_params(true);
-    params.as_of = "2001-01-01".parse().expect("a date");
     let files = [world.path("actions.parquet")];
     let (catalog, out) = (world.path("catalog"), world.path("profiles"));
-    let built = build_profiles(&files, &catalog, &out, &params, Progress::Silent);
+    let input = ProfileInput {
+        as_of: "2001-01-01".parse().expect("a date"),
+        ..profile_input(&files, &catalog)
+    };
+    let built = build_profiles(&input, &out, &profile_params(true), Progress::Silent);
     let Err(BatchError::NoProfiles(counts)) = built else {
         panic!("{built:?}");
     };

@@ -1,6 +1,5 @@
 //! The server when there is too much to do or too little time, and while it stops.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::common::World;
@@ -9,7 +8,6 @@ use crate::common::server::{RECOMMEND, Server, ask, connect, params};
 use crate::common::wait::{PATIENCE, wait_for, wait_until, within};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pinnersage::serve::{AdmissionParams, RateParams, ServeParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::Message;
@@ -55,11 +53,9 @@ async fn status(server: &Server, name: &'static str, value: &str) -> Code {
 #[tokio::test]
 async fn what_is_too_much_is_refused_and_health_and_administration_answer() {
     let world = World::built();
-    let gate = AdmissionParams {
-        max_calls: 0,
-        rate: None,
-    };
-    let server = Server::start_with(&world, ServeParams { gate, ..params() }).await;
+    let mut params = params();
+    params.overload.max_calls = 0;
+    let server = Server::start_with(&world, params).await;
     let refused = server.client().await.recommend(ask(1)).await;
     let refused = refused.expect_err("no call may be there");
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -77,17 +73,9 @@ async fn what_is_too_much_is_refused_and_health_and_administration_answer() {
 #[tokio::test]
 async fn each_caller_has_a_rate_of_its_own() {
     let world = World::built();
-    let one = NonZeroU32::MIN;
-    let rate = RateParams {
-        rate: one,
-        burst: one.saturating_add(1),
-        header: "x-caller".parse().expect("a name"),
-    };
-    let gate = AdmissionParams {
-        max_calls: 100,
-        rate: Some(rate),
-    };
-    let server = Server::start_with(&world, ServeParams { gate, ..params() }).await;
+    let mut params = params();
+    (params.overload.rate_limit, params.overload.rate_burst) = (1, 2);
+    let server = Server::start_with(&world, params).await;
     let mut codes = Vec::new();
     for caller in ["a", "a", "a", "a", "b"] {
         codes.push(status(&server, "x-caller", caller).await);
@@ -116,12 +104,9 @@ async fn a_deadline_that_is_over_is_answered_by_the_server_itself() {
             "{timeout}"
         );
     }
-    let max_deadline = Duration::ZERO;
     server.stop().await.expect("a clean end");
-    let params = ServeParams {
-        max_deadline,
-        ..params()
-    };
+    let mut params = params();
+    params.server.max_deadline = Duration::ZERO;
     let server = Server::start_with(&world, params).await;
     let own = status(&server, "grpc-timeout", "1H").await;
     assert_eq!(own, Code::DeadlineExceeded, "the server's own limit");
@@ -148,7 +133,7 @@ async fn an_answer_says_what_it_was_made_from() {
 async fn connections_and_headers_have_their_limits() {
     let world = World::built();
     let mut params = params();
-    params.connections.max_connections = 1;
+    params.connections.max = 1;
     let server = Server::start_with(&world, params).await;
     let mut client = server.client().await;
     client.recommend(ask(1)).await.expect("an answer");

@@ -167,7 +167,7 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
     let directory = world.path("changes");
     write_changes(&directory, &upserted, &[PinId(7)]).expect("files");
     let params = CatalogParams {
-        changes: ChangeFiles::of(&directory),
+        changes: ChangeFiles::in_directory(&directory),
         ..catalog_params(EMBEDDING_VERSION)
     };
     let old = version_directory(&world.path("catalog"));

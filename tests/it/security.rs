@@ -8,7 +8,7 @@ use crate::common::World;
 use crate::common::process::{Process, command, output, path, serve_command};
 use crate::common::server::{Server, ask, params};
 use crate::common::wait::{PATIENCE, wait_for, wait_until};
-use pinnersage::serve::{SecurityParams, ServeParams, TlsParams};
+use pinnersage::serve::{AuthParams, SecurityParams, ServeParams, TlsParams};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::admin_service_client::AdminServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
@@ -85,8 +85,10 @@ impl Files {
                 key: self.path("server.key"),
                 client_ca: Some(self.path("ca.pem")),
             }),
-            callers: callers.then(|| self.path("callers.toml")),
-            reload: Duration::from_millis(1),
+            auth: AuthParams {
+                callers: callers.then(|| self.path("callers.toml")),
+                reload: Duration::from_millis(1),
+            },
         };
         ServeParams {
             security,

@@ -281,11 +281,11 @@ async fn a_batch_takes_over_what_was_recorded_and_nothing_counts_twice() {
     });
     common::files::actions(&world.path("actions.parquet"), &rows);
     let params = ProfileParams {
-        as_of: Timestamp::from_seconds(NOW - 3_600).expect("a time"),
         window_days: 500.0,
         ..common::profile_params(true)
     };
-    world.build_profiles_with("catalog", "profiles", &params);
+    let as_of = Timestamp::from_seconds(NOW - 3_600).expect("a time");
+    world.build_profiles_at("catalog", "profiles", as_of, &params);
     let mut admin = server.admin_client().await;
     load(&mut admin, published(&world)).await.expect("a change");
     let after = explain().await;

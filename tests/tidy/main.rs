@@ -20,7 +20,6 @@ const FLOORS: [&[&str]; 8] = [
         "cluster",
         "compare",
         "recommend",
-        "config",
         "durable",
         "metrics",
         "progress",
@@ -29,13 +28,15 @@ const FLOORS: [&[&str]; 8] = [
     ],
     &["actions", "index", "store", "telemetry"],
     &["batch", "serve"],
-    &["evaluation"],
+    &["config", "evaluation"],
     &["cli"],
 ];
 
 /// Files and folders of `src/serve`, bottom first. A file that is not named, such as
 /// `mod.rs`, stands above all of them.
-const SERVE_FLOORS: [&str; 7] = [
+const SERVE_FLOORS: [&str; 9] = [
+    "params",
+    "request_limits",
     "status",
     "security",
     "middleware",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use crate::batch::{ActionsWanted, UserActions};
+use crate::batch::{ActionSelection, UserActions};
 use crate::evaluation::error::EvaluateError;
 use crate::evaluation::models::{DayCounts, Model, Ranking, Source};
 use crate::evaluation::params::EvaluateParams;
@@ -68,11 +68,11 @@ pub(super) fn read(
 }
 
 /// The actions of all windows, and of the days that are judged.
-fn needed_actions<'a>(params: &'a EvaluateParams, days: &[Timestamp]) -> ActionsWanted<'a> {
+fn needed_actions<'a>(params: &'a EvaluateParams, days: &[Timestamp]) -> ActionSelection<'a> {
     let stale_days = params.models.iter().map(|model| model.stale_days).max();
     let before = params.window_days + f64::from(stale_days.unwrap_or(0));
     let last = days.last().copied().unwrap_or(params.from);
-    ActionsWanted {
+    ActionSelection {
         from: params.from.minus_days(before),
         to: last.minus_days(-f64::from(params.horizon_days)),
         names: params.action_weights.keys().map(String::as_str).collect(),

@@ -17,7 +17,7 @@ use super::params::{WorldError, WorldParams};
 use super::user::{SimulatedAction, SimulatedUser};
 use super::world::SimulatedWorld;
 use crate::batch::BatchError;
-use crate::batch::whole::{time_type, write_whole};
+use crate::batch::atomic_parquet::{time_type, write_parquet_atomically};
 use crate::model::{PinId, Timestamp, UserId};
 use crate::progress::Progress;
 
@@ -116,7 +116,7 @@ fn write_pins(
     ]);
     let stage = progress.stage("writing pins", u64::from(world.pins()));
     let pins: Vec<PinId> = (0..u64::from(world.pins())).map(PinId).collect();
-    write_whole(&out.join("pins.parquet"), schema.clone(), |writer| {
+    write_parquet_atomically(&out.join("pins.parquet"), schema.clone(), |writer| {
         for pins in pins.chunks(BATCH_ROWS) {
             let mut vectors = Vec::with_capacity(pins.len() * dimension);
             pins.iter().for_each(|&pin| world.embed(pin, &mut vectors));
@@ -156,7 +156,7 @@ fn write_actions(
     let mut actions: Vec<(UserId, &SimulatedAction)> = actions.collect();
     actions.par_sort_by_key(|(user, action)| (action.time, *user));
     let stage = progress.stage("writing actions", actions.len() as u64);
-    write_whole(&out.join("actions.parquet"), schema.clone(), |writer| {
+    write_parquet_atomically(&out.join("actions.parquet"), schema.clone(), |writer| {
         for actions in actions.chunks(BATCH_ROWS) {
             let name = |action: &SimulatedAction| if action.is_save { "save" } else { "click" };
             let columns: Vec<ArrayRef> = vec![
@@ -201,7 +201,7 @@ fn write_truth(
             }
         }
     }
-    write_whole(&out.join("truth.parquet"), schema.clone(), |writer| {
+    write_parquet_atomically(&out.join("truth.parquet"), schema.clone(), |writer| {
         let columns: Vec<ArrayRef> = vec![
             ids(owners),
             Arc::new(UInt32Array::from(topics)),

@@ -21,7 +21,6 @@ pub(crate) use deadline::{Budget, EnforceDeadline};
 pub(crate) use layer::{GrpcService, PolicyLayer};
 pub(crate) use observe::Observe;
 pub(crate) use rate_limit::RateLimit;
-pub use rate_limit::{AdmissionParams, RateParams};
 pub(crate) use shed::shed;
 pub(crate) use trace::stage_span;
 pub(crate) use version_headers::VersionHeaders;

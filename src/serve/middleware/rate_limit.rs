@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::layer::{CallPolicy, ResponseFuture, refuse};
 use super::shed::shed;
+use crate::serve::params::OverloadParams;
 use crate::serve::security::identity::Caller;
 use crate::serve::status::{CallError, Shed};
 
@@ -23,27 +24,6 @@ use crate::serve::status::{CallError, Shed};
 const RATE_SLOTS: u64 = 1 << 14;
 /// Time after which to try again when too many calls were in flight.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-
-/// Limits of calls that are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdmissionParams {
-    /// Most calls in flight, answered or waiting, whatever they cost; 0 refuses all.
-    pub max_calls: usize,
-    /// Rate of one caller; none for no limit.
-    pub rate: Option<RateParams>,
-}
-
-/// Rate of one caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateParams {
-    /// Calls per second.
-    pub rate: NonZeroU32,
-    /// Calls at once after a pause.
-    pub burst: NonZeroU32,
-    /// The header that names a caller without a credential. Callers without the header
-    /// share one rate.
-    pub header: HeaderName,
-}
 
 /// Limits the calls of a service.
 #[derive(Clone, Debug)]
@@ -72,12 +52,11 @@ enum CallerKey<'a> {
 }
 
 impl RateLimit {
-    pub(crate) fn new(params: AdmissionParams) -> Self {
-        let rates = params.rate.map(|params| CallerRates {
-            limiter: DefaultKeyedRateLimiter::keyed(
-                Quota::per_second(params.rate).allow_burst(params.burst),
-            ),
-            header: params.header,
+    pub(crate) fn new(params: &OverloadParams) -> Self {
+        let rate = NonZeroU32::new(params.rate_limit).zip(NonZeroU32::new(params.rate_burst));
+        let rates = rate.map(|(rate, burst)| CallerRates {
+            limiter: DefaultKeyedRateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            header: params.rate_key_header.clone(),
             hasher: RandomState::new(),
         });
         Self(Arc::new(RateLimitState {
@@ -160,13 +139,24 @@ impl Drop for InFlightGuard {
 mod tests {
     use super::*;
 
-    fn params(rate: Option<RateParams>) -> AdmissionParams {
-        AdmissionParams { max_calls: 2, rate }
+    /// `rate_limit` calls a second of one caller; 0 for no limit.
+    fn params(rate_limit: u32) -> OverloadParams {
+        OverloadParams {
+            max_calls: 2,
+            min_in_flight: 1,
+            max_in_flight: 1,
+            target_wait: Duration::from_millis(2),
+            queue: 0,
+            min_effort: 0.25,
+            rate_limit,
+            rate_burst: 1,
+            rate_key_header: HeaderName::from_static("x-caller"),
+        }
     }
 
     #[test]
     fn a_call_counts_until_its_guard_is_dropped_and_a_refused_call_not_at_all() {
-        let RateLimit(state) = RateLimit::new(params(None));
+        let RateLimit(state) = RateLimit::new(&params(0));
         let enter = || InFlightGuard::enter(state.clone());
         let (first, _second) = (enter().expect("room"), enter().expect("room"));
         for _ in 0..3 {
@@ -179,12 +169,7 @@ mod tests {
 
     #[test]
     fn a_caller_with_a_credential_does_not_share_the_rate_of_a_header() {
-        let rate = NonZeroU32::MIN;
-        let limit = RateLimit::new(params(Some(RateParams {
-            rate,
-            burst: rate,
-            header: HeaderName::from_static("x-caller"),
-        })));
+        let limit = RateLimit::new(&params(1));
         let request = Request::builder().header("x-caller", "ranker").body(());
         let mut request = request.expect("a request");
         assert_eq!(limit.check_rate(&request), Ok(()));

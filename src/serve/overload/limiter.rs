@@ -18,6 +18,7 @@ use super::load::{LoadEstimate, SearchTimes};
 use super::queue::{Admission, WaitQueue, Waiter};
 use crate::metrics as names;
 use crate::serve::middleware::{Budget, shed};
+use crate::serve::params::OverloadParams;
 use crate::serve::status::{CallError, Shed};
 
 /// Time between two adaptations of the limit.
@@ -26,21 +27,6 @@ const ADAPT_INTERVAL: Duration = Duration::from_millis(100);
 const BACK_OFF: f64 = 0.9;
 /// Steps of the effort of searches, from all of it down to the smallest.
 const EFFORT_STEPS: f64 = 4.0;
-
-/// Limits of searches.
-#[derive(Clone, Debug)]
-pub struct OverloadParams {
-    /// Smallest limit of searches at a time; 0 is one per core.
-    pub min_in_flight: usize,
-    /// Largest limit of searches at a time.
-    pub max_in_flight: usize,
-    /// Most calls that wait for a search.
-    pub queue: usize,
-    /// Longest time that an admitted search should wait for a core.
-    pub target_wait: Duration,
-    /// Smallest share of the usual effort of a search, above 0, at most 1.
-    pub min_effort: f32,
-}
 
 /// Admits searches; there is one limiter for the whole process.
 #[derive(Debug)]
@@ -282,17 +268,23 @@ impl AdmissionState {
 mod tests {
     use std::ops::RangeInclusive;
 
+    use axum::http::HeaderName;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn limiter(in_flight: RangeInclusive<usize>, queue: usize) -> Arc<Limiter> {
         let params = OverloadParams {
+            max_calls: 100,
             min_in_flight: *in_flight.start(),
             max_in_flight: *in_flight.end(),
             queue,
             target_wait: 2 * MS,
             min_effort: 0.25,
+            rate_limit: 0,
+            rate_burst: 1,
+            rate_key_header: HeaderName::from_static("x-caller"),
         };
         Arc::new(Limiter::new(params, 2, Instant::now()))
     }

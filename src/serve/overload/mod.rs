@@ -9,5 +9,4 @@ mod queue;
 mod workers;
 
 pub(crate) use limiter::Limiter;
-pub use limiter::OverloadParams;
 pub(crate) use workers::{Workers, background_thread, catch_panic};

@@ -28,8 +28,6 @@ pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     /// Tells the time at which actions arrive.
     pub(crate) clock: fn() -> Timestamp,
-    /// How far ahead of the clock an action may be, in days.
-    pub(crate) max_ahead_days: f64,
 }
 
 /// Statuses of the actions of one call, in their order.
@@ -138,11 +136,7 @@ impl Service {
         log: &Actions,
         now: Timestamp,
     ) -> Option<ActionStatus> {
-        let ActionParams {
-            weights,
-            retention_days,
-            ..
-        } = log.params();
+        let ActionParams { weights, limits } = log.params();
         let age = now.days_since(action.time);
         let Some(kind) = weights.kind(&action.name) else {
             return Some(ActionStatus::UnknownAction);
@@ -151,9 +145,9 @@ impl Service {
             let state = log.state(action.user)?;
             Some(!state.is_hidden(action.pin) && state.hidden_count() >= MAX_HIDDEN_PINS)
         };
-        if age > *retention_days {
+        if age > limits.retention_days() {
             Some(ActionStatus::TooOld)
-        } else if -age > self.max_ahead_days {
+        } else if -age > limits.max_ahead_days() {
             Some(ActionStatus::InFuture)
         } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)

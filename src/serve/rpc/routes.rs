@@ -41,7 +41,7 @@ pub(crate) fn service<H: Health>(
 ) -> impl GrpcService {
     let access = parts.access.clone();
     let deadline = EnforceDeadline {
-        max: params.max_deadline,
+        max: params.server.max_deadline,
     };
     ServiceBuilder::new()
         .layer(PolicyLayer(Observe))
@@ -52,7 +52,7 @@ pub(crate) fn service<H: Health>(
 
 /// Finds the service of a call by its path.
 fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeParams) -> Routes {
-    let max_size = params.max_request_size;
+    let max_size = params.server.max_request_bytes();
     let live = parts.live.clone();
     let recommendations = RecommendationServiceServer::new(recommendation::Service {
         live: live.clone(),
@@ -66,7 +66,6 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeP
     let actions = ActionServiceServer::new(actions::Service {
         live: live.clone(),
         clock: params.clock,
-        max_ahead_days: params.max_ahead_days,
     })
     .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
     let admin = AdminServiceServer::new(admin::Service {
@@ -74,7 +73,7 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeP
         versions: parts.versions,
     });
     let catalog = CatalogServiceServer::new(catalog::Service { live });
-    let rate_limit = PolicyLayer(RateLimit::new(params.gate.clone()));
+    let rate_limit = PolicyLayer(RateLimit::new(&params.overload));
     Routes::new(health)
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())

@@ -4,21 +4,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::auth::AccessPolicy;
 use super::callers::{Callers, CallersError};
 use super::reload::{self, Sources};
 use super::tls::{ReloadableTls, TlsError, TlsParams};
+use crate::setting_rules::{InvalidSetting, days, empty_as_no_file, require_duration_in_range};
 
 /// Transport security and access control.
 #[derive(Clone, Debug)]
 pub struct SecurityParams {
     /// Certificates; none serves in plain text.
     pub tls: Option<TlsParams>,
-    /// The file of callers. Without one everybody may call, or where clients need a
-    /// certificate everybody who has a valid one.
+    /// Callers, and how often all files are read again.
+    pub auth: AuthParams,
+}
+
+/// The section `auth` of the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthParams {
+    /// The file of callers; none lets everybody call, or where clients need a
+    /// certificate everybody who has one.
+    #[serde(deserialize_with = "empty_as_no_file")]
     pub callers: Option<PathBuf>,
-    /// Time between two looks at the files for changes.
+    /// Interval between two looks whether files have changed.
+    #[serde(with = "humantime_serde")]
     pub reload: Duration,
+}
+
+impl AuthParams {
+    /// Refuses values that break their rules, by key.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let looks = Duration::from_secs(1)..=days(1);
+        require_duration_in_range("auth.reload", self.reload, looks)
+    }
 }
 
 /// Credentials cannot be used.
@@ -45,7 +66,7 @@ impl Credentials {
     pub(crate) fn open(params: SecurityParams) -> Result<Self, SecurityError> {
         let wants_certificates = params.tls.iter().any(|tls| tls.client_ca.is_some());
         let tls = params.tls.map(ReloadableTls::open).transpose()?;
-        let callers = params.callers.map(Callers::open).transpose()?;
+        let callers = params.auth.callers.map(Callers::open).transpose()?;
         let callers = callers.map(Arc::new);
         let access = match &callers {
             Some(callers) => AccessPolicy::ListedCallers(callers.clone()),
@@ -58,7 +79,7 @@ impl Credentials {
                 callers,
             },
             access,
-            reload_interval: params.reload,
+            reload_interval: params.auth.reload,
         })
     }
 

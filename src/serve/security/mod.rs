@@ -17,6 +17,6 @@ mod tls;
 pub(crate) use auth::AccessPolicy;
 pub use callers::CallersError;
 pub(crate) use credentials::Credentials;
-pub use credentials::{SecurityError, SecurityParams};
+pub use credentials::{AuthParams, SecurityError, SecurityParams};
 pub(crate) use tls::ReloadableTls;
 pub use tls::{TlsError, TlsParams};

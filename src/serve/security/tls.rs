@@ -20,22 +20,56 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::digest::{Digest, Reloaded, hash};
 use super::identity::Certificate;
+use crate::setting_rules::{InvalidSetting, empty_as_no_file, require};
 
-/// Files of certificates and keys, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The section `tls` of the settings: files of certificates and keys, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TlsParams {
-    /// The server's certificate, followed by its intermediates.
+    /// The server's certificate, with those between it and its root; empty to serve
+    /// plain text.
     pub certificate: PathBuf,
-    /// The key of the server's certificate.
+    /// Its key; empty to serve plain text.
     pub key: PathBuf,
-    /// The roots of clients' certificates; none asks clients for no certificate.
+    /// The roots of clients' certificates; none asks for no certificate.
+    #[serde(deserialize_with = "empty_as_no_file")]
     pub client_ca: Option<PathBuf>,
+}
+
+impl TlsParams {
+    /// Refuses values that break their rules, by key.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let has_key = !self.key.as_os_str().is_empty();
+        let is_paired = self.has_certificate() == has_key;
+        let rule = "given together with tls.certificate";
+        require("tls.key", self.key.display(), is_paired, rule)?;
+        match &self.client_ca {
+            Some(path) => require(
+                "tls.client_ca",
+                path.display(),
+                self.has_certificate(),
+                rule,
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// The same where there is a certificate, none where plain text is served.
+    #[must_use]
+    pub fn if_given(self) -> Option<Self> {
+        Some(self).filter(Self::has_certificate)
+    }
+
+    fn has_certificate(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
 }
 
 /// Certificates cannot be used. The text never quotes a file.

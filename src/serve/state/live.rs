@@ -94,10 +94,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::actions::{ActionParams, StateParams};
+    use crate::actions::ActionParams;
     use crate::durable::Log;
     use crate::model::ActionWeights;
-    use crate::serve::state::test_world::{MODEL, TestWorld, day, title_of, vector_of};
+    use crate::serve::state::test_world::{LIMITS, MODEL, TestWorld, day, title_of, vector_of};
 
     /// More than any test changes, but for the one that exceeds it.
     const MAX_CHANGES: usize = 30;
@@ -112,13 +112,7 @@ mod tests {
         let log = Arc::new(log);
         let params = ActionParams {
             weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
-            state: StateParams {
-                positive: 1,
-                negative: 1,
-                seen: 1,
-                engaged: 1,
-            },
-            retention_days: 10.0,
+            limits: LIMITS,
         };
         let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
         let (actions, _) = Actions::open(log, params, day(0)).expect("actions");

@@ -213,7 +213,12 @@ fn open_index(catalog: Arc<Catalog>, source: &ServingSource) -> Result<Index, Sn
     let version = &catalog.manifest().version;
     let lists = NeighborLists::directory(&source.catalog, version);
     let lists = NeighborLists::open(&lists, version)?;
-    Ok(Index::new(catalog, lists, source.index))
+    Ok(Index::new(
+        catalog,
+        lists,
+        source.ef_search,
+        source.neighbors,
+    ))
 }
 
 /// The profiles of `source`, whose vectors must be of the model of `catalog`.

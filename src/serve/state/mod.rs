@@ -32,7 +32,6 @@ pub(crate) use live::Live;
 pub(crate) use loaded::LayeredIndex;
 pub use loaded::{LoadError, Loaded};
 pub(crate) use recall_probe::Probe;
-pub use recall_probe::ProbeParams;
 pub(crate) use reload::{ChangeError, VersionChange, VersionManager};
 pub(crate) use serving::Serving;
 pub use snapshot_source::ServingSource;

@@ -15,6 +15,7 @@ use crate::metrics as names;
 use crate::model::PinId;
 use crate::recommend::Retrieve;
 use crate::serve::overload::{background_thread, catch_panic};
+use crate::serve::params::ServerParams;
 use crate::serve::state::serving::Serving;
 
 /// Number of neighbors that are compared.
@@ -24,19 +25,13 @@ const K_LABEL: &str = "100";
 /// Number of latest probes whose mean is reported.
 const WINDOW: usize = 200;
 
-/// How often recall is measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ProbeParams {
-    /// One in so many answers; 0 for none.
-    pub one_in: u64,
-    /// Share of a core that probes may take, above 0, at most 1.
-    pub cpu: f64,
-}
-
 /// Measures the recall of answers.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    params: ProbeParams,
+    /// One in so many answers; 0 for none.
+    one_in: u64,
+    /// Share of a core that probes may take, above 0 and at most 1.
+    cpu: f64,
     answers: AtomicU64,
     background: ThreadPool,
     shared: Arc<Shared>,
@@ -51,9 +46,10 @@ struct Shared {
 }
 
 impl Probe {
-    pub(crate) fn new(params: ProbeParams) -> Result<Self, ThreadPoolBuildError> {
+    pub(crate) fn new(params: &ServerParams) -> Result<Self, ThreadPoolBuildError> {
         Ok(Self {
-            params,
+            one_in: params.probe_one_in,
+            cpu: params.probe_cpu,
             answers: AtomicU64::new(0),
             background: background_thread("probe")?,
             shared: Arc::default(),
@@ -67,7 +63,7 @@ impl Probe {
         serving: &Arc<Serving>,
         mut medoids: impl ExactSizeIterator<Item = PinId>,
     ) {
-        let ProbeParams { one_in, cpu } = self.params;
+        let (one_in, cpu) = (self.one_in, self.cpu);
         if one_in == 0 || medoids.len() == 0 {
             return;
         }

@@ -141,8 +141,8 @@ fn fold_actions(
             alpha: facts.alpha,
             lambda_per_day: facts.lambda_per_day,
         },
-        clustered: params.clustered,
-        silenced_by: params.silenced_by,
+        clustered: params.limits.clustered,
+        silenced_by: params.limits.silenced_by,
     };
     let profile = StoredProfile {
         medoids: batch_medoids,

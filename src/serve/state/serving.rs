@@ -61,7 +61,7 @@ impl Serving {
         params: AnswerParams,
         now: Timestamp,
     ) -> UserContext<'_> {
-        let prior = params.feedback_prior;
+        let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
         let context = UserContext::from_profile(self.loaded.profiles(), user, now)
             .with_engagement_factors(factors);
@@ -76,13 +76,14 @@ impl Serving {
         let batch_medoids = context.batch_medoids().unwrap_or_default();
         let cache = &self.fold_in_cache;
         let recent = cache.get_or_fold(user, state, batch_medoids, source, params);
-        context.with_recent(recent, params.seen_days)
+        context.with_recent(recent, params.limits.seen_days())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actions::FeedbackParams;
     use crate::model::ActionKind;
     use crate::serve::state::test_world::{
         ANSWERS, KNOWN_USER, PROFILE_DAY, TestWorld, day, user_state,
@@ -114,7 +115,10 @@ mod tests {
         assert_eq!(medoids.len(), 3);
         assert!(!context.counts_engagement());
         let with_feedback = AnswerParams {
-            feedback_prior: Some(10.0),
+            feedback: FeedbackParams {
+                enabled: true,
+                prior: 10.0,
+            },
             ..ANSWERS
         };
         let context = serving.user_context(KNOWN_USER, recorded, with_feedback, now);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::index::{IndexParams, NeighborLists};
+use crate::index::{NeighborLists, NeighborParams};
 use crate::snapshot::{self, SnapshotError};
 
 /// Location of a catalog and of profiles, and how the catalog is searched.
@@ -12,8 +12,10 @@ pub struct ServingSource {
     pub catalog: PathBuf,
     /// The profiles.
     pub profiles: PathBuf,
-    /// How neighbors are looked up.
-    pub index: IndexParams,
+    /// Nodes of the graph that a search finds at least.
+    pub ef_search: usize,
+    /// Lists that answer without a search.
+    pub neighbors: NeighborParams,
     /// What the popularity of a pin is worth beside its nearness, as a difference of
     /// cosines; 0 for nearness alone.
     pub popularity: f32,
@@ -48,7 +50,8 @@ impl ServingSource {
         Self {
             catalog: self.catalog.join(&versions.catalog),
             profiles: self.profiles.join(&versions.profiles),
-            index: self.index,
+            ef_search: self.ef_search,
+            neighbors: self.neighbors,
             popularity: self.popularity,
         }
     }

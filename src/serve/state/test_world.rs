@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use tempfile::TempDir;
 
 use crate::cluster;
 use crate::index::{
-    Catalog, CatalogManifest, Delta, GraphParams, IndexParams, Pin, PinTable, QuantizedVectors,
+    Catalog, CatalogManifest, Delta, GraphParams, NeighborParams, Pin, PinTable, QuantizedVectors,
     build_graph,
 };
 use crate::model::{ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
@@ -18,7 +20,7 @@ use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
 use crate::serve::state::snapshot_source::{ServingSource, VersionPair};
 use crate::store::{ActionCounts, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter};
 
-use crate::actions::{StateParams, UserState};
+use crate::actions::{ActionLimits, FeedbackParams, UserState};
 
 /// The embedding version of everything, unless a test says otherwise.
 pub(crate) const MODEL: &str = "model-1";
@@ -28,11 +30,24 @@ pub(crate) const PROFILE_DAY: i64 = 100;
 pub(crate) const KNOWN_USER: UserId = UserId(7);
 /// A user without a profile.
 pub(crate) const UNKNOWN_USER: UserId = UserId(8);
-pub(crate) const ANSWERS: AnswerParams = AnswerParams {
-    seen_days: 7.0,
+/// Limits of recorded actions that no test exceeds.
+pub(crate) const LIMITS: ActionLimits = ActionLimits {
+    retention: Duration::from_secs(10 * 86_400),
+    max_ahead: Duration::ZERO,
     clustered: 20,
+    positive: 20,
+    negative: 20,
     silenced_by: 2,
-    feedback_prior: None,
+    seen: 20,
+    seen_life: Duration::from_secs(7 * 86_400),
+    engaged: 20,
+};
+pub(crate) const ANSWERS: AnswerParams = AnswerParams {
+    limits: LIMITS,
+    feedback: FeedbackParams {
+        enabled: false,
+        prior: 10.0,
+    },
 };
 const DIMENSION: usize = 8;
 
@@ -58,10 +73,11 @@ impl TestWorld {
         ServingSource {
             catalog: self.path("catalog"),
             profiles: self.path("profiles"),
-            index: IndexParams {
-                ef_search: 20,
+            ef_search: 20,
+            neighbors: NeighborParams {
                 depth: 10,
-                cache_bytes: 1 << 16,
+                budget: ByteSize::kib(64),
+                cache: ByteSize::kib(64),
             },
             popularity: 0.0,
         }
@@ -103,15 +119,9 @@ pub(crate) fn day(day: i64) -> Timestamp {
 
 /// The state of a user who did these things with these pins on these days.
 pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
-    let params = StateParams {
-        positive: 20,
-        negative: 20,
-        seen: 20,
-        engaged: 20,
-    };
     let mut state = UserState::default();
     for &(pin, on, kind) in actions {
-        state.record(PinId(pin), day(on), kind, &params);
+        state.record(PinId(pin), day(on), kind, &LIMITS);
     }
     Arc::new(state)
 }

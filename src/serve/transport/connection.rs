@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Request;
+use bytesize::ByteSize;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rand::RngExt;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -22,29 +24,59 @@ use super::prefixed_io::{Refusal, read_preface};
 use crate::serve::middleware::GrpcService;
 use crate::serve::security::ReloadableTls;
 use crate::serve::security::identity::{Certificate, Peer};
+use crate::setting_rules::{
+    InvalidSetting, days, require_duration_in_range, require_in_range, zero_as_never,
+};
 
 /// Longest time for which calls may go on after their connection was told to go.
 const GRACE: Duration = Duration::from_secs(300);
 /// Share of the maximum age by which connections differ from one another.
 const AGE_JITTER: f64 = 0.1;
 
-/// Limits of connections.
-#[derive(Clone, Debug)]
+/// The section `connections` of the settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectionParams {
     /// Most connections at a time; further ones are closed at once.
-    pub max_connections: usize,
-    /// Longest time until a client must have sent the preface of HTTP/2.
+    pub max: usize,
+    /// How long a client may take until it speaks HTTP/2.
+    #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
     /// Age at which a connection is told to go, give or take a tenth; none for never.
+    #[serde(deserialize_with = "zero_as_never")]
     pub max_age: Option<Duration>,
-    /// Time between two pings of a silent connection.
+    /// Silence after which a connection is sent a keepalive ping.
+    #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
-    /// Longest time until a ping must be answered.
+    /// How long a connection may take to answer a ping.
+    #[serde(with = "humantime_serde")]
     pub keepalive_timeout: Duration,
     /// Most calls at a time on one connection.
-    pub max_concurrent_streams: u32,
+    pub max_concurrent_streams: usize,
     /// Most bytes in the headers of a call.
-    pub max_header_size: u32,
+    pub max_header_size: ByteSize,
+}
+
+impl ConnectionParams {
+    /// Refuses values that break their rules, by key.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
+        require_in_range("connections.max", self.max, 1..=1_000_000)?;
+        let handshakes = millis(1)..=seconds(600);
+        let handshake = self.handshake_timeout;
+        require_duration_in_range("connections.handshake_timeout", handshake, handshakes)?;
+        if let Some(max_age) = self.max_age {
+            require_duration_in_range("connections.max_age", max_age, seconds(1)..=days(30))?;
+        }
+        let (interval, intervals) = (self.keepalive_interval, seconds(1)..=seconds(3_600));
+        require_duration_in_range("connections.keepalive_interval", interval, intervals)?;
+        let (timeout, timeouts) = (self.keepalive_timeout, millis(100)..=seconds(3_600));
+        require_duration_in_range("connections.keepalive_timeout", timeout, timeouts)?;
+        let streams = self.max_concurrent_streams;
+        require_in_range("connections.max_concurrent_streams", streams, 1..=100_000)?;
+        let sizes = ByteSize::kib(1)..=ByteSize::mib(1);
+        require_in_range("connections.max_header_size", self.max_header_size, sizes)
+    }
 }
 
 /// What every connection shares.
@@ -142,8 +174,8 @@ fn http2_builder(params: &ConnectionParams) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(params.keepalive_interval)
         .keep_alive_timeout(params.keepalive_timeout)
-        .max_concurrent_streams(params.max_concurrent_streams)
-        .max_header_list_size(params.max_header_size);
+        .max_concurrent_streams(params.max_concurrent_streams as u32)
+        .max_header_list_size(params.max_header_size.as_u64() as u32);
     builder
 }
 
@@ -199,13 +231,13 @@ mod tests {
             }
         });
         let params = ConnectionParams {
-            max_connections: 1,
+            max: 1,
             handshake_timeout: 10 * SECOND,
             max_age,
             keepalive_interval: 30 * SECOND,
             keepalive_timeout: 10 * SECOND,
             max_concurrent_streams: 10,
-            max_header_size: 16 << 10,
+            max_header_size: ByteSize::kib(16),
         };
         let context = ConnectionContext {
             tls: None,

@@ -41,7 +41,7 @@ pub(crate) async fn serve_connections(
     service: impl GrpcService,
     phases: watch::Receiver<Phase>,
 ) {
-    let slots = Arc::new(Semaphore::new(parts.params.max_connections));
+    let slots = Arc::new(Semaphore::new(parts.params.max));
     let service = {
         let phases = phases.clone();
         service.map_response(move |response| set_closing_header(&phases, response))
@@ -131,6 +131,7 @@ mod tests {
     use std::convert::Infallible;
 
     use axum::http::{Request, Response};
+    use bytesize::ByteSize;
     use hyper::body::Incoming;
     use tokio::io::AsyncReadExt;
     use tokio::time::timeout;
@@ -146,13 +147,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let params = ConnectionParams {
-            max_connections: 1,
+            max: 1,
             handshake_timeout: 10 * MINUTE,
             max_age: None,
             keepalive_interval: MINUTE,
             keepalive_timeout: MINUTE,
             max_concurrent_streams: 10,
-            max_header_size: 16 << 10,
+            max_header_size: ByteSize::kib(16),
         };
         let service = service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Body::default()))

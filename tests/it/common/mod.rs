@@ -8,8 +8,10 @@ pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 
-use pinnersage::batch::{CatalogParams, ChangeFiles, ProfileParams, build_catalog, build_profiles};
-use pinnersage::cluster::Params;
+use bytesize::ByteSize;
+use pinnersage::batch::{
+    CatalogParams, ChangeFiles, ProfileInput, ProfileParams, build_catalog, build_profiles,
+};
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
@@ -71,9 +73,31 @@ impl World {
     }
 
     pub(crate) fn build_profiles_with(&self, catalog: &str, name: &str, params: &ProfileParams) {
+        self.build_profiles_at(catalog, name, AS_OF.parse().expect("a date"), params);
+    }
+
+    pub(crate) fn build_profiles_at(
+        &self,
+        catalog: &str,
+        name: &str,
+        as_of: Timestamp,
+        params: &ProfileParams,
+    ) {
         let actions = [self.path("actions.parquet")];
         let (catalog, out) = (self.path(catalog), self.path(name));
-        build_profiles(&actions, &catalog, &out, params, Progress::Silent).expect("profiles");
+        let input = ProfileInput {
+            as_of,
+            ..profile_input(&actions, &catalog)
+        };
+        build_profiles(&input, &out, params, Progress::Silent).expect("profiles");
+    }
+}
+
+pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> ProfileInput<'a> {
+    ProfileInput {
+        actions,
+        catalog,
+        as_of: AS_OF.parse().expect("a date"),
     }
 }
 
@@ -91,16 +115,13 @@ pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
 
 pub(crate) fn profile_params(history_filter: bool) -> ProfileParams {
     ProfileParams {
-        as_of: AS_OF.parse().expect("a date"),
         window_days: 90.0,
-        cluster: Params {
-            alpha: 1.0,
-            lambda_per_day: 0.01,
-        },
+        alpha: 1.0,
+        lambda_per_day: 0.01,
         max_actions: 3_000,
         action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 0.5)].into(),
         history_filter,
-        memory: 64 << 20,
+        memory: ByteSize::mib(64),
     }
 }
 

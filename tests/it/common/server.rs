@@ -1,18 +1,19 @@
 //! A server in this process, on free ports, and clients for it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
-use pinnersage::actions::{ActionParams, Actions, StateParams};
-use pinnersage::index::IndexParams;
+use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
+use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
-    AdmissionParams, AnswerParams, ConnectionParams, DataParams, InitialState, Listeners,
-    LoadError, Loaded, OverloadParams, ProbeParams, SecurityParams, ServeError, ServeParams,
-    ServingSource, Startup, run,
+    AnswerParams, AuthParams, ConnectionParams, DataParams, InitialState, Listeners, LoadError,
+    Loaded, OverloadParams, SecurityParams, ServeError, ServeParams, ServerParams, ServingSource,
+    Startup, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -33,10 +34,23 @@ use super::raw::Raw;
 use super::wait::{PATIENCE, within};
 
 pub(crate) const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
-const INDEX: IndexParams = IndexParams {
-    ef_search: 100,
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const NEIGHBORS: NeighborParams = NeighborParams {
     depth: 50,
-    cache_bytes: 1 << 20,
+    budget: ByteSize::mib(1),
+    cache: ByteSize::mib(1),
+};
+const DAY: Duration = Duration::from_secs(86_400);
+const LIMITS: ActionLimits = ActionLimits {
+    retention: Duration::from_secs(10 * DAY.as_secs()),
+    max_ahead: Duration::from_secs(DAY.as_secs() / 2),
+    clustered: 20,
+    positive: 60,
+    negative: 20,
+    silenced_by: 3,
+    seen: 100,
+    seen_life: Duration::from_secs(7 * DAY.as_secs()),
+    engaged: 10,
 };
 
 /// The time that servers tell, in seconds.
@@ -65,8 +79,9 @@ impl Server {
 
     /// The same, looking for new versions all the time.
     pub(crate) async fn start_watching(world: &World) -> Self {
-        let watch = Some(Duration::from_millis(1));
-        Self::start_with(world, ServeParams { watch, ..params() }).await
+        let mut params = params();
+        params.server.watch = Some(Duration::from_millis(1));
+        Self::start_with(world, params).await
     }
 
     /// The same, from a source of its own.
@@ -87,7 +102,7 @@ impl Server {
     /// The same, with medoids drawn by engagement as well.
     pub(crate) async fn start_with_feedback(world: &World) -> Self {
         let mut params = params();
-        params.answers.feedback_prior = Some(10.0);
+        params.answers.feedback.enabled = true;
         Self::start_ready(source(world), Some(world.path("data")), params).await
     }
 
@@ -133,8 +148,9 @@ impl Server {
         ready: oneshot::Sender<()>,
         params: ServeParams,
     ) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = Listeners::bind(any, any).await.expect("free ports");
+        let listeners = Listeners::bind(ANY_PORT, ANY_PORT)
+            .await
+            .expect("free ports");
         let grpc = listeners.grpc_address().expect("an address");
         let ops = listeners.ops_address().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -209,49 +225,54 @@ impl Server {
 /// How servers of tests behave, unless a test says otherwise.
 pub(crate) fn params() -> ServeParams {
     ServeParams {
-        max_request_size: 2 << 20,
+        server: ServerParams {
+            listen: ANY_PORT,
+            ops_listen: ANY_PORT,
+            max_request_size: ByteSize::mib(2),
+            watch: None,
+            max_changed_pins: 50,
+            max_deadline: Duration::from_secs(60),
+            probe_one_in: 0,
+            probe_cpu: 1.0,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(10),
+        },
         connections: ConnectionParams {
-            max_connections: 100,
+            max: 100,
             handshake_timeout: Duration::from_secs(10),
             max_age: None,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(30),
             max_concurrent_streams: 100,
-            max_header_size: 16 << 10,
+            max_header_size: ByteSize::kib(16),
         },
         security: SecurityParams {
             tls: None,
-            callers: None,
-            reload: Duration::from_secs(60),
-        },
-        max_deadline: Duration::from_secs(60),
-        gate: AdmissionParams {
-            max_calls: 1_000,
-            rate: None,
+            auth: AuthParams {
+                callers: None,
+                reload: Duration::from_secs(60),
+            },
         },
         overload: OverloadParams {
+            max_calls: 1_000,
             min_in_flight: 0,
             max_in_flight: 64,
             queue: 256,
             target_wait: Duration::from_millis(2),
             min_effort: 1.0,
+            rate_limit: 0,
+            rate_burst: 1,
+            rate_key_header: "x-caller".parse().expect("a name"),
         },
-        probe: ProbeParams {
-            one_in: 0,
-            cpu: 1.0,
-        },
-        drain_delay: Duration::ZERO,
-        drain_timeout: Duration::from_secs(10),
         metrics: METRICS.clone(),
         clock,
-        max_ahead_days: 0.5,
         answers: AnswerParams {
-            seen_days: 7.0,
-            clustered: 20,
-            silenced_by: 3,
-            feedback_prior: None,
+            limits: LIMITS,
+            feedback: FeedbackParams {
+                enabled: false,
+                prior: 10.0,
+            },
         },
-        watch: None,
     }
 }
 
@@ -313,7 +334,8 @@ pub(crate) fn source(world: &World) -> ServingSource {
     ServingSource {
         catalog: world.path("catalog"),
         profiles: world.path("profiles"),
-        index: INDEX,
+        ef_search: 100,
+        neighbors: NEIGHBORS,
         popularity: 0.0,
     }
 }
@@ -323,13 +345,7 @@ pub(crate) fn action_params() -> ActionParams {
     let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
     ActionParams {
         weights: ActionWeights::new(weights.into()),
-        state: StateParams {
-            positive: 60,
-            negative: 20,
-            seen: 100,
-            engaged: 10,
-        },
-        retention_days: 10.0,
+        limits: LIMITS,
     }
 }
 

@@ -1,13 +1,12 @@
-//! Reading files of actions: each is taken, or refused and counted by reason.
+//! Reading files of actions: each action is accepted, or refused and counted by reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use bytemuck::{Pod, Zeroable};
 
-use super::BatchError;
-use super::columns::{self, Table, column};
-use super::error::BadRows;
+use super::error::{BadRows, BatchError};
+use super::parquet_columns::{self as columns, Table, column};
 use crate::index::PinTable;
 use crate::model::{PinId, Timestamp, UserId};
 use crate::progress::Stage;
@@ -17,63 +16,63 @@ const USER_ID: &str = "user_id";
 const PIN_ID: &str = "pin_id";
 const TIME: &str = "time";
 const ACTION: &str = "action";
-/// The action of a file that does not say.
+/// The name of actions in a file without that column.
 const DEFAULT_ACTION: &str = "save";
 
-/// An action that was taken: a record of the partition files, 24 bytes.
+/// An accepted action: a record of the partition files, 24 bytes.
 ///
-/// In the order of its fields, which for one user is by time and then by pin id,
-/// because places in the table of pins ascend with ids.
+/// Ordered by its fields, which for one user is by time and then by pin id, because
+/// positions in the table of pins ascend with ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct ActionRecord {
-    /// Who acted.
+    /// The user who acted.
     pub user: UserId,
-    /// When.
+    /// Time of the action.
     pub time: Timestamp,
-    /// Place of the pin in the table of pins.
+    /// Position of the pin in the table of pins.
     pub pin: u32,
-    /// Place of the action's name among the weights.
+    /// Position of the action's name among those that have a weight.
     pub action: u32,
 }
 
-/// Which actions are taken.
+/// The actions that are accepted.
 pub(super) struct Filter<'a> {
     pub(super) pins: &'a PinTable,
     /// First moment of the window.
     pub(super) from: Timestamp,
     /// First moment after the window.
     pub(super) as_of: Timestamp,
-    /// Names of the actions that have a weight.
+    /// Names of actions that have a weight.
     pub(super) names: Vec<&'a str>,
 }
 
-/// Number of rows of all `files`, all of which have the columns of actions.
-pub(super) fn count(files: &[PathBuf]) -> Result<u64, BatchError> {
+/// Number of rows of all `files`. A file without the columns of actions is an error.
+pub(super) fn count_rows(files: &[PathBuf]) -> Result<u64, BatchError> {
     files.iter().map(|path| Ok(open(path)?.rows())).sum()
 }
 
-/// Gives every action of `files` that `filter` takes to `take`, and counts the
-/// others into `counts`. Any bad row is an error that names it.
+/// Gives every action of `files` that `filter` accepts to `accept`, and counts the
+/// others. Any bad row is an error that names it.
 pub(super) fn read(
     files: &[PathBuf],
     filter: &Filter<'_>,
-    counts: &mut ActionCounts,
     stage: &Stage,
-    mut take: impl FnMut(ActionRecord) -> Result<(), BatchError>,
-) -> Result<(), BatchError> {
+    mut accept: impl FnMut(ActionRecord) -> Result<(), BatchError>,
+) -> Result<ActionCounts, BatchError> {
+    let mut counts = ActionCounts::default();
     let mut bad = BadRows::default();
     for path in files {
         for batch in open(path)?.batches() {
             let (first, batch) = batch?;
-            let Some(rows) = Rows::of(&batch) else {
+            let Some(rows) = ActionColumns::new(&batch) else {
                 continue;
             };
             for row in 0..batch.num_rows() {
                 match rows.action(row) {
                     Ok(action) => {
-                        if let Some(record) = filter.apply(&action, counts) {
-                            take(record)?;
+                        if let Some(record) = filter.apply(&action, &mut counts) {
+                            accept(record)?;
                         }
                     }
                     Err(reason) => bad.push(path, first + row as u64, reason),
@@ -82,10 +81,11 @@ pub(super) fn read(
             stage.advance(batch.num_rows() as u64);
         }
     }
-    bad.into_result()
+    bad.into_result()?;
+    Ok(counts)
 }
 
-fn open(path: &std::path::Path) -> Result<Table, BatchError> {
+fn open(path: &Path) -> Result<Table, BatchError> {
     let table = Table::open(path, &[USER_ID, PIN_ID, TIME, ACTION])?;
     table.require(USER_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
@@ -96,12 +96,12 @@ fn open(path: &std::path::Path) -> Result<Table, BatchError> {
     Ok(table)
 }
 
-/// The columns of one batch.
-struct Rows<'a> {
-    users: &'a arrow_array::ArrayRef,
-    pins: &'a arrow_array::ArrayRef,
-    times: &'a arrow_array::ArrayRef,
-    actions: Option<&'a arrow_array::ArrayRef>,
+/// The columns of one batch of rows.
+struct ActionColumns<'a> {
+    users: &'a ArrayRef,
+    pins: &'a ArrayRef,
+    times: &'a ArrayRef,
+    actions: Option<&'a ArrayRef>,
 }
 
 /// One action as it was read.
@@ -112,8 +112,8 @@ struct RawAction<'a> {
     name: &'a str,
 }
 
-impl<'a> Rows<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
+impl<'a> ActionColumns<'a> {
+    fn new(batch: &'a RecordBatch) -> Option<Self> {
         Some(Self {
             users: column(batch, USER_ID)?,
             pins: column(batch, PIN_ID)?,
@@ -137,22 +137,22 @@ impl<'a> Rows<'a> {
 }
 
 impl Filter<'_> {
+    /// The record of an accepted action; a refused one is counted by its first reason.
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
         let name = self.names.iter().position(|&name| name == action.name);
         let Some(name) = name else {
             counts.refuse_action(action.name);
             return None;
         };
-        let place = self.pins.position(action.pin);
-        let reason = match place {
+        let reason = match self.pins.position(action.pin) {
             None => &mut counts.unknown_pin,
             Some(_) if action.time < self.from => &mut counts.before_window,
             Some(_) if action.time >= self.as_of => &mut counts.after_as_of,
-            Some(place) => {
+            Some(position) => {
                 return Some(ActionRecord {
                     user: action.user,
                     time: action.time,
-                    pin: place as u32,
+                    pin: position as u32,
                     action: name as u32,
                 });
             }

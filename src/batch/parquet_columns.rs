@@ -1,6 +1,6 @@
 //! Typed columns of Parquet files.
 //!
-//! A file is opened with the columns that are wanted; the others are not read.
+//! A file is opened with the names of its columns; the others are not read.
 //! A column that is missing or of another type is an error of the file. Within a
 //! column, a value is `None` where the file says null.
 
@@ -17,7 +17,7 @@ use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::BatchError;
+use super::error::BatchError;
 use crate::model::Timestamp;
 
 const BATCH_ROWS: usize = 8_192;
@@ -31,16 +31,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Opens the file at `path` for the columns `wanted`, as far as it has them.
-    pub(super) fn open(path: &Path, wanted: &[&str]) -> Result<Self, BatchError> {
+    /// Opens the file at `path` for those of the columns `names` that it has.
+    pub(super) fn open(path: &Path, names: &[&str]) -> Result<Self, BatchError> {
         let failed = |e: &dyn std::fmt::Display| BatchError::file(path, e);
         let file = File::open(path).map_err(|e| failed(&e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|e| failed(&format!("not a readable Parquet file: {e}")))?;
         let schema = builder.schema().clone();
-        let places = (0..schema.fields().len())
-            .filter(|&at| wanted.contains(&schema.field(at).name().as_str()));
-        let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+        let indices = (0..schema.fields().len())
+            .filter(|&index| names.contains(&schema.field(index).name().as_str()));
+        let mask = ProjectionMask::roots(builder.parquet_schema(), indices);
         let rows = builder.metadata().file_metadata().num_rows();
         let reader = builder
             .with_projection(mask)
@@ -133,7 +133,7 @@ pub(super) fn is_time(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(..) | DataType::Int64)
 }
 
-/// An id: null is none, and so is a negative number, which no id is.
+/// The id in `row`. Null and negative numbers are no ids.
 pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, &'static str> {
     if column.is_null(row) {
         return Err("is null");
@@ -146,6 +146,7 @@ pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, &'static str> {
     }
 }
 
+/// The string in `row`.
 pub(super) fn text(column: &ArrayRef, row: usize) -> Option<&str> {
     if column.is_null(row) {
         return None;
@@ -159,6 +160,7 @@ pub(super) fn text(column: &ArrayRef, row: usize) -> Option<&str> {
     column.as_string_view_opt().map(|texts| texts.value(row))
 }
 
+/// The number in `row`.
 pub(super) fn float(column: &ArrayRef, row: usize) -> Option<f64> {
     if column.is_null(row) {
         return None;
@@ -193,7 +195,7 @@ pub(super) fn vector(
     Ok(())
 }
 
-/// A moment: a timestamp of any unit, or seconds since 1970.
+/// The time in `row`: a timestamp of any unit, or seconds since 1970.
 pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, &'static str> {
     const RANGE: &str = "is out of range";
     if column.is_null(row) {
@@ -226,7 +228,7 @@ pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, &'static 
     }
 }
 
-/// The bits of an id column, whatever its sign.
+/// The bits of the integer in `row`, whatever its sign.
 pub(super) fn bits(column: &ArrayRef, row: usize) -> Option<u64> {
     if column.is_null(row) {
         return None;
@@ -239,5 +241,93 @@ pub(super) fn bits(column: &ArrayRef, row: usize) -> Option<u64> {
                 .value(row)
                 .cast_unsigned(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        FixedSizeListArray, Float32Array, Float64Array, Int64Array, LargeListArray,
+        LargeStringArray, ListArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    };
+
+    use super::*;
+
+    #[test]
+    fn ids_are_of_both_signs_and_never_negative_or_null() {
+        let signed: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), Some(-1), None]));
+        assert_eq!(id(&signed, 0), Ok(7));
+        assert_eq!(id(&signed, 1), Err("is negative"));
+        assert_eq!(id(&signed, 2), Err("is null"));
+        assert_eq!(bits(&signed, 1), Some(u64::MAX));
+        assert_eq!(bits(&signed, 2), None);
+        let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+        assert_eq!(id(&unsigned, 0), Ok(u64::MAX));
+        assert_eq!(bits(&unsigned, 0), Some(u64::MAX));
+    }
+
+    #[test]
+    fn times_of_every_unit_are_the_same_moment() {
+        let columns: [ArrayRef; 5] = [
+            Arc::new(Int64Array::from(vec![3])),
+            Arc::new(TimestampSecondArray::from(vec![3])),
+            Arc::new(TimestampMillisecondArray::from(vec![3_000])),
+            Arc::new(TimestampMicrosecondArray::from(vec![3_000_000])),
+            Arc::new(TimestampNanosecondArray::from(vec![3_000_000_999])),
+        ];
+        for column in &columns {
+            assert!(is_time(column.data_type()));
+            assert_eq!(time(column, 0), Ok(Timestamp::from_micros(3_000_000)));
+        }
+        let too_late: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![i64::MAX]));
+        assert_eq!(time(&too_late, 0), Err("is out of range"));
+    }
+
+    #[test]
+    fn strings_and_floats_of_every_width_are_read() {
+        let strings: [ArrayRef; 3] = [
+            Arc::new(StringArray::from(vec![Some("tea"), None])),
+            Arc::new(LargeStringArray::from(vec![Some("tea"), None])),
+            Arc::new(StringViewArray::from(vec![Some("tea"), None])),
+        ];
+        for column in &strings {
+            assert!(is_text(column.data_type()));
+            assert_eq!((text(column, 0), text(column, 1)), (Some("tea"), None));
+        }
+        let floats: [ArrayRef; 2] = [
+            Arc::new(Float32Array::from(vec![Some(0.5), None])),
+            Arc::new(Float64Array::from(vec![Some(0.5), None])),
+        ];
+        for column in &floats {
+            assert!(is_float(column.data_type()));
+            assert_eq!((float(column, 0), float(column, 1)), (Some(0.5), None));
+        }
+    }
+
+    #[test]
+    fn vectors_of_every_list_type_are_read() {
+        let rows = || vec![Some(vec![Some(1.0), Some(2.0)]), None];
+        let columns: [ArrayRef; 3] = [
+            Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows())),
+            Arc::new(LargeListArray::from_iter_primitive::<Float32Type, _, _>(
+                rows(),
+            )),
+            Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows(), 2)),
+        ];
+        let mut found = vec![9.0];
+        for column in &columns {
+            assert!(is_vector(column.data_type()));
+            assert_eq!(vector(column, 0, &mut found), Ok(()));
+            assert_eq!(found, [1.0, 2.0]);
+            assert_eq!(vector(column, 1, &mut found), Err("is null"));
+        }
+        let with_null = vec![Some(vec![Some(1.0), None])];
+        let column: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(
+            with_null,
+        ));
+        assert_eq!(vector(&column, 0, &mut found), Err("has a null component"));
     }
 }

@@ -1,5 +1,5 @@
-//! Runs: the profiles of one partition on disk, by ascending user, until those of
-//! all partitions are merged.
+//! The external sort of profiles by user: each partition is written as a sorted run, and
+//! all runs are merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,19 +7,21 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use super::BatchError;
-use super::partition::BUFFER;
+use super::error::BatchError;
 use crate::model::{Medoid, UserId};
 use crate::snapshot::SnapshotError;
 use crate::store::ProfileRecord;
 
-/// A run while it is written.
+/// Bytes of the buffer of each run: all runs are open while they are merged.
+const BUFFER: usize = 1 << 14;
+
+/// A run while it is written: profiles by ascending user.
 pub(super) struct RunWriter {
     path: PathBuf,
     file: BufWriter<File>,
 }
 
-/// A run while it is read.
+/// A run while it is read: profiles by ascending user.
 pub(super) struct Run {
     path: PathBuf,
     file: BufReader<File>,
@@ -41,9 +43,9 @@ impl RunWriter {
             medoids,
             history,
         } = profile;
-        let head = [user.0, medoids.len() as u64, history.len() as u64];
+        let header = [user.0, medoids.len() as u64, history.len() as u64];
         self.file
-            .write_all(bytemuck::cast_slice(&head))
+            .write_all(bytemuck::cast_slice(&header))
             .and_then(|()| self.file.write_all(bytemuck::cast_slice(medoids)))
             .and_then(|()| self.file.write_all(history))
             .map_err(|e| SnapshotError::io(&self.path)(e).into())
@@ -63,46 +65,49 @@ impl RunWriter {
 }
 
 impl Run {
-    fn next(&mut self) -> Result<Option<ProfileRecord>, BatchError> {
-        let mut head = [0u64; 3];
-        let head_read = self.file.read_exact(bytemuck::cast_slice_mut(&mut head));
-        match head_read {
+    /// The next profile; none at the end of the run.
+    fn read_next(&mut self) -> Result<Option<ProfileRecord>, BatchError> {
+        let mut header = [0u64; 3];
+        let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut header));
+        match read {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             other => other.map_err(SnapshotError::io(&self.path))?,
         }
-        let mut medoids: Vec<Medoid> = vec![bytemuck::Zeroable::zeroed(); head[1] as usize];
-        let mut history = vec![0; head[2] as usize];
+        let mut medoids: Vec<Medoid> = vec![bytemuck::Zeroable::zeroed(); header[1] as usize];
+        let mut history = vec![0; header[2] as usize];
         self.file
             .read_exact(bytemuck::cast_slice_mut(&mut medoids))
             .and_then(|()| self.file.read_exact(&mut history))
             .map_err(SnapshotError::io(&self.path))?;
         Ok(Some(ProfileRecord {
-            user: UserId(head[0]),
+            user: UserId(header[0]),
             medoids,
             history,
         }))
     }
 }
 
-/// Gives the profiles of all `runs` to `take`, by ascending user.
+/// Gives the profiles of all `runs` to `accept`, by ascending user.
 pub(super) fn merge(
     mut runs: Vec<Run>,
-    mut take: impl FnMut(&ProfileRecord) -> Result<(), BatchError>,
+    mut accept: impl FnMut(&ProfileRecord) -> Result<(), BatchError>,
 ) -> Result<(), BatchError> {
-    let mut heads: Vec<Option<ProfileRecord>> =
-        runs.iter_mut().map(Run::next).collect::<Result<_, _>>()?;
+    let mut heads: Vec<Option<ProfileRecord>> = runs
+        .iter_mut()
+        .map(Run::read_next)
+        .collect::<Result<_, _>>()?;
     let mut queue: BinaryHeap<Reverse<(UserId, usize)>> = heads
         .iter()
         .enumerate()
-        .filter_map(|(at, head)| Some(Reverse((head.as_ref()?.user, at))))
+        .filter_map(|(run, head)| Some(Reverse((head.as_ref()?.user, run))))
         .collect();
-    while let Some(Reverse((_, at))) = queue.pop() {
-        let next = runs[at].next()?;
+    while let Some(Reverse((_, run))) = queue.pop() {
+        let next = runs[run].read_next()?;
         if let Some(next) = &next {
-            queue.push(Reverse((next.user, at)));
+            queue.push(Reverse((next.user, run)));
         }
-        if let Some(profile) = std::mem::replace(&mut heads[at], next) {
-            take(&profile)?;
+        if let Some(profile) = std::mem::replace(&mut heads[run], next) {
+            accept(&profile)?;
         }
     }
     Ok(())

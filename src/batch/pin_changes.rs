@@ -1,4 +1,4 @@
-//! Pins that changed on a running server, on their way into the next catalog:
+//! Files of pins that changed on a running server, for the next catalog:
 //! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`.
 
 use std::collections::HashSet;
@@ -13,38 +13,37 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::BatchError;
-use super::columns::{self, Table, column};
-use super::error::BadRows;
+use super::error::{BadRows, BatchError};
+use super::parquet_columns::{self as columns, Table, column};
 use crate::model::PinId;
 
 const UPSERTED: &str = "upserted.parquet";
 const DELETED: &str = "deleted.parquet";
 const PIN_ID: &str = "pin_id";
 
-/// A pin that came or changed.
+/// A pin that was added or replaced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpsertedPin {
-    /// Which.
+    /// Id of the pin.
     pub id: PinId,
-    /// Its vector.
+    /// Embedding, as the client sent it.
     pub vector: Vec<f32>,
-    /// What a person calls it; may be empty.
+    /// Title for people; may be empty.
     pub title: String,
 }
 
 /// Files of changes, as [`write_changes`] writes them; either may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeFiles {
-    /// Pins that came or changed.
+    /// Pins that were added or replaced.
     pub upserted: Option<PathBuf>,
-    /// Pins that are gone.
+    /// Pins that were deleted.
     pub deleted: Option<PathBuf>,
 }
 
 impl ChangeFiles {
-    /// Those in `directory`.
-    pub fn of(directory: &Path) -> Self {
+    /// The files in `directory`.
+    pub fn in_directory(directory: &Path) -> Self {
         Self {
             upserted: Some(directory.join(UPSERTED)),
             deleted: Some(directory.join(DELETED)),
@@ -52,7 +51,7 @@ impl ChangeFiles {
     }
 }
 
-/// Writes changes to `directory`, which is made where it is missing.
+/// Writes changes to `directory`, which is created where it is missing.
 pub fn write_changes(
     directory: &Path,
     upserted: &[UpsertedPin],
@@ -98,7 +97,7 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
     write().map_err(|e| BatchError::file(path, &e))
 }
 
-/// The pins in a file of pins that are gone.
+/// The ids in a file of deleted pins.
 pub(super) fn read_deleted(path: &Path) -> Result<HashSet<PinId>, BatchError> {
     let table = Table::open(path, &[PIN_ID])?;
     table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
@@ -108,10 +107,10 @@ pub(super) fn read_deleted(path: &Path) -> Result<HashSet<PinId>, BatchError> {
         let Some(ids) = column(&batch, PIN_ID) else {
             continue;
         };
-        for at in 0..batch.num_rows() {
-            match columns::id(ids, at) {
+        for row in 0..batch.num_rows() {
+            match columns::id(ids, row) {
                 Ok(id) => _ = deleted.insert(PinId(id)),
-                Err(reason) => bad.push(path, first + at as u64, format!("{PIN_ID} {reason}")),
+                Err(reason) => bad.push(path, first + row as u64, format!("{PIN_ID} {reason}")),
             }
         }
     }

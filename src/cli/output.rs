@@ -1,9 +1,9 @@
-//! Printing to standard output.
+//! Standard output of the commands.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
-/// Prints `text` and an end of line. A reader that has seen enough, as in
+/// Prints `text` and an end of line. A closed pipe, as in
 /// `pinnersage recommend ... | head`, is no error.
 pub(super) fn print(text: &impl Display) -> anyhow::Result<()> {
     match writeln!(stdout(), "{text}") {

@@ -8,8 +8,8 @@ use arrow_array::builder::{TimestampMicrosecondBuilder, UInt32Builder, UInt64Bui
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 
-use super::BatchError;
-use super::whole::{time_type, write_whole};
+use super::atomic_parquet::{time_type, write_parquet_atomically};
+use super::error::BatchError;
 use crate::model::{Medoid, Timestamp, UserId};
 use crate::progress::Progress;
 use crate::store::ProfilesReader;
@@ -24,7 +24,7 @@ pub fn export_profiles(profiles: &Path, out: &Path, progress: Progress) -> Resul
     let facts = &profiles.manifest().facts;
     let stage = progress.stage("exporting profiles", facts.users);
     let schema = schema();
-    write_whole(out, schema.clone(), |writer| {
+    write_parquet_atomically(out, schema.clone(), |writer| {
         let mut users = profiles.iter().peekable();
         while users.peek().is_some() {
             let mut batch = Batch::new();
@@ -60,7 +60,7 @@ fn schema() -> Arc<Schema> {
     ]))
 }
 
-/// Columns that are being filled.
+/// The columns of one batch of users while they are filled.
 struct Batch {
     users: UInt64Builder,
     as_of: TimestampMicrosecondBuilder,

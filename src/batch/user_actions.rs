@@ -1,0 +1,73 @@
+//! The actions of each user over a period, for a replay.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::action_reader::{self, ActionRecord, Filter};
+use super::error::BatchError;
+use super::user_partitions::{self, FilledPartitions, Partitions};
+use crate::index::PinTable;
+use crate::model::Timestamp;
+use crate::progress::Progress;
+use crate::snapshot::SnapshotError;
+use crate::store::ActionCounts;
+
+/// The actions to read, and the memory that they may take.
+#[derive(Clone, Debug)]
+pub struct ActionSelection<'a> {
+    /// First moment of the period.
+    pub from: Timestamp,
+    /// First moment after the period.
+    pub to: Timestamp,
+    /// Names of the actions that count, in the order of [`ActionRecord::action`].
+    pub names: Vec<&'a str>,
+    /// Bytes of actions in memory at a time.
+    pub memory: u64,
+}
+
+/// Actions by user, in files that are deleted when this is dropped.
+#[derive(Debug)]
+pub struct UserActions {
+    paths: Vec<PathBuf>,
+    /// Outcome of each action.
+    pub counts: ActionCounts,
+    _directory: TempDir,
+}
+
+impl UserActions {
+    /// Reads the selected actions of `files`, and shows each of them to `visit`, in the
+    /// order of the files.
+    pub fn read(
+        files: &[PathBuf],
+        pins: &PinTable,
+        selection: &ActionSelection<'_>,
+        progress: Progress,
+        visit: impl FnMut(&ActionRecord),
+    ) -> Result<Self, BatchError> {
+        let rows = action_reader::count_rows(files)?;
+        let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
+        // Partitions may turn out larger than the average, and grow while they are read.
+        let partitions = Partitions::create(directory.path(), rows, selection.memory / 4)?;
+        let filter = Filter {
+            pins,
+            from: selection.from,
+            as_of: selection.to,
+            names: selection.names.clone(),
+        };
+        let stage = progress.stage("reading actions", rows);
+        let FilledPartitions { paths, counts } = partitions.fill(files, &filter, &stage, visit)?;
+        Ok(Self {
+            paths,
+            counts,
+            _directory: directory,
+        })
+    }
+
+    /// The actions part by part. A part holds all actions of its users, by user, then by
+    /// time, then by pin.
+    pub fn parts(&self) -> impl Iterator<Item = Result<Vec<ActionRecord>, BatchError>> {
+        let load = |path| user_partitions::load(path, usize::MAX, u64::MAX);
+        self.paths.iter().map(move |path| Ok(load(path)?.records))
+    }
+}

@@ -1,0 +1,132 @@
+//! Building a catalog, profiles and neighbor lists, each with a summary for a person.
+//! Shared by the commands that build and by `demo`.
+
+use std::path::{Path, PathBuf};
+
+use super::output;
+use crate::batch::{
+    CatalogParams, NeighborCounts, ProfileInput, ProfileParams, build_catalog, build_neighbors,
+    build_profiles,
+};
+use crate::index::{CatalogManifest, NeighborParams};
+use crate::progress::Progress;
+use crate::snapshot::SnapshotManifest;
+use crate::store::{ActionCounts, ProfileManifest};
+
+/// Builds a catalog from files of `pins` as the current version of `root`.
+pub(super) fn catalog(
+    pins: &[PathBuf],
+    root: &Path,
+    params: &CatalogParams,
+    progress: Progress,
+) -> anyhow::Result<()> {
+    let manifest = build_catalog(pins, root, params, progress)?;
+    output::print(&catalog_summary(&manifest, root))
+}
+
+/// Builds profiles from `input` as the current version of `root`.
+pub(super) fn profiles(
+    input: &ProfileInput<'_>,
+    root: &Path,
+    params: &ProfileParams,
+    progress: Progress,
+) -> anyhow::Result<()> {
+    let manifest = build_profiles(input, root, params, progress)?;
+    output::print(&profiles_summary(&manifest, root))
+}
+
+/// Makes the neighbor lists of medoids that are missing.
+pub(super) fn neighbor_lists(
+    catalog: &Path,
+    profiles: &Path,
+    params: NeighborParams,
+    progress: Progress,
+) -> anyhow::Result<()> {
+    let NeighborCounts {
+        medoid_pins,
+        kept,
+        made,
+        over_budget,
+    } = build_neighbors(catalog, profiles, params, progress)?;
+    output::print(&format!(
+        "neighbor lists of {medoid_pins} medoid pins: {made} made, {kept} were there, \
+         {over_budget} left out (neighbors.budget is {})",
+        params.budget
+    ))
+}
+
+fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) -> String {
+    let SnapshotManifest { version, facts, .. } = manifest;
+    let CatalogManifest {
+        embedding_version,
+        dimension,
+        read,
+        low_quality,
+        near_duplicates,
+        upserted,
+        deleted,
+        pins,
+        nodes,
+        ..
+    } = facts;
+    format!(
+        "catalog {version}, embedding version {embedding_version}, in {}
+  {read} pins read
+  {low_quality} dropped: quality too low
+  {near_duplicates} dropped: near-duplicates of a better pin
+  {upserted} came or changed on a server, {deleted} went
+  {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions",
+        root.display()
+    )
+}
+
+fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -> String {
+    let SnapshotManifest { version, facts, .. } = manifest;
+    let ProfileManifest {
+        as_of,
+        actions,
+        users,
+        medoids,
+        ..
+    } = facts;
+    let mut lines = vec![
+        format!("profiles {version} as of {as_of}, in {}", root.display()),
+        format!("{} actions read", actions.read()),
+    ];
+    lines.extend(refusals(facts, actions));
+    lines.push(format!(
+        "{} cut: beyond the {} most recent of a user",
+        actions.cut, facts.max_actions
+    ));
+    lines.push(format!("{} clustered", actions.used));
+    let medoids_per_user = *medoids as f64 / (*users).max(1) as f64;
+    lines.push(format!(
+        "{users} users, {medoids} medoids, {medoids_per_user:.1} a user"
+    ));
+    lines.join("\n  ")
+}
+
+/// A line for each reason why actions were refused.
+fn refusals(facts: &ProfileManifest, actions: &ActionCounts) -> Vec<String> {
+    let ProfileManifest {
+        as_of, window_days, ..
+    } = facts;
+    let mut lines = vec![
+        format!("{} refused: pin not in the catalog", actions.unknown_pin),
+        format!(
+            "{} refused: before the window of {window_days} days",
+            actions.before_window
+        ),
+        format!("{} refused: at or after {as_of}", actions.after_as_of),
+    ];
+    for (name, count) in &actions.unknown_action {
+        lines.push(format!("{count} refused: action {name:?} has no weight"));
+    }
+    let unlisted = actions.unknown_action_unlisted;
+    if unlisted > 0 {
+        lines.push(format!(
+            "{unlisted} refused: actions of yet other names have no weight"
+        ));
+    }
+    lines
+}

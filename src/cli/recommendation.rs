@@ -1,0 +1,266 @@
+//! Recommendations as a server answers them, and their printed forms.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::client::{ServerArgs, display_title, status_error};
+use super::importance_bar::importance_bar;
+use crate::wire::v1;
+
+/// Candidates for a user, and the medoids that found them; its fields are those of the
+/// JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Recommendation {
+    user_id: u64,
+    seed: u64,
+    fallback_reason: &'static str,
+    degraded_reason: &'static str,
+    state_age_seconds: i64,
+    catalog_version: String,
+    profile_version: String,
+    popularity_weight: f32,
+    medoids: Vec<Medoid>,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug, Serialize)]
+struct Medoid {
+    pin_id: u64,
+    title: String,
+    importance: f64,
+    inclusion_probability: f64,
+    origin: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Candidate {
+    pin_id: u64,
+    title: String,
+    score: f32,
+    medoid_index: u32,
+}
+
+/// A request for `limit` candidates with titles.
+pub(super) fn request(user: u64, limit: u32) -> v1::RecommendRequest {
+    v1::RecommendRequest {
+        user_id: Some(user),
+        limit,
+        include_titles: true,
+        ..Default::default()
+    }
+}
+
+/// Fetches candidates for `user` from a server.
+pub(super) async fn fetch(
+    user: u64,
+    request: v1::RecommendRequest,
+    server: &ServerArgs,
+) -> anyhow::Result<Recommendation> {
+    let response = server
+        .connect()
+        .await?
+        .recommend(request)
+        .await
+        .map_err(|status| status_error(&status))?;
+    Ok(Recommendation::new(user, response.into_inner()))
+}
+
+impl Recommendation {
+    fn new(user: u64, response: v1::RecommendResponse) -> Self {
+        let fallback_reason = response.fallback_reason().as_str_name();
+        let degraded_reason = response.degraded_reason().as_str_name();
+        let medoids = response.medoids.into_iter().map(Medoid::from);
+        let candidates = response.candidates.into_iter().map(Candidate::from);
+        Self {
+            user_id: user,
+            seed: response.seed,
+            fallback_reason,
+            degraded_reason,
+            popularity_weight: response.popularity_weight,
+            state_age_seconds: response.state_age.map_or(0, |age| age.seconds),
+            medoids: medoids.collect(),
+            candidates: candidates.collect(),
+            catalog_version: response.catalog_version,
+            profile_version: response.profile_version,
+        }
+    }
+}
+
+impl From<v1::SampledMedoid> for Medoid {
+    fn from(medoid: v1::SampledMedoid) -> Self {
+        Self {
+            pin_id: medoid.pin_id,
+            importance: medoid.importance,
+            inclusion_probability: medoid.inclusion_probability,
+            origin: medoid.origin().as_str_name(),
+            title: medoid.title,
+        }
+    }
+}
+
+impl From<v1::Candidate> for Candidate {
+    fn from(candidate: v1::Candidate) -> Self {
+        let v1::Candidate {
+            pin_id,
+            score,
+            medoid_index,
+            title,
+        } = candidate;
+        Self {
+            pin_id,
+            title,
+            score,
+            medoid_index,
+        }
+    }
+}
+
+impl fmt::Display for Recommendation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, count, seed) = (self.user_id, self.candidates.len(), self.seed);
+        writeln!(f, "user {user}: {count} candidates (seed {seed})")?;
+        self.write_remarks(f)?;
+        self.write_medoids(f)?;
+        self.write_candidates(f)
+    }
+}
+
+impl Recommendation {
+    fn write_remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(remark) = fallback_remark(self.fallback_reason) {
+            writeln!(f, "  {remark}")?;
+        }
+        if self.degraded_reason == v1::DegradedReason::MedoidsNotInCatalog.as_str_name() {
+            writeln!(
+                f,
+                "  degraded: the catalog lacks some of the user's medoids"
+            )?;
+        }
+        if self.popularity_weight > 0.0 {
+            let weight = self.popularity_weight;
+            writeln!(f, "  ranked by score + {weight} * popularity of the pin")?;
+        }
+        Ok(())
+    }
+
+    fn write_medoids(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  {:>20}  {:>10} {:>11}  sampled interest",
+            "", "importance", "probability"
+        )?;
+        let importances = self.medoids.iter().map(|medoid| medoid.importance);
+        let max_importance = importances.fold(0.0, f64::max);
+        for (index, medoid) in self.medoids.iter().enumerate() {
+            let Medoid {
+                pin_id,
+                importance,
+                inclusion_probability: probability,
+                ..
+            } = medoid;
+            let bar = importance_bar(*importance, max_importance);
+            let (letter, title) = (medoid_letter(index), display_title(&medoid.title));
+            writeln!(
+                f,
+                "  {bar}  {importance:>10.3} {probability:>11.3}  [{letter}] {pin_id} {title}"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_candidates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {:>5}  {:>6}  from  pin", "place", "score")?;
+        for (rank, candidate) in (1..).zip(&self.candidates) {
+            let Candidate { pin_id, score, .. } = candidate;
+            let letter = medoid_letter(candidate.medoid_index as usize);
+            let title = display_title(&candidate.title);
+            write!(
+                f,
+                "\n  {rank:>5}  {score:>6.3}  [{letter}]   {pin_id} {title}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A remark for a person on the fallback of this name, if there was one.
+fn fallback_remark(reason: &str) -> Option<&'static str> {
+    match v1::FallbackReason::from_str_name(reason)? {
+        v1::FallbackReason::UnknownUser => Some("from popular interests: the user has no profile"),
+        v1::FallbackReason::ProfileNotInCatalog => {
+            Some("from popular interests: the catalog has none of the user's medoids")
+        }
+        v1::FallbackReason::RecentActionsOnly => {
+            Some("from recent actions alone: the user has no profile")
+        }
+        v1::FallbackReason::NothingWanted => {
+            Some("from popular interests: the user has turned against all others")
+        }
+        v1::FallbackReason::Unspecified => None,
+    }
+}
+
+/// A letter for a sampled medoid: there are at most 20.
+fn medoid_letter(index: usize) -> char {
+    ('a'..='z').nth(index).unwrap_or('?')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response() -> v1::RecommendResponse {
+        v1::RecommendResponse {
+            seed: 9,
+            medoids: vec![
+                v1::SampledMedoid {
+                    pin_id: 1,
+                    importance: 4.0,
+                    inclusion_probability: 0.5,
+                    title: "tea".to_owned(),
+                    ..Default::default()
+                },
+                v1::SampledMedoid {
+                    pin_id: 2,
+                    importance: 2.0,
+                    ..Default::default()
+                },
+            ],
+            candidates: vec![v1::Candidate {
+                pin_id: 3,
+                score: 0.75,
+                medoid_index: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_candidate_names_the_medoid_that_found_it() {
+        let text = Recommendation::new(5, response()).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        assert_eq!(lines[0], "user 5: 1 candidates (seed 9)");
+        assert!(lines[2].ends_with("4.000       0.500  [a] 1 tea"), "{text}");
+        assert!(lines[3].ends_with("[b] 2 -"), "{text}");
+        assert_eq!(lines[5], "      1   0.750  [b]   3 -");
+    }
+
+    #[test]
+    fn remarks_say_why_an_answer_is_not_the_usual_one() {
+        let mut response = response();
+        response.set_fallback_reason(v1::FallbackReason::UnknownUser);
+        response.set_degraded_reason(v1::DegradedReason::MedoidsNotInCatalog);
+        response.popularity_weight = 0.5;
+        let text = Recommendation::new(5, response).to_string();
+        for remark in [
+            "  from popular interests: the user has no profile\n",
+            "  degraded: the catalog lacks some of the user's medoids\n",
+            "  ranked by score + 0.5 * popularity of the pin\n",
+        ] {
+            assert!(text.contains(remark), "{text}");
+        }
+    }
+}

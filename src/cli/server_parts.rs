@@ -1,0 +1,53 @@
+//! The parts of a server, put together from settings. Shared by `serve` and `demo`.
+
+use std::path::PathBuf;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::clock::now;
+use crate::actions::ActionParams;
+use crate::config::Settings;
+use crate::model::ActionWeights;
+use crate::serve::{AnswerParams, DataParams, SecurityParams, ServeParams, ServingSource};
+
+/// A catalog and profiles to serve.
+pub(super) fn source(catalog: PathBuf, profiles: PathBuf, settings: &Settings) -> ServingSource {
+    ServingSource {
+        catalog,
+        profiles,
+        ef_search: settings.index.ef_search,
+        neighbors: settings.neighbors,
+        popularity: settings.recommend.popularity,
+    }
+}
+
+/// Behavior of the server, with `metrics` for its operators.
+pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> ServeParams {
+    ServeParams {
+        server: settings.serve.clone(),
+        connections: settings.connections.clone(),
+        security: SecurityParams {
+            tls: settings.tls.clone().if_given(),
+            auth: settings.auth.clone(),
+        },
+        overload: settings.overload.clone(),
+        answers: AnswerParams {
+            limits: settings.actions,
+            feedback: settings.feedback,
+        },
+        metrics: Some(metrics),
+        clock: now,
+    }
+}
+
+/// Durable state of the server in `directory`.
+pub(super) fn data_params(directory: PathBuf, settings: &Settings) -> DataParams {
+    DataParams {
+        directory,
+        actions: ActionParams {
+            weights: ActionWeights::new(settings.profiles.action_weights.clone()),
+            limits: settings.actions,
+        },
+        max_changed_pins: settings.serve.max_changed_pins,
+    }
+}
