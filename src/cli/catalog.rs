@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::client::{ServerArgs, status_error};
+use super::runtime::block_on;
 use super::{build_steps, output};
 use crate::batch::{
     CatalogParams, ChangeFiles, CheckParams, CurvePoint, UpsertedPin, check_catalog, write_changes,
@@ -107,7 +108,7 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn changes(args: &ChangesArgs) -> anyhow::Result<()> {
-    let changes = super::block_on(fetch_changes(&args.server))?;
+    let changes = block_on(fetch_changes(&args.server))?;
     write_changes(&args.out, &changes.upserted, &changes.deleted)?;
     let (upserted, deleted) = (changes.upserted.len(), changes.deleted.len());
     let out = args.out.display();

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
 use super::clock::now;
+use super::runtime::block_on;
 use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
@@ -86,7 +87,7 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
     settings.serve.drain_delay = Duration::ZERO;
     let metrics = crate::metrics::install().context("metrics")?;
     let params = serve_params(&settings, metrics);
-    super::block_on(async {
+    block_on(async {
         let listeners = Listeners::bind(params.server.listen, params.server.ops_listen).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         let source = source(built.catalog, built.profiles, &settings);

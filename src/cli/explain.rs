@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::client::ServerArgs;
+use super::runtime::block_on;
 use super::{interest_list, output};
 
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    block_on(async {
         let interests = interest_list::fetch(args.user, &args.server).await?;
         if args.json {
             return output::print(&serde_json::to_string_pretty(&interests)?);

@@ -7,6 +7,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{self, ServerArgs};
 use super::output;
+use super::runtime::block_on;
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
@@ -18,7 +19,7 @@ pub(super) struct HealthArgs {
 }
 
 pub(super) fn run(args: HealthArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    block_on(async {
         let mut health = HealthClient::new(args.server.connection().await?);
         let service = args.service;
         let answer = health.check(HealthCheckRequest { service }).await;

@@ -22,6 +22,7 @@ mod recommendation;
 mod record;
 #[cfg(feature = "evaluation")]
 mod replay;
+mod runtime;
 mod serve;
 mod server_parts;
 #[cfg(feature = "evaluation")]
@@ -33,7 +34,6 @@ mod tune;
 mod user_requests;
 mod users;
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -148,15 +148,4 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Health(args) => health::run(args),
         Command::Demo(args) => demo::run(args, &settings),
     }
-}
-
-/// Runs `work` on all cores.
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let done = runtime.block_on(work);
-    // A server that is stopped while it loads does not wait for the loading.
-    runtime.shutdown_background();
-    done
 }

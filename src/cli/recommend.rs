@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::client::ServerArgs;
+use super::runtime::block_on;
 use super::{output, recommendation};
 use crate::wire::v1;
 
@@ -41,7 +42,7 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
         exclude_pin_ids: args.exclude,
         ..recommendation::request(args.user, args.limit)
     };
-    super::block_on(async {
+    block_on(async {
         let recommendation = recommendation::fetch(args.user, request, &args.server).await?;
         if args.json {
             return output::print(&serde_json::to_string_pretty(&recommendation)?);

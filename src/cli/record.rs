@@ -5,6 +5,7 @@ use clap::Args;
 use super::client::{ServerArgs, status_error};
 use super::clock::now;
 use super::output;
+use super::runtime::block_on;
 use crate::model::Timestamp;
 use crate::wire::v1;
 
@@ -40,7 +41,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
     let request = v1::RecordActionsRequest {
         actions: args.pin.iter().map(action).collect(),
     };
-    super::block_on(async {
+    block_on(async {
         let mut client = args.server.connect_for_actions().await?;
         let answer = client.record_actions(request).await;
         let answer = answer.map_err(|status| status_error(&status))?.into_inner();

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::clock::now;
+use super::runtime::block_on;
 use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
 use crate::actions::Actions;
@@ -34,7 +35,7 @@ pub(super) struct ServeArgs {
 
 pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
     let metrics = crate::metrics::install().context("metrics")?;
-    super::block_on(async {
+    block_on(async {
         let grpc = args.listen.unwrap_or(settings.serve.listen);
         let ops = args.ops_listen.unwrap_or(settings.serve.ops_listen);
         let listeners = Listeners::bind(grpc, ops).await?;

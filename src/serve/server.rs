@@ -133,8 +133,12 @@ impl Server {
             limiter: limiter.clone(),
             versions: self.versions.clone(),
             access: self.credentials.access(),
+            server: params.server.clone(),
+            overload: params.overload.clone(),
+            answers: params.answers,
+            clock: params.clock,
         };
-        let service = rpc::service(route_parts, health_service, params);
+        let service = rpc::service(route_parts, health_service);
         let listener_parts = ListenerParts {
             listener: listeners.grpc,
             tls: self.credentials.tls(),

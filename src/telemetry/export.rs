@@ -12,7 +12,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{SPANS, TelemetryError, TraceParams};
+use super::params::TraceParams;
+use super::spans::{SPANS, TelemetryError};
 
 /// Background export of spans. Dropping it exports the spans that are left.
 #[derive(Debug)]

@@ -4,8 +4,10 @@
 #[cfg(feature = "otlp")]
 mod export;
 mod params;
+mod spans;
 
 pub use params::{LogFormat, LogLevel, LogParams, TraceParams};
+pub use spans::{SPANS, TelemetryError};
 
 use std::io::{IsTerminal, stderr};
 
@@ -15,15 +17,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// Target of the spans of calls and their stages. They never appear in the log: where
-/// nothing is exported they cost one check of a flag.
-pub const SPANS: &str = "pinnersage::spans";
-
-/// Spans cannot be exported.
-#[derive(Debug, thiserror::Error)]
-#[error("trace.endpoint: {0}")]
-pub struct TelemetryError(String);
 
 /// Running export of spans. Dropping it exports the spans that are left.
 #[derive(Debug, Default)]

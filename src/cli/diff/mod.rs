@@ -13,6 +13,7 @@ use self::report::{AnswerPair, Report};
 use self::server::Server;
 use self::thresholds::Thresholds;
 use super::client::TlsArgs;
+use super::runtime::block_on;
 use super::{output, user_requests};
 use crate::wire::v1;
 
@@ -47,7 +48,7 @@ pub(super) struct DiffArgs {
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<()> {
     let users = user_requests::read(&args.users)?;
-    let report = super::block_on(compare(args, &users))?;
+    let report = block_on(compare(args, &users))?;
     if args.json {
         output::print(&serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -56,16 +56,18 @@ impl<'a, 's> InterestBuilder<'a, 's> {
     pub(crate) fn build(&mut self, model: &Model) -> ModelInterests<'a> {
         let as_of = self.day.minus_days(f64::from(model.stale_days));
         let interests = match model.source {
-            Source::Clusters(method) => self.from_clusters(method, model, as_of),
-            Source::LastPin => self.from_last_pin(as_of),
-            Source::DecayAverage => self.from_query(self.decayed_average(model, as_of), as_of),
-            Source::Popularity => self.from_query(self.popularity(as_of), as_of),
-            Source::Random => self.from_query(Some(self.random_ranking()), as_of),
+            Source::Clusters(method) => self.interests_from_clusters(method, model, as_of),
+            Source::LastPin => self.interest_in_last_pin(as_of),
+            Source::DecayAverage => {
+                self.interest_in_query(self.decayed_average(model, as_of), as_of)
+            }
+            Source::Popularity => self.interest_in_query(self.popularity(as_of), as_of),
+            Source::Random => self.interest_in_query(Some(self.random_ranking()), as_of),
         };
         interests.with_quota(model.quota)
     }
 
-    fn from_clusters(
+    fn interests_from_clusters(
         &mut self,
         method: Method,
         model: &Model,
@@ -83,14 +85,18 @@ impl<'a, 's> InterestBuilder<'a, 's> {
         interests
     }
 
-    fn from_last_pin(&self, as_of: Timestamp) -> ModelInterests<'a> {
+    fn interest_in_last_pin(&self, as_of: Timestamp) -> ModelInterests<'a> {
         let last = self.history.window(as_of).last();
         let last = last.map(|last| single_medoid(last.pin, last.time));
         ModelInterests::from_medoids(last.into_iter().collect())
     }
 
     /// The interests of a model with a single query, or none.
-    fn from_query(&self, query: Option<QueryVector<'a>>, as_of: Timestamp) -> ModelInterests<'a> {
+    fn interest_in_query(
+        &self,
+        query: Option<QueryVector<'a>>,
+        as_of: Timestamp,
+    ) -> ModelInterests<'a> {
         let ids = query.iter().zip(self.context.free_ids);
         ModelInterests {
             all: ids.map(|(_, &id)| single_medoid(id, as_of)).collect(),

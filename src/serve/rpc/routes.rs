@@ -9,14 +9,15 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::{Layer, ServiceBuilder};
 
 use super::{actions, admin, catalog, recommendation};
-use crate::serve::ServeParams;
+use crate::model::Timestamp;
 use crate::serve::middleware::{
     Authorize, EnforceDeadline, GrpcService, Observe, PolicyLayer, RateLimit,
 };
 use crate::serve::overload::{Limiter, Workers};
+use crate::serve::params::{OverloadParams, ServerParams};
 use crate::serve::request_limits::MAX_ACTIONS_SIZE;
 use crate::serve::security::AccessPolicy;
-use crate::serve::state::{Live, Probe, VersionManager};
+use crate::serve::state::{AnswerParams, Live, Probe, VersionManager};
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
@@ -31,41 +32,42 @@ pub(crate) struct RouteParts {
     pub(crate) versions: Arc<VersionManager>,
     pub(crate) probe: Arc<Probe>,
     pub(crate) access: AccessPolicy,
+    pub(crate) server: ServerParams,
+    pub(crate) overload: OverloadParams,
+    pub(crate) answers: AnswerParams,
+    /// Reads the time of an answer.
+    pub(crate) clock: fn() -> Timestamp,
 }
 
 /// The service that answers every call.
-pub(crate) fn service<H: Health>(
-    parts: RouteParts,
-    health: HealthServer<H>,
-    params: &ServeParams,
-) -> impl GrpcService {
+pub(crate) fn service<H: Health>(parts: RouteParts, health: HealthServer<H>) -> impl GrpcService {
     let access = parts.access.clone();
     let deadline = EnforceDeadline {
-        max: params.server.max_deadline,
+        max: parts.server.max_deadline,
     };
     ServiceBuilder::new()
         .layer(PolicyLayer(Observe))
         .layer(PolicyLayer(deadline))
         .layer(PolicyLayer(Authorize(access)))
-        .service(routes(parts, health, params))
+        .service(routes(parts, health))
 }
 
 /// Finds the service of a call by its path.
-fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeParams) -> Routes {
-    let max_size = params.server.max_request_bytes();
+fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
+    let max_size = parts.server.max_request_bytes();
     let live = parts.live.clone();
     let recommendations = RecommendationServiceServer::new(recommendation::Service {
         live: live.clone(),
         workers: parts.workers,
         limiter: parts.limiter,
         probe: parts.probe,
-        clock: params.clock,
-        answers: params.answers,
+        clock: parts.clock,
+        answers: parts.answers,
     })
     .max_decoding_message_size(max_size);
     let actions = ActionServiceServer::new(actions::Service {
         live: live.clone(),
-        clock: params.clock,
+        clock: parts.clock,
     })
     .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
     let admin = AdminServiceServer::new(admin::Service {
@@ -73,7 +75,7 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>, params: &ServeP
         versions: parts.versions,
     });
     let catalog = CatalogServiceServer::new(catalog::Service { live });
-    let rate_limit = PolicyLayer(RateLimit::new(&params.overload));
+    let rate_limit = PolicyLayer(RateLimit::new(&parts.overload));
     Routes::new(health)
         .add_service(reflection_v1())
         .add_service(reflection_v1alpha())
