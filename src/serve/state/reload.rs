@@ -394,10 +394,12 @@ mod tests {
         assert!(matches!(refused, Err(ChangeError::NotLoaded)));
     }
 
-    /// Watches until `versions` are served.
+    /// Watches until `versions` are served and the change is recorded.
     async fn watch_until(manager: &VersionManager, versions: &VersionPair) {
         let is_served = async {
-            while served(manager) != *versions {
+            // The change is recorded a moment after it is served. Watching must go on until
+            // then, because the record is lost with the task.
+            while served(manager) != *versions || manager.report().previous.is_none() {
                 tokio::task::yield_now().await;
             }
         };
