@@ -39,7 +39,7 @@
 //!
 //! # Invariants
 //!
-//! Held by `tests/tidy.rs` where a text can show them, by other tests where not.
+//! Held by `tests/tidy/` where a text can show them, by other tests where not.
 //!
 //! 1. `kernel`, `model`, `cluster`, `compare`, `recommend` and `evaluation::simulate` do
 //!    no I/O, read no clock, own no randomness and log nothing.
