@@ -20,9 +20,10 @@ fmt:
 clippy:
     cargo clippy --locked --all-targets -- -D warnings
 
-# Run the README's test command.
+# Run the README's test command, and the test that must mount a file system.
 test:
     cargo test --locked
+    cargo test --locked --test it -- --ignored
 
 # Test that spans reach a collector.
 otlp:
