@@ -5,7 +5,7 @@
 //! [`simulate`] makes worlds whose truth is known, to replay. The flow of a replay is: read
 //! -> for each user and day: interests of each model -> recommend -> measure -> report.
 //!
-//! All models go through [`crate::recommend::recommend`], the code that serves. They differ
+//! All models go through [`crate::recommend::Recommender::recommend`], the code that serves. They differ
 //! in the medoids that they pass to it. Users are independent of each other, so they are
 //! replayed in parallel, and no result depends on their order.
 

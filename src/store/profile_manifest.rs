@@ -82,7 +82,7 @@ impl ActionCounts {
     }
 
     /// Counts an action that has no weight. Names come from the input, so only the first
-    /// [`MAX_NAMES_LISTED`] are kept.
+    /// `MAX_NAMES_LISTED` are kept.
     pub fn refuse_action(&mut self, name: &str) {
         if let Some(count) = self.unknown_action.get_mut(name) {
             *count += 1;
