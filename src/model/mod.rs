@@ -2,6 +2,7 @@
 //! that nothing behind them checks again.
 
 mod action;
+mod action_identity;
 mod candidate;
 mod embedding;
 mod ids;
@@ -11,6 +12,7 @@ mod time;
 pub use action::{
     Action, ActionId, ActionKind, ActionWeights, IMPRESSION, MAX_ACTION_NAME, RecordedAction,
 };
+pub use action_identity::ActionIdentity;
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
 pub use ids::{PinId, UserId};
