@@ -21,7 +21,7 @@ mod manifest;
 mod names;
 mod read;
 
-pub use atomic_write::{FileWriter, Writer, replace_file};
+pub use atomic_write::{FileWriter, Writer, create_directories, replace_file, write_file};
 pub use error::SnapshotError;
 pub use layout::{current_version, is_version, versions};
 pub use manifest::{FileEntry, ManifestFacts, SnapshotManifest};
