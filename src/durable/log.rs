@@ -10,28 +10,36 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::acknowledged::AcknowledgedCount;
 use super::error::LogError;
 use super::journals::{Journals, TruncatedTail};
+use super::privacy::make_private;
 use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
 use super::store::{ACCEPTED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
-const STORE: &str = "log";
+pub(super) const STORE: &str = "log";
 /// Actions that are forgotten with one write.
 const FORGET_BATCH: usize = 10_000;
 
 /// The log of one directory. One thread appends to it; others may read and forget.
 pub struct Log {
-    store: Store,
+    pub(super) directory: PathBuf,
+    /// The directory of the store.
+    pub(super) path: PathBuf,
+    /// None while it is opened again: see `reopen.rs`.
+    pub(super) store: ArcSwapOption<Store>,
+    /// Why nothing is written; none while all is well.
+    pub(super) failure: ArcSwapOption<String>,
     store_id: u64,
-    acknowledged: AcknowledgedCount,
-    accepted: AtomicU64,
+    pub(super) acknowledged: AcknowledgedCount,
+    pub(super) accepted: AtomicU64,
     /// One write at a time, so that the count never falls.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
 }
 
 impl fmt::Debug for Log {
@@ -49,6 +57,7 @@ impl Log {
         let path = directory.join(STORE);
         // Locked before anything is touched: another server may be at work here.
         let acknowledged = AcknowledgedCount::lock(directory)?;
+        make_private(directory)?;
         let journals = Journals::copy_from(&path, directory).map_err(LogError::io(&path))?;
         let store = Store::open(&path, journals.copy_path())?;
         let accepted = store.accepted()?;
@@ -60,7 +69,10 @@ impl Log {
                 Some(id) => id,
                 None => store.create_id()?,
             },
-            store,
+            directory: directory.to_owned(),
+            path,
+            store: ArcSwapOption::from_pointee(store),
+            failure: ArcSwapOption::empty(),
             acknowledged,
             accepted: AtomicU64::new(accepted),
             writing: Mutex::default(),
@@ -70,7 +82,7 @@ impl Log {
 
     /// The directory of the store.
     pub fn path(&self) -> &Path {
-        self.store.path()
+        &self.path
     }
 
     /// The random number that tells this store from others.
@@ -85,8 +97,9 @@ impl Log {
 
     /// Whether an action with this id is there.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
-        let found = self.store.actions.contains_key(id.0);
-        found.map_err(|e| self.store.error(e))
+        let store = self.store()?;
+        let found = store.actions.contains_key(id.0);
+        found.map_err(|e| store.error(e))
     }
 
     /// Appends `actions`, all or none, and returns when they are durable.
@@ -96,40 +109,42 @@ impl Log {
         actions: &[&Action],
         is_kept: impl Fn(&Action) -> bool,
     ) -> Result<(), LogError> {
-        self.write(actions.len(), |batch| {
+        self.write(actions.len(), |store, batch| {
             for action in actions {
                 let record = encode_action(action, is_kept(action));
-                batch.insert(&self.store.actions, action.id.0, record);
+                batch.insert(&store.actions, action.id.0, record);
             }
         })
     }
 
     /// Records changes of pins, all or none, and returns when they are durable.
     pub fn record_pin_changes(&self, changes: &[(PinId, PinRecord)]) -> Result<(), LogError> {
-        self.write(changes.len(), |batch| {
+        self.write(changes.len(), |store, batch| {
             for (pin, record) in changes {
-                batch.insert(&self.store.pins, pin.0.to_be_bytes(), encode_pin(record));
+                batch.insert(&store.pins, pin.0.to_be_bytes(), encode_pin(record));
             }
         })
     }
 
     /// Removes the changes of `pins`, because a catalog has them.
     pub fn remove_pin_changes(&self, pins: &[PinId]) -> Result<(), LogError> {
-        let mut batch = self.store.database.batch();
+        let store = self.writable_store()?;
+        let mut batch = store.database.batch();
         for pin in pins {
-            batch.remove(&self.store.pins, pin.0.to_be_bytes());
+            batch.remove(&store.pins, pin.0.to_be_bytes());
         }
-        batch.commit().map_err(|e| self.store.error(e))
+        batch.commit().map_err(|e| self.fail(&store, e))
     }
 
     /// The last change of each pin, by ascending id.
     pub fn pin_changes(&self) -> Result<Vec<(PinId, PinRecord)>, LogError> {
+        let store = self.store()?;
         let record = |record: fjall::Guard| {
-            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+            let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
             let decoded = decode_pin(&key, &value);
-            decoded.ok_or_else(|| self.store.damaged_record("pin", &key))
+            decoded.ok_or_else(|| store.damaged_record("pin", &key))
         };
-        self.store.pins.iter().map(record).collect()
+        store.pins.iter().map(record).collect()
     }
 
     /// Passes every action to `visit`, in the order of their ids.
@@ -159,15 +174,21 @@ impl Log {
     }
 
     /// Writes `count` records that `fill` puts into a batch, and counts them.
-    fn write(&self, count: usize, fill: impl FnOnce(&mut OwnedWriteBatch)) -> Result<(), LogError> {
+    fn write(
+        &self,
+        count: usize,
+        fill: impl FnOnce(&Store, &mut OwnedWriteBatch),
+    ) -> Result<(), LogError> {
         // A poisoned lock is harmless: a panic in here leaves nothing half done.
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.writable_store()?;
+        store.wait_for_room().map_err(|e| self.fail(&store, e))?;
         let accepted = self.accepted() + count as u64;
-        let batch = self.store.database.batch();
+        let batch = store.database.batch();
         let mut batch = batch.durability(Some(PersistMode::SyncData));
-        fill(&mut batch);
-        batch.insert(&self.store.meta, ACCEPTED, accepted.to_le_bytes());
-        batch.commit().map_err(|e| self.store.error(e))?;
+        fill(&store, &mut batch);
+        batch.insert(&store.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.commit().map_err(|e| self.fail(&store, e))?;
         self.accepted.store(accepted, Ordering::Release);
         // The write is durable by now, so this is no failure of it. The count may stay
         // too low, and then promises less.
@@ -180,11 +201,12 @@ impl Log {
     /// Removes the actions of `ids`, and empties it. The write is not synced: actions
     /// that come back after a crash are forgotten again.
     fn remove_actions(&self, ids: &mut Vec<ActionId>) -> Result<(), LogError> {
-        let mut batch = self.store.database.batch();
+        let store = self.writable_store()?;
+        let mut batch = store.database.batch();
         for id in ids.drain(..) {
-            batch.remove(&self.store.actions, id.0);
+            batch.remove(&store.actions, id.0);
         }
-        batch.commit().map_err(|e| self.store.error(e))
+        batch.commit().map_err(|e| self.fail(&store, e))
     }
 
     /// Passes every action to `visit`, and whether it is kept for good.
@@ -192,11 +214,11 @@ impl Log {
         &self,
         mut visit: impl FnMut(Action, bool) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        for record in self.store.actions.iter() {
-            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+        let store = self.store()?;
+        for record in store.actions.iter() {
+            let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
             let decoded = decode_action(&key, &value);
-            let (action, is_kept) =
-                decoded.ok_or_else(|| self.store.damaged_record("action", &key))?;
+            let (action, is_kept) = decoded.ok_or_else(|| store.damaged_record("action", &key))?;
             visit(action, is_kept)?;
         }
         Ok(())

@@ -5,7 +5,9 @@ mod acknowledged;
 mod error;
 mod journals;
 mod log;
+mod privacy;
 mod records;
+mod reopen;
 mod store;
 
 pub use error::LogError;
