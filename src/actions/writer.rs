@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::freshness_token::FreshnessToken;
 use super::shared_state::SharedState;
 use crate::durable::{Log, LogError};
-use crate::model::{Action, ActionId, ActionKind};
+use crate::model::{Action, ActionId, ActionKind, Timestamp};
 
 /// Requests that may wait for the writer.
 const MAX_WAITING: usize = 256;
@@ -57,6 +57,8 @@ type Exclusive = Box<dyn FnOnce(&mut LogWriter) + Send>;
 /// Actions that wait for the writer.
 struct WriteRequest {
     actions: Vec<Action>,
+    /// The time at which they came.
+    now: Timestamp,
     complete: Completion,
 }
 
@@ -99,9 +101,13 @@ impl Writer {
         })
     }
 
-    /// Passes `actions` to the thread, which calls `complete`.
-    pub(super) fn submit(&self, actions: Vec<Action>, complete: Completion) {
-        let request = WriteRequest { actions, complete };
+    /// Passes `actions`, which came at `now`, to the thread, which calls `complete`.
+    pub(super) fn submit(&self, actions: Vec<Action>, now: Timestamp, complete: Completion) {
+        let request = WriteRequest {
+            actions,
+            now,
+            complete,
+        };
         let sent = match &self.jobs {
             Some(jobs) => jobs.try_send(Job::Write(request)),
             None => Err(TrySendError::Disconnected(Job::Write(request))),
@@ -200,7 +206,9 @@ impl LogWriter {
                 matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)))
             };
             let was_writable = self.log.failure().is_none();
-            if let Err(error) = self.log.append(&new, is_negative) {
+            let now = requests.iter().map(|request| request.now).max();
+            let now = now.expect("a group has requests");
+            if let Err(error) = self.log.append(&new, now, is_negative) {
                 if was_writable {
                     let actions = new.len();
                     tracing::error!(%error, actions, "actions could not be written");

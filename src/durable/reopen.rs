@@ -156,3 +156,53 @@ fn allocated_bytes(store: &Path) -> io::Result<u64> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Action, ActionId, PinId, Timestamp, UserId};
+
+    fn action(number: u8) -> Action {
+        Action {
+            id: ActionId([number; 16]),
+            user: UserId(1),
+            pin: PinId(2),
+            name: "save".to_owned(),
+            time: Timestamp::from_micros(3),
+            medoid: None,
+        }
+    }
+
+    fn append(log: &Log, number: u8) -> Result<(), LogError> {
+        log.append(&[&action(number)], Timestamp::from_micros(4), |_| false)
+    }
+
+    #[test]
+    fn after_a_failed_write_there_are_none_until_the_log_is_opened_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        append(&log, 1).expect("a write");
+        assert_eq!(log.check(), None);
+        let store = log.store().expect("a store");
+        log.fail(&store, fjall::Error::Poisoned);
+        drop(store);
+        for _ in 0..2 {
+            let refused = append(&log, 2).expect_err("the log has failed");
+            assert!(matches!(refused, LogError::NotWritable { .. }), "{refused}");
+        }
+        assert!(
+            log.check()
+                .is_some_and(|reason| reason.contains("Poisoned"))
+        );
+        assert!(log.contains(ActionId([1; 16])).expect("a read"));
+        log.reopen().expect("a log");
+        assert_eq!((log.check(), log.accepted()), (None, 1));
+        assert!(!directory.path().join("journals-as-found").exists());
+        append(&log, 2).expect("a write");
+        drop(log);
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        let mut found = Vec::new();
+        log.for_each(|action| found.push(action)).expect("a log");
+        assert_eq!((found, log.accepted()), (vec![action(1), action(2)], 2));
+    }
+}
