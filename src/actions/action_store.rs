@@ -1,5 +1,6 @@
 //! The recorded actions of one directory: opened, submitted, read and forgotten.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,8 +9,8 @@ use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::shared_state::SharedState;
 use super::user_state::UserState;
-use super::writer::{RecordError, RecordedActions, Writer};
-use crate::durable::{Log, LogError};
+use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
+use crate::durable::{Log, LogError, PlacedAction};
 use crate::model::{Action, ActionId, Timestamp, UserId};
 
 /// The recorded actions of one directory. It has one writer, this process.
@@ -45,6 +46,7 @@ impl Actions {
             actions: 0,
             forgotten: log.forget_before(oldest)?,
         };
+        shared.forget_before(oldest);
         log.for_each(|action| {
             summary.actions += 1;
             shared.apply(&action);
@@ -65,17 +67,53 @@ impl Actions {
     pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
         let oldest = self.shared.params.oldest(now);
         let forgotten_before = &self.forgotten_before;
-        let before = forgotten_before.swap(oldest.micros(), Ordering::Relaxed);
-        if before == oldest.micros() {
+        if forgotten_before.load(Ordering::Relaxed) >= oldest.micros() {
             return Ok(0);
         }
+        let forgotten = self.log.forget_before(oldest)?;
         self.shared.forget_before(oldest);
-        self.log.forget_before(oldest)
+        forgotten_before.fetch_max(oldest.micros(), Ordering::Relaxed);
+        Ok(forgotten)
+    }
+
+    /// Why nothing is recorded at present; none while all is well.
+    pub fn failure(&self) -> Option<Arc<String>> {
+        self.log.failure()
+    }
+
+    /// The same, but looks whether the log can be written. May wait for a write in progress.
+    pub fn check(&self) -> Option<Arc<String>> {
+        self.log.check()
+    }
+
+    /// Opens the log again after a failed write, once there is space. Waits for writes in
+    /// progress. It can be called again when it fails.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        match self.writer.run(LogWriter::reopen) {
+            Ok(reopened) => reopened,
+            Err(error) => Err(LogError::io(self.log.path())(io::Error::other(error))),
+        }
     }
 
     /// Whether an action with this id was accepted, and not forgotten since.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
         self.log.contains(id)
+    }
+
+    /// The random number that tells the log from others.
+    pub fn store_id(&self) -> u64 {
+        self.log.store_id()
+    }
+
+    /// The greatest number that a recorded action can have so far.
+    pub fn last_sequence(&self) -> u64 {
+        self.log.accepted()
+    }
+
+    /// The recorded actions that have numbers from `first` on, by ascending number; the
+    /// first `max` of them.
+    pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
+        self.log.actions_from(first, max)
     }
 
     /// Engagement of all users with what was recommended to them.

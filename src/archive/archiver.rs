@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::directory::{ArchiveDirectory, partition};
 use super::error::ArchiveError;
+use super::params::ArchiveParams;
 use crate::durable::{Log, LogError, Place, PlacedAction};
 use crate::model::Timestamp;
 
@@ -15,6 +17,7 @@ const MAX_FILE_ACTIONS: usize = 100_000;
 pub struct Archiver {
     log: Arc<Log>,
     directory: ArchiveDirectory,
+    every: Duration,
     /// Held while files are written, by one thread at a time.
     phase: Mutex<Phase>,
 }
@@ -22,10 +25,10 @@ pub struct Archiver {
 /// How far an archiver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The names of the files were not looked at yet.
-    Starting,
-    /// The mark in the log covers all files.
-    Running,
+    /// It is not known which files are there: at the start, and after a failure.
+    Unknown,
+    /// All actions up to this place are in files; none is.
+    Through(Option<Place>),
 }
 
 /// What was archived.
@@ -56,51 +59,60 @@ impl fmt::Debug for Archiver {
 }
 
 impl Archiver {
-    /// An archiver from `log` to `directory`. From now on the log forgets nothing that is
-    /// not archived. The directory is not touched yet: a server starts without it as well.
-    pub fn new(log: Arc<Log>, directory: ArchiveDirectory) -> Result<Self, LogError> {
+    /// The archiver of `log`; none without a directory. From now on the log forgets nothing
+    /// that is not archived. The directory is not touched yet: a server starts without it
+    /// as well.
+    pub fn new(log: Arc<Log>, params: &ArchiveParams) -> Result<Option<Self>, LogError> {
+        let Some(root) = &params.directory else {
+            return Ok(None);
+        };
         log.keep_until_archived()?;
-        Ok(Self {
+        Ok(Some(Self {
+            directory: ArchiveDirectory::new(root, log.store_id()),
+            every: params.every,
             log,
-            directory,
-            phase: Mutex::new(Phase::Starting),
-        })
+            phase: Mutex::new(Phase::Unknown),
+        }))
+    }
+
+    /// Time between two files.
+    pub fn every(&self) -> Duration {
+        self.every
     }
 
     /// Archives all actions that the log has taken by now. After an error, what was
     /// written counts, and the next call goes on behind it.
     pub fn archive(&self) -> Result<Archived, ArchiveError> {
-        // A poisoned lock is harmless: what a panic left undone is done now.
+        // A poisoned lock is harmless: after a panic nothing is known.
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        if *phase == Phase::Starting {
-            self.recover()?;
-            *phase = Phase::Running;
-        }
+        let mut mark = match std::mem::replace(&mut *phase, Phase::Unknown) {
+            Phase::Through(mark) => mark,
+            Phase::Unknown => self.find_mark()?,
+        };
         let through = self.log.accepted();
         let mut archived = Archived::default();
         loop {
-            let mark = self.log.archived()?;
             let first = mark.map_or(0, |mark| mark.sequence + 1);
             let actions = self.log.actions_from(first, MAX_FILE_ACTIONS)?;
             for of_hour in actions.chunk_by(|a, b| partition(a.place) == partition(b.place)) {
-                self.write(of_hour, &mut archived)?;
+                mark = Some(self.write(of_hour)?);
+                archived.files += 1;
+                archived.actions += of_hour.len() as u64;
             }
-            let is_end = actions
-                .last()
-                .is_none_or(|last| last.place.sequence >= through);
-            if is_end || actions.len() < MAX_FILE_ACTIONS {
+            let reaches = |mark: Place| mark.sequence >= through;
+            if actions.len() < MAX_FILE_ACTIONS || mark.is_some_and(reaches) {
+                *phase = Phase::Through(mark);
                 return Ok(archived);
             }
         }
     }
 
-    fn write(&self, actions: &[PlacedAction], sum: &mut Archived) -> Result<(), ArchiveError> {
+    /// Writes `actions`, all of one hour, and returns the place of the last.
+    fn write(&self, actions: &[PlacedAction]) -> Result<Place, ArchiveError> {
         self.directory.write(actions)?;
         let last = actions.last().expect("an hour has actions").place;
         self.log.set_archived(last)?;
-        sum.files += 1;
-        sum.actions += actions.len() as u64;
-        Ok(())
+        Ok(last)
     }
 
     /// What waits to be archived.
@@ -117,27 +129,22 @@ impl Archiver {
     }
 
     /// Moves the mark in the log behind the files that were written after it.
-    fn recover(&self) -> Result<(), ArchiveError> {
+    fn find_mark(&self) -> Result<Option<Place>, ArchiveError> {
         let mark = self.log.archived()?;
-        let Some(last) = self.directory.last_after(mark)? else {
-            return Ok(());
+        let last = self.directory.last_after(mark)?;
+        let Some(last) = last.filter(|&last| mark.is_none_or(|mark| mark.sequence < last)) else {
+            return Ok(mark);
         };
-        if mark.is_some_and(|mark| last <= mark.sequence) {
-            return Ok(());
-        }
         let accepted = self.log.accepted();
         if last > accepted {
             // The log is older than its archive: it came back from a backup. Its numbers go
             // on where the archive ends, so that none is used twice.
-            tracing::warn!(
-                last,
-                accepted,
-                "the archive is ahead of the log: its numbers go on"
-            );
+            tracing::warn!(last, accepted, "the archive is ahead of the log");
             self.log.skip_to(last)?;
         }
-        self.log.set_archived(self.place_of(last, mark)?)?;
-        Ok(())
+        let place = self.place_of(last, mark)?;
+        self.log.set_archived(place)?;
+        Ok(Some(place))
     }
 
     /// The place of the action `sequence`. The time of one that was forgotten is not known:

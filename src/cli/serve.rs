@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::clock::now;
@@ -41,6 +41,10 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
+        ensure!(
+            args.data.is_some() || settings.actions.archive.directory.is_none(),
+            "actions.archive is set, but without --data nothing is recorded"
+        );
         let source = source(args.catalog, args.profiles, settings);
         let data = args.data.map(|data| data_params(data, settings));
         let load = move |source: &ServingSource| InitialState::open(source, data, now());

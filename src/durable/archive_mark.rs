@@ -10,15 +10,16 @@ use super::store::ARCHIVED;
 impl Log {
     /// The place up to which all actions are archived; none where none is.
     pub fn archived(&self) -> Result<Option<Place>, LogError> {
-        self.store.place(ARCHIVED)
+        self.store()?.place(ARCHIVED)
     }
 
     /// Declares that all actions up to `place` are archived. The write is not synced: after
     /// a crash the names of the files say the same.
     pub fn set_archived(&self, place: Place) -> Result<(), LogError> {
-        let mut batch = self.store.database.batch();
-        batch.insert(&self.store.meta, ARCHIVED, place.to_bytes());
-        batch.commit().map_err(|e| self.store.error(e))?;
+        let store = self.writable_store()?;
+        let mut batch = store.database.batch();
+        batch.insert(&store.meta, ARCHIVED, place.to_bytes());
+        batch.commit().map_err(|e| self.fail(&store, e))?;
         let forgettable = &self.forgettable_through;
         forgettable.store(place.sequence, Ordering::Release);
         Ok(())

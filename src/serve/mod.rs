@@ -6,7 +6,9 @@
 //! (the services); and `server` with `maintenance` (work beside calls), which put them
 //! together.
 
+mod archiving;
 mod error;
+mod health;
 mod listeners;
 mod maintenance;
 mod middleware;

@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod full_disk;
 mod fuzz;
 mod golden;
 mod input;

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::durable::PinRecord;
+use crate::archive::Archiver;
+use crate::durable::{LogError, PinRecord};
 use crate::model::PinId;
-use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins};
+use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::serving::Serving;
@@ -44,6 +45,11 @@ impl Live {
         self.durable.get().map(|durable| &durable.changed_pins)
     }
 
+    /// The archiver of recorded actions; none in the same cases, and without an archive.
+    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+        self.durable.get()?.archiver.as_ref()
+    }
+
     /// Gives the server what it keeps. To be called once, before anything is served.
     pub(crate) fn set_durable(&self, durable: DurableState) {
         let set = self.durable.set(durable);
@@ -74,13 +80,32 @@ impl Live {
         };
         let unknown = pins.iter().filter(|&&(pin, _)| !is_there(pin)).count();
         changes.record(pins)?;
-        let mut changed = 0;
-        if let Some(serving) = before {
-            let catalog = serving.loaded.catalog();
-            changed = changes.unsettled(catalog).count();
-            self.set(serving.with_delta(changes.delta_for(catalog)));
-        }
+        self.serve_delta(&changes);
+        let changed = before.map_or(0, |before| {
+            changes.unsettled(before.loaded.catalog()).count()
+        });
         Ok(PinChangeCounts { changed, unknown })
+    }
+
+    /// Opens the log again after a failed write, and serves what is in it. It can be called
+    /// again when it fails.
+    pub(crate) fn reopen_log(&self) -> Result<(), LogError> {
+        if let Some(durable) = self.durable.get() {
+            durable.actions.reopen()?;
+            // Held until the delta is served: see `LockedChanges`.
+            let mut changes = durable.changed_pins.lock();
+            changes.read_again()?;
+            self.serve_delta(&changes);
+        }
+        Ok(())
+    }
+
+    /// Serves `changes` beside the catalog that is served.
+    fn serve_delta(&self, changes: &LockedChanges<'_>) {
+        if let Some(serving) = self.get() {
+            let delta = changes.delta_for(serving.loaded.catalog());
+            self.set(serving.with_delta(delta));
+        }
     }
 
     fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {
@@ -137,6 +162,7 @@ mod tests {
         live.set_durable(DurableState {
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
+            archiver: None,
         });
         live
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
+use pinnersage::archive::ArchiveParams;
 use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
@@ -129,6 +130,10 @@ impl Server {
         let data = data.map(|directory| DataParams {
             directory,
             actions: action_params(),
+            archive: ArchiveParams {
+                directory: None,
+                every: DAY,
+            },
             max_changed_pins: 50,
         });
         let load = move |source: &ServingSource| InitialState::open(source, data, clock());
