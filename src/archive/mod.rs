@@ -19,4 +19,4 @@ pub use archiver::{Archived, Archiver, Backlog};
 pub use directory::ArchiveDirectory;
 pub use error::ArchiveError;
 pub use params::ArchiveParams;
-pub use table::{schema, write_actions};
+pub use table::{read_rows, rows, schema, write_actions};

@@ -1,5 +1,6 @@
 //! Recorded actions as rows of a Parquet file.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::error::ArchiveError;
 use crate::durable::PlacedAction;
 use crate::model::{ActionId, Timestamp};
-use crate::snapshot::write_file;
+use crate::snapshot::{SnapshotError, write_file};
 
 /// Bytes of the id of an action.
 const ID_BYTES: i32 = size_of::<ActionId>() as i32;
@@ -55,8 +57,20 @@ pub fn write_actions(
     })
 }
 
+/// The rows of a file that [`write_actions`] has written.
+pub fn read_rows(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<RecordBatch, ArchiveError>>, ArchiveError> {
+    let file = File::open(path).map_err(SnapshotError::io(path))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|error| ArchiveError::parquet(path, error))?;
+    let path = path.to_owned();
+    Ok(reader.map(move |rows| rows.map_err(|error| ArchiveError::parquet(&path, error))))
+}
+
 /// The rows of `actions`.
-pub(super) fn rows(actions: &[PlacedAction]) -> Result<RecordBatch, ArrowError> {
+pub fn rows(actions: &[PlacedAction]) -> Result<RecordBatch, ArrowError> {
     let ids = actions.iter().map(|recorded| recorded.action.id.0);
     let numbers = |number: fn(&PlacedAction) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(actions.iter().map(number)))

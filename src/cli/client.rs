@@ -12,6 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Request, Status};
 
 use crate::wire::v1::action_service_client::ActionServiceClient;
+use crate::wire::v1::admin_service_client::AdminServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
@@ -84,6 +85,10 @@ impl ServerArgs {
         &self,
     ) -> anyhow::Result<CatalogServiceClient<Connection>> {
         Ok(CatalogServiceClient::new(self.connection().await?))
+    }
+
+    pub(super) async fn connect_for_admin(&self) -> anyhow::Result<AdminServiceClient<Connection>> {
+        Ok(AdminServiceClient::new(self.connection().await?))
     }
 
     pub(super) async fn connection(&self) -> anyhow::Result<Connection> {

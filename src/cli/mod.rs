@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the files that commands share.
 
+mod actions;
 mod build_steps;
 mod catalog;
 mod client;
@@ -95,6 +96,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Record actions of a user on a running server.
     Record(record::RecordArgs),
+    /// Export the actions that a running server keeps, or import others.
+    #[command(subcommand)]
+    Actions(actions::ActionsCommand),
     /// Send the same requests to two servers, and show how their answers differ.
     Diff(diff::DiffArgs),
     /// Write requests for a load test.
@@ -143,6 +147,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Record(args) => record::run(&args),
+        Command::Actions(command) => actions::run(command),
         Command::Diff(args) => diff::run(&args),
         Command::Users(args) => users::run(&args),
         Command::Health(args) => health::run(args),
