@@ -86,6 +86,24 @@ impl ArchiveDirectory {
     }
 }
 
+/// All complete files of the archive `root`, in the order of their names.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut files = Vec::new();
+    for date in subdirectories(root)? {
+        for hour in subdirectories(&date)? {
+            files.extend(entries(&hour)?.into_iter().filter(|path| is_complete(path)));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Whether `path` is the name of a file that is complete.
+fn is_complete(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(EXTENSION) && !name.starts_with(['.', '_'])
+}
+
 /// The directory of the hour in which the action at `place` was recorded.
 pub(super) fn partition(place: Place) -> String {
     let time = place.recorded_at.to_string();

@@ -16,7 +16,7 @@ mod params;
 mod table;
 
 pub use archiver::{Archived, Archiver, Backlog};
-pub use directory::ArchiveDirectory;
+pub use directory::{ArchiveDirectory, files};
 pub use error::ArchiveError;
 pub use params::ArchiveParams;
 pub use table::{read_rows, rows, schema, write_actions};

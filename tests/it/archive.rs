@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::World;
-use crate::common::process::{path, run};
-use crate::common::server::{NOW, Server, http_get, save};
+use crate::common::{self, World};
+use crate::common::process::{command, failure, output, path, run, run_command};
+use crate::common::server::{NOW, Server, ask, http_get, recommend, save};
 use crate::common::wait::{PATIENCE, wait_until};
 use pinnersage::batch::read_whole_actions;
 use pinnersage::model::Action;
+use pinnersage::snapshot::versions;
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
 
@@ -253,7 +254,7 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
     let server = Server::start_recording(&world).await;
     let file = world.path("old.parquet");
     let year = 365 * 86_400;
-    let old = |pin, time, name| crate::common::Action {
+    let old = |pin, time, name| common::Action {
         user: STRANGER as i64,
         pin,
         time,
@@ -266,10 +267,10 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
         old(1_000_000, NOW, "save"),
         old(4, NOW + year, "save"),
     ];
-    crate::common::files::actions(&file, &rows);
+    common::files::actions(&file, &rows);
     let arguments = import(&server, &file);
     let imported = tokio::task::spawn_blocking(move || {
-        crate::common::process::output(&mut crate::common::process::command(arguments))
+        output(&mut command(arguments))
     });
     let output = imported.await.expect("no panic");
     assert!(!output.status.success());
@@ -286,9 +287,9 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
     let mut client = server.client().await;
     let request = v1::RecommendRequest {
         limit: 600,
-        ..crate::common::server::ask(STRANGER)
+        ..ask(STRANGER)
     };
-    let answer = crate::common::server::recommend(&mut client, request).await;
+    let answer = recommend(&mut client, request).await;
     assert_eq!(answer.fallback_reason(), v1::FallbackReason::UnknownUser);
     assert!(
         answer
@@ -297,4 +298,32 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
             .all(|candidate| candidate.pin_id != 2)
     );
     server.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nightly_job_builds_from_the_archive_and_removes_old_versions() {
+    let world = World::built();
+    let archive = world.path("archive");
+    let daily = |as_of: &str| {
+        let mut command = command(["daily", "--archive", path(&archive)]);
+        command
+            .args(["--catalog", path(&world.path("catalog"))])
+            .args(["--out", path(&world.path("profiles"))])
+            .args(["--as-of", as_of, "--keep", "2"]);
+        command
+    };
+    fs::create_dir(&archive).expect("a directory");
+    let (code, said) = failure(&mut daily("2027-01-16"));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("has no actions yet"), "{said}");
+
+    let server = Server::start_archiving(&world, SELDOM).await;
+    record(&server, actions(0..60)).await;
+    server.stop().await.expect("a clean end");
+    for as_of in ["2027-01-16", "2027-01-17"] {
+        let said = run_command(&mut daily(as_of));
+        assert!(said.contains("60 actions read"), "{said}");
+        assert!(said.contains("3 users"), "{said}");
+    }
+    assert_eq!(versions(&world.path("profiles")).expect("versions").len(), 2);
 }
