@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod formats;
 mod fuzz;
 mod golden;
 mod input;
