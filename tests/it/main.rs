@@ -11,6 +11,7 @@ mod crash;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod formats;
+mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
