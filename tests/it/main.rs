@@ -13,6 +13,7 @@ mod evaluate;
 mod fuzz;
 mod golden;
 mod offline;
+mod operations;
 mod overload;
 mod pins;
 mod protocol;
