@@ -112,15 +112,13 @@ impl Writer {
             Some(jobs) => jobs.try_send(Job::Write(request)),
             None => Err(TrySendError::Disconnected(Job::Write(request))),
         };
-        match sent {
-            Ok(()) | Err(TrySendError::Full(Job::Exclusive(_))) => {}
-            Err(TrySendError::Full(Job::Write(request))) => {
-                (request.complete)(Err(RecordError::Busy));
-            }
-            Err(TrySendError::Disconnected(Job::Exclusive(_))) => {}
-            Err(TrySendError::Disconnected(Job::Write(request))) => {
-                (request.complete)(Err(stopped()));
-            }
+        let (job, error) = match sent {
+            Ok(()) => return,
+            Err(TrySendError::Full(job)) => (job, RecordError::Busy),
+            Err(TrySendError::Disconnected(job)) => (job, stopped()),
+        };
+        if let Job::Write(request) = job {
+            (request.complete)(Err(error));
         }
     }
 

@@ -185,9 +185,9 @@ fn open_database(path: &Path, journal_copy: &Path) -> Result<Database, LogError>
 
 /// Whether the file system is full, or the quota of its user used up.
 fn is_out_of_space(error: &fjall::Error) -> bool {
-    let cause = match error {
-        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => cause,
-        _ => return false,
+    let (fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause))) = error
+    else {
+        return false;
     };
     matches!(
         cause.kind(),

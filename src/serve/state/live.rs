@@ -80,10 +80,12 @@ impl Live {
         };
         let unknown = pins.iter().filter(|&&(pin, _)| !is_there(pin)).count();
         changes.record(pins)?;
-        self.serve_delta(&changes);
-        let changed = before.map_or(0, |before| {
-            changes.unsettled(before.loaded.catalog()).count()
-        });
+        let mut changed = 0;
+        if let Some(serving) = before {
+            let catalog = serving.loaded.catalog();
+            changed = changes.unsettled(catalog).count();
+            self.serve_delta(&changes);
+        }
         Ok(PinChangeCounts { changed, unknown })
     }
 

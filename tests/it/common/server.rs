@@ -133,7 +133,7 @@ impl Server {
         Self::start_keeping(source(world), Some(data), params()).await
     }
 
-    async fn start_ready(
+    pub(crate) async fn start_ready(
         source: ServingSource,
         data: Option<PathBuf>,
         params: ServeParams,
