@@ -10,7 +10,8 @@ use super::action_reader::{self, ActionRecord, Filter};
 use super::error::BatchError;
 use super::external_sort::{self, Run, RunWriter};
 use super::profile_params::ProfileParams;
-use super::user_partitions::{self, FilledPartitions, LoadedPartition, Partitions};
+use super::user_histories::{self, Duplicates, HistoryLimits, LoadedPartition};
+use super::user_partitions::{FilledPartitions, Partitions};
 use crate::cluster::{self, ClusterScratch, Point};
 use crate::index::{Catalog, CatalogManifest, PinTable};
 use crate::model::{PinId, Timestamp};
@@ -34,6 +35,8 @@ pub struct ProfileInput<'a> {
     pub catalog: &'a Path,
     /// End of the window, and the moment at which importances hold.
     pub as_of: Timestamp,
+    /// What becomes of actions that the input has more than once.
+    pub duplicates: Duplicates,
 }
 
 /// Builds profiles from `input` as the current version of `root`.
@@ -56,10 +59,11 @@ pub fn build_profiles(
         scratches: Pool::default(),
         progress,
     };
+    let FilledPartitions {
+        paths, mut counts, ..
+    } = batch.group_by_user(rows, &writer.scratch()?)?;
     let mut actions_by_position = vec![0u64; pins.ids().len()];
-    let FilledPartitions { paths, mut counts } =
-        batch.group_by_user(rows, &writer.scratch()?, &mut actions_by_position)?;
-    let runs = batch.cluster_partitions(paths, rows, &mut counts)?;
+    let runs = batch.cluster_partitions(paths, rows, &mut counts, &mut actions_by_position)?;
     external_sort::merge(runs, |profile| Ok(writer.append(profile)?))?;
     let (users, medoids) = writer.counts();
     if users == 0 {
@@ -88,13 +92,8 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// Spreads the accepted ones of the `rows` actions of the input over partition files
-    /// in `directory`, and counts them by the position of their pin.
-    fn group_by_user(
-        &self,
-        rows: u64,
-        directory: &Path,
-        actions_by_position: &mut [u64],
-    ) -> Result<FilledPartitions, BatchError> {
+    /// in `directory`.
+    fn group_by_user(&self, rows: u64, directory: &Path) -> Result<FilledPartitions, BatchError> {
         let stage = self.progress.stage("reading actions", rows);
         // A partition is held beside the profiles made from it; half of the
         // memory is left for partitions that turn out larger than the average.
@@ -107,29 +106,40 @@ impl Batch<'_> {
             as_of: self.input.as_of,
             names: weights.keys().map(String::as_str).collect(),
         };
-        let count = |record: &ActionRecord| actions_by_position[record.pin as usize] += 1;
-        partitions.fill(self.input.actions, &filter, &stage, count)
+        partitions.fill(self.input.actions, &filter, &stage)
     }
 
     /// Clusters the users of each partition into a run of profiles, and counts the
-    /// actions of these users, of all `rows` that were read.
+    /// actions of these users, of all `rows` that were read, also by the position of their
+    /// pin.
     fn cluster_partitions(
         &self,
         partitions: Vec<PathBuf>,
         rows: u64,
         counts: &mut ActionCounts,
+        actions_by_position: &mut [u64],
     ) -> Result<Vec<Run>, BatchError> {
         let accepted = rows - counts.refused();
         let stage = self.progress.stage("clustering actions", accepted);
         let mut runs = Vec::with_capacity(partitions.len());
         for path in partitions {
-            let bytes = self.params.memory.as_u64() / 2;
-            let LoadedPartition { records, cut } =
-                user_partitions::load(&path, self.params.max_actions, bytes)?;
+            let limits = HistoryLimits {
+                max_actions: self.params.max_actions,
+                bytes: self.params.memory.as_u64() / 2,
+                duplicates: self.input.duplicates,
+            };
+            let LoadedPartition {
+                records,
+                cut,
+                duplicates,
+            } = user_histories::load(&path, limits, |record| {
+                actions_by_position[record.pin as usize] += 1;
+            })?;
             fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
             counts.used += records.len() as u64;
             counts.cut += cut;
-            stage.advance(cut);
+            counts.duplicates += duplicates;
+            stage.advance(cut + duplicates);
             let run = RunWriter::create(path.with_extension("profiles"))?;
             runs.push(self.cluster_users_into(run, &records, &stage)?);
         }

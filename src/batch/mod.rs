@@ -23,9 +23,10 @@ mod profile_params;
 mod raw_pins;
 mod recall_curve;
 mod user_actions;
+mod user_histories;
 mod user_partitions;
 
-pub use action_reader::ActionRecord;
+pub use action_reader::{ActionRecord, InputFacts};
 pub use build_catalog::{CatalogParams, build_catalog};
 pub use build_neighbors::{NeighborCounts, build_neighbors};
 pub use build_profiles::{ProfileInput, build_profiles};
@@ -35,3 +36,4 @@ pub use pin_changes::{ChangeFiles, UpsertedPin, write_changes};
 pub use profile_params::ProfileParams;
 pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
 pub use user_actions::{ActionSelection, UserActions};
+pub use user_histories::Duplicates;

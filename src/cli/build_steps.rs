@@ -32,6 +32,7 @@ pub(super) fn profiles(
     progress: Progress,
 ) -> anyhow::Result<()> {
     let manifest = build_profiles(input, root, params, progress)?;
+    warn_of_duplicates(&manifest.facts.actions);
     output::print(&profiles_summary(&manifest, root))
 }
 
@@ -95,6 +96,10 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
     ];
     lines.extend(refusals(facts, actions));
     lines.push(format!(
+        "{} left out: they repeat another action",
+        actions.duplicates
+    ));
+    lines.push(format!(
         "{} cut: beyond the {} most recent of a user",
         actions.cut, facts.max_actions
     ));
@@ -104,6 +109,17 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         "{users} users, {medoids} medoids, {medoids_per_user:.1} a user"
     ));
     lines.join("\n  ")
+}
+
+fn warn_of_duplicates(actions: &ActionCounts) {
+    let ActionCounts { duplicates, .. } = actions;
+    if *duplicates > 0 {
+        let read = actions.read();
+        output::warn(&format!(
+            "{duplicates} of {read} actions repeat another one and were left out; \
+             --duplicates keep counts every row"
+        ));
+    }
 }
 
 /// A line for each reason why actions were refused.

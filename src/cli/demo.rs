@@ -17,7 +17,7 @@ use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
-use crate::batch::{CatalogParams, ChangeFiles, ProfileInput, ProfileParams};
+use crate::batch::{CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams};
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::progress::Progress;
@@ -130,6 +130,7 @@ impl BuiltSample {
             actions: std::slice::from_ref(&files.actions),
             catalog: &self.catalog,
             as_of: AS_OF.parse()?,
+            duplicates: Duplicates::Drop,
         };
         let params = ProfileParams {
             // People buy the same groceries again.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::switch::Switch;
 use super::{build_steps, output};
-use crate::batch::{ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{Duplicates, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -16,7 +16,8 @@ pub(super) enum ProfilesCommand {
     /// Build the profiles of all users from Parquet files of actions.
     ///
     /// Columns: user_id and pin_id (int64 or uint64), time (timestamp, or int64
-    /// seconds), and optionally action (string, "save" when missing).
+    /// seconds), and optionally action (string, "save" when missing) and action_id (16
+    /// bytes or a UUID).
     Build(BuildArgs),
     /// Write profiles as Parquet.
     Export(ExportArgs),
@@ -49,6 +50,28 @@ pub(super) struct BuildArgs {
     /// [default: profiles.history_filter].
     #[arg(long, value_name = "SWITCH")]
     history_filter: Option<Switch>,
+    /// What becomes of actions that are there more than once: rows with the same
+    /// action_id, or, where they have none, with the same user, pin, action and time to
+    /// the millisecond.
+    #[arg(long, value_name = "CHOICE", default_value = "drop")]
+    duplicates: DuplicateChoice,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DuplicateChoice {
+    /// Each row counts.
+    Keep,
+    /// An action counts once.
+    Drop,
+}
+
+impl From<DuplicateChoice> for Duplicates {
+    fn from(choice: DuplicateChoice) -> Self {
+        match choice {
+            DuplicateChoice::Keep => Self::Keep,
+            DuplicateChoice::Drop => Self::Drop,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +101,7 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
+        duplicates: args.duplicates.into(),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;

@@ -56,6 +56,10 @@ pub struct ActionCounts {
     pub used: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
+    /// Left out: repeats of another action of the same user. Manifests of older versions
+    /// do not count them.
+    #[serde(default)]
+    pub duplicates: u64,
     /// Refused: the pin is not in the catalog.
     pub unknown_pin: u64,
     /// Refused: before the window.
@@ -71,7 +75,7 @@ pub struct ActionCounts {
 impl ActionCounts {
     /// Number of actions that were read.
     pub fn read(&self) -> u64 {
-        self.used + self.cut + self.refused()
+        self.used + self.cut + self.duplicates + self.refused()
     }
 
     /// Number of actions that were refused, for whatever reason.

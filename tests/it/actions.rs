@@ -600,3 +600,27 @@ async fn a_token_is_honored_or_refused() {
     );
     server.stop().await.expect("a clean end");
 }
+
+#[tokio::test]
+async fn a_start_with_a_clock_that_is_ten_days_ahead_forgets_nothing() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let mut client = server.action_client().await;
+    let saves = (1..=50).map(|n| action(n, STRANGER, n as u64, "save", n as i64 * HOUR));
+    record_all(&mut client, saves.collect()).await;
+    server.stop().await.expect("a clean end");
+    let open = |days: f64| {
+        let (log, _) = Log::open(&world.path("data")).expect("a log");
+        let now = clock().minus_days(-days);
+        let (_, found) = Actions::open(Arc::new(log), action_params(), now).expect("actions");
+        (found.actions, found.forgotten)
+    };
+    assert_eq!(open(20.0), (50, 0));
+    assert_eq!(open(0.0), (50, 0));
+    // A clock that goes on forgets, as ever.
+    for day in 1..10 {
+        assert_eq!(open(f64::from(day)), (50, 0));
+    }
+    let (actions, forgotten) = open(10.0);
+    assert!(forgotten > 0 && actions + forgotten == 50, "{forgotten}");
+}

@@ -13,6 +13,7 @@ mod evaluate;
 mod full_disk;
 mod fuzz;
 mod golden;
+mod input;
 mod offline;
 mod overload;
 mod pins;

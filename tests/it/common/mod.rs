@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    CatalogParams, ChangeFiles, ProfileInput, ProfileParams, build_catalog, build_profiles,
+    CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams, build_catalog,
+    build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -98,6 +99,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         actions,
         catalog,
         as_of: AS_OF.parse().expect("a date"),
+        duplicates: Duplicates::Drop,
     }
 }
 
