@@ -190,8 +190,8 @@ fn every_file_says_what_it_is() {
 fn errors_say_their_sources_once() {
     let has_source = |lines: &[&str]| {
         let field = |line: &str| line.trim_start().starts_with("source:");
-        let is_source = |line: &&str| line.contains("#[from]") || line.contains("#[source]");
-        lines.iter().any(|line| field(line) || is_source(&line))
+        let is_source = |line: &str| line.contains("#[from]") || line.contains("#[source]");
+        lines.iter().any(|line| field(line) || is_source(line))
     };
     let mut offenders = Vec::new();
     for source in sources() {
