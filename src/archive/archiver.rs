@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::directory::{ArchiveDirectory, partition};
+use super::directory::{ArchiveDirectory, hour};
 use super::error::ArchiveError;
 use super::params::ArchiveParams;
 use crate::durable::{Log, LogError, Place, PlacedAction};
@@ -94,7 +94,7 @@ impl Archiver {
         loop {
             let first = mark.map_or(0, |mark| mark.sequence + 1);
             let actions = self.log.actions_from(first, MAX_FILE_ACTIONS)?;
-            for of_hour in actions.chunk_by(|a, b| partition(a.place) == partition(b.place)) {
+            for of_hour in actions.chunk_by(|a, b| hour(a.place) == hour(b.place)) {
                 mark = Some(self.write(of_hour)?);
                 archived.files += 1;
                 archived.actions += of_hour.len() as u64;

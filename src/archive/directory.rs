@@ -10,6 +10,7 @@ use crate::durable::{Place, PlacedAction};
 use crate::snapshot::{SnapshotError, create_directories};
 
 const EXTENSION: &str = ".parquet";
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
 
 /// The part of an archive that one store writes. Everything that is specific to files on
 /// a disk is in here.
@@ -104,8 +105,13 @@ fn is_complete(path: &Path) -> bool {
     name.ends_with(EXTENSION) && !name.starts_with(['.', '_'])
 }
 
-/// The directory of the hour in which the action at `place` was recorded.
-pub(super) fn partition(place: Place) -> String {
+/// The number of the hour in which the action at `place` was recorded: 0 begins in 1970.
+pub(super) fn hour(place: Place) -> i64 {
+    place.recorded_at.micros().div_euclid(MICROS_PER_HOUR)
+}
+
+/// The directory of that hour.
+fn partition(place: Place) -> String {
     let time = place.recorded_at.to_string();
     // As in 2026-11-28T08:30:00Z. Clocks that tell other years are not set.
     let (date, rest) = time.split_once('T').unwrap_or((&time, ""));
@@ -149,6 +155,11 @@ mod tests {
             recorded_at,
         };
         assert_eq!(partition(place), "date=2026-11-28/hour=08");
+        let next = Place {
+            recorded_at: Timestamp::from_micros(recorded_at.micros() + 1_000_000),
+            ..place
+        };
+        assert_eq!(hour(next), hour(place) + 1);
         assert_eq!(
             last_number("00000000000000000001-00000000000000000009.parquet"),
             Some(9)
