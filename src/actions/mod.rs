@@ -8,6 +8,7 @@
 mod action_store;
 mod engagement;
 mod freshness_token;
+mod held_action;
 mod params;
 mod shared_state;
 mod user_state;
@@ -16,6 +17,7 @@ mod writer;
 pub use action_store::{Actions, ReplaySummary};
 pub use engagement::Engagement;
 pub use freshness_token::FreshnessToken;
+pub use held_action::HeldAction;
 pub use params::{ActionLimits, ActionParams, FeedbackParams};
 pub use user_state::UserState;
 pub use writer::{ActionOutcome, RecordError, RecordedActions};

@@ -47,7 +47,7 @@ pub fn build_profiles(
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
     let rows = action_reader::count_rows(input.actions)?;
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
-    let mut writer = ProfilesWriter::create(root)?;
+    let mut writer = ProfilesWriter::create(root, 0)?;
     let batch = Batch {
         input,
         params,
@@ -197,6 +197,8 @@ impl Batch<'_> {
             user,
             medoids,
             history,
+            identities: Vec::new(),
+            hidden: Vec::new(),
         })
     }
 
@@ -208,6 +210,10 @@ impl Batch<'_> {
             dimension: catalog.facts.dimension,
             catalog_version: catalog.version,
             as_of: self.input.as_of,
+            complete_through: self.input.as_of,
+            identified_from: self.input.as_of,
+            oldest_action: None,
+            newest_action: None,
             window_days: self.params.window_days,
             alpha: self.params.alpha,
             lambda_per_day: self.params.lambda_per_day,
