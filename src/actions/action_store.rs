@@ -88,14 +88,16 @@ impl Actions {
         &self.shared.params
     }
 
-    /// Submits `actions`, whose names must be known, to the writer. It calls `complete`
+    /// Submits `actions`, whose names must be known, to the writer; they are recorded at
+    /// `now`, the server's clock. The writer calls `complete`
     /// when they are durable and can be seen, or with the reason why they are not.
     pub fn submit(
         &self,
         actions: Vec<Action>,
+        now: Timestamp,
         complete: impl FnOnce(Result<RecordedActions, RecordError>) + Send + 'static,
     ) {
-        self.writer.submit(actions, Box::new(complete));
+        self.writer.submit(actions, now, Box::new(complete));
     }
 
     /// State of `user`; none when nothing is recorded.

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::freshness_token::FreshnessToken;
 use super::shared_state::SharedState;
 use crate::durable::{Log, LogError};
-use crate::model::{Action, ActionId, ActionKind};
+use crate::model::{Action, ActionId, ActionKind, Timestamp};
 
 /// Requests that may wait for the writer.
 const MAX_WAITING: usize = 256;
@@ -54,6 +54,8 @@ type Completion = Box<dyn FnOnce(Result<RecordedActions, RecordError>) + Send>;
 /// Actions that wait for the writer.
 struct WriteRequest {
     actions: Vec<Action>,
+    /// The time at which they came.
+    now: Timestamp,
     complete: Completion,
 }
 
@@ -77,9 +79,13 @@ impl Writer {
         })
     }
 
-    /// Passes `actions` to the thread, which calls `complete`.
-    pub(super) fn submit(&self, actions: Vec<Action>, complete: Completion) {
-        let request = WriteRequest { actions, complete };
+    /// Passes `actions`, which came at `now`, to the thread, which calls `complete`.
+    pub(super) fn submit(&self, actions: Vec<Action>, now: Timestamp, complete: Completion) {
+        let request = WriteRequest {
+            actions,
+            now,
+            complete,
+        };
         let sent = match &self.requests {
             Some(requests) => requests.try_send(request),
             None => Err(TrySendError::Disconnected(request)),
@@ -169,7 +175,9 @@ fn write_group(
             let kind = shared.params.weights.kind(&action.name);
             matches!(kind, Some(ActionKind::Negative(_)))
         };
-        log.append(&new, is_negative).map_err(failed)?;
+        let now = requests.iter().map(|request| request.now).max();
+        let now = now.expect("a group has requests");
+        log.append(&new, now, is_negative).map_err(failed)?;
         new.into_iter().for_each(|action| shared.apply(action));
         shared.set_accepted(log.accepted());
     }

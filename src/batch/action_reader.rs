@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use super::error::{BadRows, BatchError};
 use super::parquet_columns::{self as columns, Table, column};
 use crate::index::PinTable;
-use crate::model::{PinId, Timestamp, UserId};
+use crate::model::{ActionId, ActionIdentity, IMPRESSION, PinId, Timestamp, UserId};
 use crate::progress::Stage;
 use crate::store::ActionCounts;
 
@@ -16,10 +16,11 @@ const USER_ID: &str = "user_id";
 const PIN_ID: &str = "pin_id";
 const TIME: &str = "time";
 const ACTION: &str = "action";
+const ACTION_ID: &str = "action_id";
 /// The name of actions in a file without that column.
 const DEFAULT_ACTION: &str = "save";
 
-/// An accepted action: a record of the partition files, 24 bytes.
+/// An accepted action: a record of the partition files, 32 bytes.
 ///
 /// Ordered by its fields, which for one user is by time and then by pin id, because
 /// positions in the table of pins ascend with ids.
@@ -34,6 +35,8 @@ pub struct ActionRecord {
     pub pin: u32,
     /// Position of the action's name among those that have a weight.
     pub action: u32,
+    /// What tells it from the user's other actions.
+    pub identity: ActionIdentity,
 }
 
 /// The actions that are accepted.
@@ -43,8 +46,37 @@ pub(super) struct Filter<'a> {
     pub(super) from: Timestamp,
     /// First moment after the window.
     pub(super) as_of: Timestamp,
-    /// Names of actions that have a weight.
+    /// Names of actions that have a weight, those of negative ones last.
     pub(super) names: Vec<&'a str>,
+    /// Position of the first name of a negative action, which has no first moment: what
+    /// users do not want holds for good.
+    pub(super) first_negative: usize,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct ReadActions {
+    /// Outcome of each action; the accepted ones are not counted yet.
+    pub(super) counts: ActionCounts,
+    pub(super) facts: InputFacts,
+}
+
+/// What is known of all actions of the input together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputFacts {
+    /// Time of the oldest action, whether it was accepted or not; none without a row.
+    pub oldest: Option<Timestamp>,
+    /// Time of the newest action, whether it was accepted or not; none without a row.
+    pub newest: Option<Timestamp>,
+    /// Whether every accepted action has an `action_id`.
+    pub all_have_ids: bool,
+}
+
+impl InputFacts {
+    fn see(&mut self, time: Timestamp) {
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+        self.newest = self.newest.max(Some(time));
+    }
 }
 
 /// Number of rows of all `files`. A file without the columns of actions is an error.
@@ -59,8 +91,13 @@ pub(super) fn read(
     filter: &Filter<'_>,
     stage: &Stage,
     mut accept: impl FnMut(ActionRecord) -> Result<(), BatchError>,
-) -> Result<ActionCounts, BatchError> {
+) -> Result<ReadActions, BatchError> {
     let mut counts = ActionCounts::default();
+    let mut facts = InputFacts {
+        oldest: None,
+        newest: None,
+        all_have_ids: true,
+    };
     let mut bad = BadRows::default();
     for path in files {
         for batch in open(path)?.batches() {
@@ -71,7 +108,9 @@ pub(super) fn read(
             for row in 0..batch.num_rows() {
                 match rows.action(row) {
                     Ok(action) => {
+                        facts.see(action.time);
                         if let Some(record) = filter.apply(&action, &mut counts) {
+                            facts.all_have_ids &= action.id.is_some();
                             accept(record)?;
                         }
                     }
@@ -82,16 +121,20 @@ pub(super) fn read(
         }
     }
     bad.into_result()?;
-    Ok(counts)
+    Ok(ReadActions { counts, facts })
 }
 
 fn open(path: &Path) -> Result<Table, BatchError> {
-    let table = Table::open(path, &[USER_ID, PIN_ID, TIME, ACTION])?;
+    let table = Table::open(path, &[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID])?;
     table.require(USER_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(TIME, "a Timestamp, or Int64 seconds", columns::is_time)?;
     if table.has(ACTION) {
         table.require(ACTION, "a string", columns::is_text)?;
+    }
+    if table.has(ACTION_ID) {
+        let expected = "16 bytes, or a UUID as a string";
+        table.require(ACTION_ID, expected, columns::is_action_id)?;
     }
     Ok(table)
 }
@@ -102,6 +145,7 @@ struct ActionColumns<'a> {
     pins: &'a ArrayRef,
     times: &'a ArrayRef,
     actions: Option<&'a ArrayRef>,
+    action_ids: Option<&'a ArrayRef>,
 }
 
 /// One action as it was read.
@@ -110,6 +154,7 @@ struct RawAction<'a> {
     pin: PinId,
     time: Timestamp,
     name: &'a str,
+    id: Option<ActionId>,
 }
 
 impl<'a> ActionColumns<'a> {
@@ -119,6 +164,7 @@ impl<'a> ActionColumns<'a> {
             pins: column(batch, PIN_ID)?,
             times: column(batch, TIME)?,
             actions: column(batch, ACTION),
+            action_ids: column(batch, ACTION_ID),
         })
     }
 
@@ -132,7 +178,20 @@ impl<'a> ActionColumns<'a> {
                 Some(actions) => columns::text(actions, row).unwrap_or(DEFAULT_ACTION),
                 None => DEFAULT_ACTION,
             },
+            id: match self.action_ids {
+                Some(ids) => columns::action_id(ids, row).map_err(named(ACTION_ID))?,
+                None => None,
+            },
         })
+    }
+}
+
+impl RawAction<'_> {
+    fn identity(&self) -> ActionIdentity {
+        match self.id {
+            Some(id) => ActionIdentity::from_id(id),
+            None => ActionIdentity::from_content(self.user, self.pin, self.time, self.name),
+        }
     }
 }
 
@@ -141,12 +200,18 @@ impl Filter<'_> {
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
         let name = self.names.iter().position(|&name| name == action.name);
         let Some(name) = name else {
-            counts.refuse_action(action.name);
+            if action.name == IMPRESSION {
+                counts.impressions += 1;
+            } else {
+                counts.refuse_action(action.name);
+            }
             return None;
         };
         let reason = match self.pins.position(action.pin) {
             None => &mut counts.unknown_pin,
-            Some(_) if action.time < self.from => &mut counts.before_window,
+            Some(_) if name < self.first_negative && action.time < self.from => {
+                &mut counts.before_window
+            }
             Some(_) if action.time >= self.as_of => &mut counts.after_as_of,
             Some(position) => {
                 return Some(ActionRecord {
@@ -154,10 +219,30 @@ impl Filter<'_> {
                     time: action.time,
                     pin: position as u32,
                     action: name as u32,
+                    identity: action.identity(),
                 });
             }
         };
         *reason += 1;
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_those_of_all_rows() {
+        let mut facts = InputFacts {
+            oldest: None,
+            newest: None,
+            all_have_ids: true,
+        };
+        for seconds in [5, -3, 9, 0] {
+            facts.see(Timestamp::from_micros(seconds));
+        }
+        let at = |micros| Some(Timestamp::from_micros(micros));
+        assert_eq!((facts.oldest, facts.newest), (at(-3), at(9)));
     }
 }

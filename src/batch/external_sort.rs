@@ -103,9 +103,7 @@ impl Run {
 
     fn read_records<T: Pod>(&mut self, count: u64) -> Result<Vec<T>, BatchError> {
         let mut records = vec![T::zeroed(); count as usize];
-        let read = self
-            .file
-            .read_exact(bytemuck::cast_slice_mut(&mut records));
+        let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut records));
         read.map_err(SnapshotError::io(&self.path))?;
         Ok(records)
     }

@@ -18,7 +18,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::error::BatchError;
-use crate::model::Timestamp;
+use crate::model::{ActionId, Timestamp};
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -116,6 +116,18 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     )
 }
 
+/// Whether values may be ids of actions: 16 bytes, or strings that spell them.
+pub(super) fn is_action_id(data_type: &DataType) -> bool {
+    let is_bytes = matches!(
+        data_type,
+        DataType::FixedSizeBinary(16)
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+    );
+    is_bytes || is_text(data_type)
+}
+
 pub(super) fn is_float(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Float32 | DataType::Float64)
 }
@@ -158,6 +170,45 @@ pub(super) fn text(column: &ArrayRef, row: usize) -> Option<&str> {
         return Some(texts.value(row));
     }
     column.as_string_view_opt().map(|texts| texts.value(row))
+}
+
+/// The id of an action in `row`; none where the file says null. It is 16 bytes, or a
+/// string of 32 hexadecimal digits, with or without the hyphens of a UUID.
+pub(super) fn action_id(column: &ArrayRef, row: usize) -> Result<Option<ActionId>, &'static str> {
+    if column.is_null(row) {
+        return Ok(None);
+    }
+    let id = match text(column, row) {
+        Some(text) => raw_action_id(text.as_bytes()).or_else(|| spelled_action_id(text)),
+        None => raw_action_id(bytes(column, row)),
+    };
+    id.map(Some).ok_or("is neither 16 bytes nor a UUID")
+}
+
+fn raw_action_id(bytes: &[u8]) -> Option<ActionId> {
+    bytes.try_into().ok().map(ActionId)
+}
+
+fn spelled_action_id(text: &str) -> Option<ActionId> {
+    let digits = text.replace('-', "");
+    let is_spelled = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let id = u128::from_str_radix(&digits, 16).ok();
+    id.filter(|_| is_spelled)
+        .map(|id| ActionId(id.to_be_bytes()))
+}
+
+/// The bytes in `row`, which is not null.
+fn bytes(column: &ArrayRef, row: usize) -> &[u8] {
+    if let Some(bytes) = column.as_binary_opt::<i32>() {
+        return bytes.value(row);
+    }
+    if let Some(bytes) = column.as_binary_opt::<i64>() {
+        return bytes.value(row);
+    }
+    match column.as_binary_view_opt() {
+        Some(bytes) => bytes.value(row),
+        None => column.as_fixed_size_binary().value(row),
+    }
 }
 
 /// The number in `row`.
@@ -249,9 +300,10 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{
-        FixedSizeListArray, Float32Array, Float64Array, Int64Array, LargeListArray,
-        LargeStringArray, ListArray, StringArray, StringViewArray, TimestampMicrosecondArray,
-        TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+        BinaryArray, BinaryViewArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
+        Float64Array, Int64Array, LargeBinaryArray, LargeListArray, LargeStringArray, ListArray,
+        StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+        TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
     };
 
     use super::*;
@@ -305,6 +357,46 @@ mod tests {
             assert!(is_float(column.data_type()));
             assert_eq!((float(column, 0), float(column, 1)), (Some(0.5), None));
         }
+    }
+
+    #[test]
+    fn ids_of_actions_are_16_bytes_or_spelled() {
+        let expected = Ok(Some(ActionId(*b"0123456789abcdef")));
+        let raw = || Some(&b"0123456789abcdef"[..]);
+        let columns: [ArrayRef; 6] = [
+            Arc::new(BinaryArray::from(vec![raw(), None, Some(b"1")])),
+            Arc::new(LargeBinaryArray::from(vec![raw(), None, Some(b"1")])),
+            Arc::new(BinaryViewArray::from(vec![raw(), None, Some(b"1")])),
+            Arc::new(StringArray::from(vec![
+                Some("0123456789abcdef"),
+                None,
+                Some("1"),
+            ])),
+            Arc::new(StringArray::from(vec![
+                Some("30313233343536373839616263646566"),
+                None,
+                Some("+0313233343536373839616263646566"),
+            ])),
+            Arc::new(StringArray::from(vec![
+                Some("30313233-3435-3637-3839-616263646566"),
+                None,
+                Some("evt-1"),
+            ])),
+        ];
+        for column in &columns {
+            assert!(is_action_id(column.data_type()));
+            assert_eq!(action_id(column, 0), expected);
+            assert_eq!(action_id(column, 1), Ok(None));
+            let error = action_id(column, 2).expect_err("no id");
+            assert_eq!(error, "is neither 16 bytes nor a UUID");
+        }
+        let fixed: ArrayRef = Arc::new(
+            FixedSizeBinaryArray::try_from_sparse_iter_with_size([raw(), None].into_iter(), 16)
+                .expect("an array"),
+        );
+        assert!(is_action_id(fixed.data_type()));
+        assert_eq!(action_id(&fixed, 0), expected);
+        assert_eq!(action_id(&fixed, 1), Ok(None));
     }
 
     #[test]

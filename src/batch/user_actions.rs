@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::action_reader::{self, ActionRecord, Filter};
+use super::action_reader::{self, ActionRecord, Filter, InputFacts};
 use super::error::BatchError;
-use super::user_partitions::{self, FilledPartitions, Partitions};
+use super::user_histories::{self, Duplicates, HistoryLimits};
+use super::user_partitions::{FilledPartitions, Partitions};
 use crate::index::PinTable;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -32,18 +33,20 @@ pub struct UserActions {
     paths: Vec<PathBuf>,
     /// Outcome of each action.
     pub counts: ActionCounts,
+    /// What is known of all actions of the files.
+    pub facts: InputFacts,
     _directory: TempDir,
 }
 
 impl UserActions {
-    /// Reads the selected actions of `files`, and shows each of them to `visit`, in the
-    /// order of the files.
+    /// Reads the selected actions of `files`, each once, and shows each of them to
+    /// `visit`, in no order that means anything.
     pub fn read(
         files: &[PathBuf],
         pins: &PinTable,
         selection: &ActionSelection<'_>,
         progress: Progress,
-        visit: impl FnMut(&ActionRecord),
+        mut visit: impl FnMut(&ActionRecord),
     ) -> Result<Self, BatchError> {
         let rows = action_reader::count_rows(files)?;
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
@@ -54,12 +57,26 @@ impl UserActions {
             from: selection.from,
             as_of: selection.to,
             names: selection.names.clone(),
+            first_negative: selection.names.len(),
         };
         let stage = progress.stage("reading actions", rows);
-        let FilledPartitions { paths, counts } = partitions.fill(files, &filter, &stage, visit)?;
+        let FilledPartitions {
+            paths,
+            mut counts,
+            facts,
+        } = partitions.fill(files, &filter, &stage)?;
+        for path in &paths {
+            let loaded = user_histories::load(path, whole(Duplicates::Drop), |record| {
+                visit(record);
+                true
+            })?;
+            counts.duplicates += loaded.duplicates;
+            user_histories::write(path, &loaded.records)?;
+        }
         Ok(Self {
             paths,
             counts,
+            facts,
             _directory: directory,
         })
     }
@@ -67,7 +84,17 @@ impl UserActions {
     /// The actions part by part. A part holds all actions of its users, by user, then by
     /// time, then by pin.
     pub fn parts(&self) -> impl Iterator<Item = Result<Vec<ActionRecord>, BatchError>> {
-        let load = |path| user_partitions::load(path, usize::MAX, u64::MAX);
+        // Repeats are gone.
+        let load = |path| user_histories::load(path, whole(Duplicates::Keep), |_| true);
         self.paths.iter().map(move |path| Ok(load(path)?.records))
+    }
+}
+
+/// All actions of a partition, however many they are.
+fn whole(duplicates: Duplicates) -> HistoryLimits {
+    HistoryLimits {
+        max_actions: usize::MAX,
+        bytes: u64::MAX,
+        duplicates,
     }
 }

@@ -3,10 +3,10 @@
 //! of its users.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::action_reader::{self, ActionRecord, Filter};
+use super::action_reader::{self, ActionRecord, Filter, InputFacts, ReadActions};
 use super::error::BatchError;
 use crate::progress::Stage;
 use crate::snapshot::SnapshotError;
@@ -32,13 +32,7 @@ pub(super) struct FilledPartitions {
     pub(super) paths: Vec<PathBuf>,
     /// Outcome of each action; the accepted ones are not counted yet.
     pub(super) counts: ActionCounts,
-}
-
-/// The records of one partition, by user, then by time, then by pin.
-pub(super) struct LoadedPartition {
-    pub(super) records: Vec<ActionRecord>,
-    /// Number of records that were left out because a user had too many.
-    pub(super) cut: u64,
+    pub(super) facts: InputFacts,
 }
 
 impl Partitions {
@@ -60,25 +54,24 @@ impl Partitions {
         })
     }
 
-    /// Reads the actions of `files` that `filter` accepts into the partitions. Each of
-    /// them is shown to `visit`, in the order of the files.
+    /// Reads the actions of `files` that `filter` accepts into the partitions.
     pub(super) fn fill(
         mut self,
         files: &[PathBuf],
         filter: &Filter<'_>,
         stage: &Stage,
-        mut visit: impl FnMut(&ActionRecord),
     ) -> Result<FilledPartitions, BatchError> {
-        let counts = action_reader::read(files, filter, stage, |record| {
-            visit(&record);
-            self.push(record)
-        })?;
-        let paths = self.close()?;
-        Ok(FilledPartitions { paths, counts })
+        let ReadActions { counts, facts } =
+            action_reader::read(files, filter, stage, |record| self.push(record))?;
+        Ok(FilledPartitions {
+            paths: self.close()?,
+            counts,
+            facts,
+        })
     }
 
     /// Appends a record to the partition of its user.
-    fn push(&mut self, record: ActionRecord) -> Result<(), BatchError> {
+    pub(super) fn push(&mut self, record: ActionRecord) -> Result<(), BatchError> {
         let hash = xxhash_rust::xxh3::xxh3_64(&record.user.0.to_le_bytes());
         let number = (hash % self.files.len() as u64) as usize;
         let PartitionFile { path, writer } = &mut self.files[number];
@@ -87,7 +80,7 @@ impl Partitions {
     }
 
     /// The paths of the partitions, ready to be read.
-    fn close(self) -> Result<Vec<PathBuf>, BatchError> {
+    pub(super) fn close(self) -> Result<Vec<PathBuf>, BatchError> {
         let close = |PartitionFile { path, writer }| match writer.into_inner() {
             Ok(_) => Ok(path),
             Err(e) => Err(SnapshotError::io(&path)(e.into_error()).into()),
@@ -96,106 +89,23 @@ impl Partitions {
     }
 }
 
-/// The records of a partition, with the `max_actions` most recent of each user.
-///
-/// Memory stays near `bytes` however long one user's history is: whenever the
-/// records outgrow it, histories are cut before more is read.
-pub(super) fn load(
-    path: &Path,
-    max_actions: usize,
-    bytes: u64,
-) -> Result<LoadedPartition, BatchError> {
-    let failed = || SnapshotError::io(path);
-    let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(failed())?);
-    let mut records: Vec<ActionRecord> = Vec::new();
-    let mut cut = 0;
-    let mut capacity = bytes as usize / size_of::<ActionRecord>();
-    while let Some(record) = read_record(&mut file).map_err(failed())? {
-        records.push(record);
-        if records.len() >= capacity {
-            cut += keep_most_recent(&mut records, max_actions);
-            // Many short histories cannot be cut; then the partition is as
-            // large as it is.
-            capacity = capacity.max(records.len() * 2);
-        }
-    }
-    cut += keep_most_recent(&mut records, max_actions);
-    Ok(LoadedPartition { records, cut })
-}
-
-fn read_record(file: &mut impl Read) -> std::io::Result<Option<ActionRecord>> {
-    let mut record: ActionRecord = bytemuck::Zeroable::zeroed();
-    match file.read_exact(bytemuck::bytes_of_mut(&mut record)) {
-        Ok(()) => Ok(Some(record)),
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// Sorts `records`, keeps the last `max_actions` of each user, and returns the number of
-/// those that were removed.
-fn keep_most_recent(records: &mut Vec<ActionRecord>, max_actions: usize) -> u64 {
-    records.sort_unstable();
-    let before = records.len();
-    let mut kept = 0;
-    let mut begin = 0;
-    while begin < records.len() {
-        let user = records[begin].user;
-        let end = begin + records[begin..].partition_point(|record| record.user == user);
-        let first = begin.max(end.saturating_sub(max_actions));
-        records.copy_within(first..end, kept);
-        kept += end - first;
-        begin = end;
-    }
-    records.truncate(kept);
-    (before - kept) as u64
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::user_histories::{Duplicates, HistoryLimits, load};
     use super::*;
-    use crate::model::{Timestamp, UserId};
+    use crate::model::{ActionIdentity, PinId, Timestamp, UserId};
 
     fn record(user: u64, time: i64) -> ActionRecord {
-        let time = Timestamp::from_micros(time);
+        let (user, time) = (UserId(user), Timestamp::from_micros(time * 1_000));
         ActionRecord {
-            user: UserId(user),
+            user,
             time,
             pin: 0,
             action: 0,
+            identity: ActionIdentity::from_content(user, PinId(0), time, "save"),
         }
     }
 
-    #[test]
-    fn a_history_is_cut_to_its_most_recent_even_when_it_outgrows_memory() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut partitions = Partitions::create(directory.path(), 1, 1).expect("partitions");
-        // Times come in a shuffled order.
-        (0..1_000).for_each(|i| {
-            partitions
-                .push(record(1, i * 617 % 1_000))
-                .expect("a record")
-        });
-        (0..5).for_each(|time| partitions.push(record(2, time)).expect("a record"));
-        let paths = partitions.close().expect("files");
-        let room = 100 * size_of::<ActionRecord>() as u64;
-        let mut cut = 0;
-        let mut all: Vec<ActionRecord> = Vec::new();
-        for path in paths {
-            let loaded = load(&path, 10, room).expect("a partition");
-            let capacity = loaded.records.capacity();
-            assert!(capacity <= 256, "{capacity}");
-            all.extend(loaded.records);
-            cut += loaded.cut;
-        }
-        assert_eq!(cut, 990);
-        all.sort_unstable();
-        let expected: Vec<ActionRecord> = (990..1_000)
-            .map(|t| record(1, t))
-            .chain((0..5).map(|t| record(2, t)))
-            .collect();
-        assert_eq!(all, expected);
-    }
     #[test]
     fn all_records_of_a_user_are_in_one_partition() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -207,10 +117,15 @@ mod tests {
         }
         let paths = partitions.close().expect("files");
         assert_eq!(paths.len(), 10);
+        let everything = HistoryLimits {
+            max_actions: usize::MAX,
+            bytes: u64::MAX,
+            duplicates: Duplicates::Drop,
+        };
         let mut seen = std::collections::HashSet::new();
         let mut total = 0;
         for path in paths {
-            let loaded = load(&path, usize::MAX, u64::MAX).expect("a partition");
+            let loaded = load(&path, everything, |_| true).expect("a partition");
             assert!(loaded.records.is_sorted());
             total += loaded.records.len();
             for user in loaded.records.chunk_by(|a, b| a.user == b.user) {

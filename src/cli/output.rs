@@ -3,6 +3,11 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
+/// Says on standard error what a person should look into.
+pub(super) fn warn(text: &impl Display) {
+    eprintln!("warning: {text}");
+}
+
 /// Prints `text` and an end of line. A closed pipe, as in
 /// `pinnersage recommend ... | head`, is no error.
 pub(super) fn print(text: &impl Display) -> anyhow::Result<()> {

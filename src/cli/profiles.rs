@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::clock::now;
 use super::switch::Switch;
 use super::{build_steps, output};
-use crate::batch::{ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -16,7 +17,8 @@ pub(super) enum ProfilesCommand {
     /// Build the profiles of all users from Parquet files of actions.
     ///
     /// Columns: user_id and pin_id (int64 or uint64), time (timestamp, or int64
-    /// seconds), and optionally action (string, "save" when missing).
+    /// seconds), and optionally action (string, "save" when missing) and action_id (16
+    /// bytes or a UUID).
     Build(BuildArgs),
     /// Write profiles as Parquet.
     Export(ExportArgs),
@@ -36,6 +38,13 @@ pub(super) struct BuildArgs {
     /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z.
     #[arg(long, value_name = "TIME")]
     as_of: Timestamp,
+    /// The moment before which the files have all actions [default: that of the newest
+    /// one]. The server folds in what its log has since then.
+    #[arg(long, value_name = "TIME")]
+    complete_through: Option<Timestamp>,
+    /// Take an --as-of after the present moment.
+    #[arg(long)]
+    allow_future_as_of: bool,
     /// Length of the window in days [default: profiles.window_days].
     #[arg(long, value_name = "DAYS")]
     window_days: Option<f64>,
@@ -49,6 +58,28 @@ pub(super) struct BuildArgs {
     /// [default: profiles.history_filter].
     #[arg(long, value_name = "SWITCH")]
     history_filter: Option<Switch>,
+    /// What becomes of actions that are there more than once: rows with the same
+    /// action_id, or, where they have none, with the same user, pin, action and time to
+    /// the millisecond.
+    #[arg(long, value_name = "CHOICE", default_value = "drop")]
+    duplicates: DuplicateChoice,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DuplicateChoice {
+    /// Each row counts.
+    Keep,
+    /// An action counts once.
+    Drop,
+}
+
+impl From<DuplicateChoice> for Duplicates {
+    fn from(choice: DuplicateChoice) -> Self {
+        match choice {
+            DuplicateChoice::Keep => Self::Keep,
+            DuplicateChoice::Drop => Self::Drop,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -74,10 +105,14 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
 fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     args.override_settings(&mut settings.profiles);
     settings.validate()?;
+    args.check_as_of(now())?;
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
+        complete_through: args.complete_through,
+        duplicates: args.duplicates.into(),
+        negative: NegativeLimits::from(&settings.actions),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
@@ -85,6 +120,18 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
 }
 
 impl BuildArgs {
+    /// Refuses an end of the window that lies ahead of `now`: actions until then would be
+    /// taken for actions in the profiles.
+    fn check_as_of(&self, now: Timestamp) -> anyhow::Result<()> {
+        let as_of = self.as_of;
+        anyhow::ensure!(
+            as_of <= now || self.allow_future_as_of,
+            "--as-of {as_of} is in the future: it is {now}; --allow-future-as-of takes it all \
+             the same"
+        );
+        Ok(())
+    }
+
     fn override_settings(&self, profiles: &mut ProfileParams) {
         profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
         profiles.alpha = self.alpha.unwrap_or(profiles.alpha);

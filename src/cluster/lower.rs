@@ -66,8 +66,7 @@ pub fn lower_clusters(
 mod tests {
     use super::*;
     use crate::cluster::{
-        ClusterScratch, FoldInParams, Params, RecentActions, StoredProfile, cluster_points,
-        fold_in,
+        ClusterScratch, FoldInParams, Params, RecentActions, StoredProfile, cluster_points, fold_in,
     };
     use crate::model::{PinId, Timestamp};
 
@@ -202,8 +201,7 @@ mod tests {
     fn without_negative_actions_a_profile_is_that_of_its_clusters() {
         let positive = [point(0, 90), point(1, 92), point(0, 96)];
         let scratch = &mut ClusterScratch::default();
-        let plain =
-            crate::cluster::build_profile(&positive, &axes(), &PARAMS, day(100), scratch);
+        let plain = crate::cluster::build_profile(&positive, &axes(), &PARAMS, day(100), scratch);
         assert_eq!(batch(&positive, &[]), plain);
     }
 }

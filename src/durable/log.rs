@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -15,8 +15,11 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use super::acknowledged::AcknowledgedCount;
 use super::error::LogError;
 use super::journals::{Journals, TruncatedTail};
-use super::records::{PinRecord, decode_action, decode_pin, encode_action, encode_pin};
-use super::store::{ACCEPTED, Store};
+use super::places::{self, PlacedAction};
+use super::records::{
+    ActionFacts, LastPlace, PinRecord, Place, decode_action, decode_pin, encode_pin,
+};
+use super::store::{ACCEPTED, PLACED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
@@ -30,6 +33,8 @@ pub struct Log {
     store_id: u64,
     acknowledged: AcknowledgedCount,
     accepted: AtomicU64,
+    /// Time of the last place that was given to an action, in microseconds.
+    recorded_at: AtomicI64,
     /// One write at a time, so that the count never falls.
     writing: Mutex<()>,
 }
@@ -54,6 +59,7 @@ impl Log {
         let accepted = store.accepted()?;
         let store_id = store.id()?;
         check_complete(&store, &journals, accepted, &acknowledged)?;
+        let recorded_at = places::complete(&store, accepted)?;
         let tails = journals.finish().map_err(LogError::io(&path))?;
         let log = Self {
             store_id: match store_id {
@@ -63,6 +69,7 @@ impl Log {
             store,
             acknowledged,
             accepted: AtomicU64::new(accepted),
+            recorded_at: AtomicI64::new(recorded_at.micros()),
             writing: Mutex::default(),
         };
         Ok((log, tails))
@@ -78,9 +85,22 @@ impl Log {
         self.store_id
     }
 
-    /// Actions accepted so far, those included that were forgotten since.
+    /// Records accepted so far, those included that were forgotten since. No action has a
+    /// higher number.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Acquire)
+    }
+
+    /// When the last action was recorded; none in a log that never had one.
+    pub fn last_recorded_at(&self) -> Option<Timestamp> {
+        let micros = self.recorded_at.load(Ordering::Acquire);
+        (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
+    }
+
+    /// The actions that have numbers from `first` on, by ascending number; the first
+    /// `max` of them.
+    pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
+        places::read(&self.store, first..=self.accepted(), max)
     }
 
     /// Whether an action with this id is there.
@@ -89,24 +109,41 @@ impl Log {
         found.map_err(|e| self.store.error(e))
     }
 
-    /// Appends `actions`, all or none, and returns when they are durable.
-    /// Those for which `is_kept` holds are never forgotten.
+    /// Appends `actions`, all or none, and returns when they are durable. They were
+    /// recorded at `now`, or with the last ones where the clock has fallen since. Those for
+    /// which `is_kept` holds are never forgotten.
     pub fn append(
         &self,
         actions: &[&Action],
+        now: Timestamp,
         is_kept: impl Fn(&Action) -> bool,
     ) -> Result<(), LogError> {
-        self.write(actions.len(), |batch| {
-            for action in actions {
-                let record = encode_action(action, is_kept(action));
-                batch.insert(&self.store.actions, action.id.0, record);
-            }
-        })
+        self.recorded_at.fetch_max(now.micros(), Ordering::AcqRel);
+        self.write(
+            actions.len(),
+            |batch,
+             LastPlace {
+                 accepted,
+                 recorded_at,
+             }| {
+                let first = accepted + 1 - actions.len() as u64;
+                for (action, sequence) in actions.iter().zip(first..) {
+                    let facts = ActionFacts {
+                        is_kept: is_kept(action),
+                        place: Some(Place {
+                            sequence,
+                            recorded_at,
+                        }),
+                    };
+                    places::insert(&self.store, batch, action, facts);
+                }
+            },
+        )
     }
 
     /// Records changes of pins, all or none, and returns when they are durable.
     pub fn record_pin_changes(&self, changes: &[(PinId, PinRecord)]) -> Result<(), LogError> {
-        self.write(changes.len(), |batch| {
+        self.write(changes.len(), |batch, _| {
             for (pin, record) in changes {
                 batch.insert(&self.store.pins, pin.0.to_be_bytes(), encode_pin(record));
             }
@@ -143,30 +180,40 @@ impl Log {
     /// Forgets actions before `oldest`, but for those that are kept for good. Returns
     /// how many there were.
     pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
-        let (mut forgotten, mut ids) = (0, Vec::new());
-        self.try_for_each(|action, is_kept| {
-            if action.time < oldest && !is_kept {
+        let (mut forgotten, mut old) = (0, Vec::new());
+        self.try_for_each(|action, facts| {
+            if action.time < oldest && !facts.is_kept {
                 forgotten += 1;
-                ids.push(action.id);
+                old.push((action.id, facts.place));
             }
-            if ids.len() >= FORGET_BATCH {
-                self.remove_actions(&mut ids)?;
+            if old.len() >= FORGET_BATCH {
+                self.remove_actions(&mut old)?;
             }
             Ok(())
         })?;
-        self.remove_actions(&mut ids)?;
+        self.remove_actions(&mut old)?;
         Ok(forgotten)
     }
 
-    /// Writes `count` records that `fill` puts into a batch, and counts them.
-    fn write(&self, count: usize, fill: impl FnOnce(&mut OwnedWriteBatch)) -> Result<(), LogError> {
+    /// Writes `count` records that `fill` puts into a batch, and counts them. `fill` gets
+    /// the last place that they may have.
+    fn write(
+        &self,
+        count: usize,
+        fill: impl FnOnce(&mut OwnedWriteBatch, LastPlace),
+    ) -> Result<(), LogError> {
         // A poisoned lock is harmless: a panic in here leaves nothing half done.
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let accepted = self.accepted() + count as u64;
         let batch = self.store.database.batch();
         let mut batch = batch.durability(Some(PersistMode::SyncData));
-        fill(&mut batch);
+        let last = LastPlace {
+            accepted,
+            recorded_at: Timestamp::from_micros(self.recorded_at.load(Ordering::Acquire)),
+        };
+        fill(&mut batch, last);
         batch.insert(&self.store.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.insert(&self.store.meta, PLACED, last.to_bytes());
         batch.commit().map_err(|e| self.store.error(e))?;
         self.accepted.store(accepted, Ordering::Release);
         // The write is durable by now, so this is no failure of it. The count may stay
@@ -177,27 +224,27 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the actions of `ids`, and empties it. The write is not synced: actions
-    /// that come back after a crash are forgotten again.
-    fn remove_actions(&self, ids: &mut Vec<ActionId>) -> Result<(), LogError> {
+    /// Removes the actions of `old` and their places, and empties it. The write is not
+    /// synced: actions that come back after a crash are forgotten again.
+    fn remove_actions(&self, old: &mut Vec<(ActionId, Option<Place>)>) -> Result<(), LogError> {
         let mut batch = self.store.database.batch();
-        for id in ids.drain(..) {
-            batch.remove(&self.store.actions, id.0);
+        for (id, place) in old.drain(..) {
+            places::remove(&self.store, &mut batch, id, place);
         }
         batch.commit().map_err(|e| self.store.error(e))
     }
 
-    /// Passes every action to `visit`, and whether it is kept for good.
+    /// Passes every action to `visit`, and what is known of it.
     fn try_for_each(
         &self,
-        mut visit: impl FnMut(Action, bool) -> Result<(), LogError>,
+        mut visit: impl FnMut(Action, ActionFacts) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         for record in self.store.actions.iter() {
             let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
             let decoded = decode_action(&key, &value);
-            let (action, is_kept) =
+            let (action, facts) =
                 decoded.ok_or_else(|| self.store.damaged_record("action", &key))?;
-            visit(action, is_kept)?;
+            visit(action, facts)?;
         }
         Ok(())
     }
@@ -239,7 +286,10 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::durable::records::encode_action;
     use crate::model::UserId;
+
+    const NOW: Timestamp = Timestamp::from_micros(7_000_000);
 
     fn action(number: u64, seconds: i64) -> Action {
         Action {
@@ -260,7 +310,7 @@ mod tests {
 
     fn append(log: &Log, actions: &[Action]) {
         let actions: Vec<&Action> = actions.iter().collect();
-        log.append(&actions, |_| false).expect("a write");
+        log.append(&actions, NOW, |_| false).expect("a write");
     }
 
     fn recorded(log: &Log) -> Vec<Action> {
@@ -318,7 +368,7 @@ mod tests {
         let old: Vec<Action> = (0..=FORGET_BATCH as u64).map(|n| action(n, 1)).collect();
         append(&log, &old);
         let (kept, new) = (action(1 << 40, 1), action(1 << 41, 2));
-        log.append(&[&kept, &new], |action| action.id == kept.id)
+        log.append(&[&kept, &new], NOW, |action| action.id == kept.id)
             .expect("a write");
         let oldest = Timestamp::from_micros(2_000_000);
         assert_eq!(log.forget_before(oldest).expect("a log"), old.len() as u64);
@@ -326,6 +376,88 @@ mod tests {
         assert!(!log.contains(old[0].id).expect("a log"));
         assert_eq!(log.accepted(), old.len() as u64 + 2, "forgotten ones count");
         assert_eq!(log.forget_before(oldest).expect("a log"), 0);
+    }
+
+    fn placed(log: &Log) -> Vec<PlacedAction> {
+        log.actions_from(0, usize::MAX).expect("a log")
+    }
+
+    fn at(sequence: u64, micros: i64, action: Action) -> PlacedAction {
+        let recorded_at = Timestamp::from_micros(micros);
+        let place = Place {
+            sequence,
+            recorded_at,
+        };
+        PlacedAction { place, action }
+    }
+
+    #[test]
+    fn actions_keep_their_order_and_times_never_fall() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        assert_eq!((log.last_recorded_at(), placed(&log)), (None, Vec::new()));
+        let take = |log: &Log, number, now| {
+            let now = Timestamp::from_micros(now);
+            log.append(&[&action(number, 1)], now, |_| false)
+                .expect("a write");
+        };
+        take(&log, 9, 20);
+        log.record_pin_changes(&[(PinId(1), PinRecord::Deleted)])
+            .expect("a write");
+        take(&log, 8, 10);
+        drop(log);
+        let log = open(directory.path());
+        take(&log, 7, 15);
+        let expected = [
+            at(1, 20, action(9, 1)),
+            at(3, 20, action(8, 1)),
+            at(4, 20, action(7, 1)),
+        ];
+        assert_eq!(placed(&log), expected);
+        assert_eq!(log.last_recorded_at(), Some(Timestamp::from_micros(20)));
+        assert_eq!(log.actions_from(2, 1).expect("a log"), expected[1..2]);
+        log.forget_before(Timestamp::from_micros(i64::MAX))
+            .expect("a log");
+        assert_eq!(placed(&log), []);
+        assert!(log.store.sequences.is_empty().expect("a store"));
+        take(&log, 9, 30);
+        assert_eq!(placed(&log), [at(5, 30, action(9, 1))]);
+    }
+
+    /// Writes `actions` as a server of the format before.
+    fn append_without_places(log: &Log, actions: &[Action]) {
+        let mut batch = log.store.database.batch();
+        for action in actions {
+            let facts = ActionFacts {
+                is_kept: false,
+                place: None,
+            };
+            let record = encode_action(action, facts);
+            batch.insert(&log.store.actions, action.id.0, record);
+        }
+        let accepted = log.store.accepted().expect("a count") + actions.len() as u64;
+        batch.insert(&log.store.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.commit().expect("a write");
+    }
+
+    #[test]
+    fn a_log_of_the_format_before_is_given_places_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        append_without_places(&log, &[action(1, 5), action(2, 4), action(3, 4)]);
+        drop(log);
+        let log = open(directory.path());
+        let first = [
+            at(1, 4_000_000, action(2, 4)),
+            at(2, 4_000_000, action(3, 4)),
+            at(3, 5_000_000, action(1, 5)),
+        ];
+        assert_eq!(placed(&log), first);
+        append(&log, &[action(4, 9)]);
+        drop(log);
+        let log = open(directory.path());
+        let later = [at(4, 7_000_000, action(4, 9))];
+        assert_eq!(placed(&log), [&first[..], &later].concat());
     }
 
     #[test]

@@ -5,10 +5,12 @@ mod acknowledged;
 mod error;
 mod journals;
 mod log;
+mod places;
 mod records;
 mod store;
 
 pub use error::LogError;
 pub use journals::TruncatedTail;
 pub use log::Log;
-pub use records::PinRecord;
+pub use places::PlacedAction;
+pub use records::{PinRecord, Place};

@@ -21,30 +21,94 @@ pub enum PinRecord {
     Deleted,
 }
 
+/// Bytes of the place of an action, behind the head.
+const PLACE: usize = 16;
+
 /// Bit of the byte behind the numbers of an action: it has a medoid.
 const HAS_MEDOID: u8 = 1;
 /// Bit of the same byte: the action is never forgotten.
 const IS_KEPT: u8 = 2;
+/// Bit of the same byte: the place follows. Records of the format before have none.
+const HAS_PLACE: u8 = 4;
 
-/// Encodes user, pin, time and medoid in 8 bytes each, then one byte of bits, then the
-/// name.
-pub(super) fn encode_action(action: &Action, is_kept: bool) -> Vec<u8> {
-    let mut record = Vec::with_capacity(HEAD + action.name.len());
+/// Where an action stands in the order in which the log took them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number: that of an action that was taken later is higher. Numbers may be
+    /// left out.
+    pub sequence: u64,
+    /// The clock of the server when it was taken. It never falls as numbers rise.
+    pub recorded_at: Timestamp,
+}
+
+/// The last place that was given, as the store holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LastPlace {
+    /// Records accepted by then. A server of the format before counts its records, but
+    /// not here.
+    pub(super) accepted: u64,
+    /// Time of the place.
+    pub(super) recorded_at: Timestamp,
+}
+
+impl LastPlace {
+    /// The encoded place: both in 8 bytes each.
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.accepted.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.recorded_at.micros().to_le_bytes());
+        bytes
+    }
+
+    /// Decodes the place; none if it is malformed.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let ([accepted, micros], []) = bytes.as_chunks::<8>() else {
+            return None;
+        };
+        Some(Self {
+            accepted: u64::from_le_bytes(*accepted),
+            recorded_at: Timestamp::from_micros(i64::from_le_bytes(*micros)),
+        })
+    }
+}
+
+/// What the log knows of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ActionFacts {
+    /// Whether it is never forgotten.
+    pub(super) is_kept: bool,
+    /// None in a record of the format before.
+    pub(super) place: Option<Place>,
+}
+
+/// Encodes user, pin, time and medoid in 8 bytes each, then one byte of bits, then time
+/// and number of its place in 8 bytes each, then the name.
+pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEAD + PLACE + action.name.len());
     record.extend(action.user.0.to_le_bytes());
     record.extend(action.pin.0.to_le_bytes());
     record.extend(action.time.micros().to_le_bytes());
     record.extend(action.medoid.map_or(0, |medoid| medoid.0).to_le_bytes());
     let has_medoid = u8::from(action.medoid.is_some()) * HAS_MEDOID;
-    record.push(has_medoid | (u8::from(is_kept) * IS_KEPT));
+    let has_place = u8::from(facts.place.is_some()) * HAS_PLACE;
+    record.push(has_medoid | has_place | (u8::from(facts.is_kept) * IS_KEPT));
+    if let Some(place) = facts.place {
+        record.extend(place.recorded_at.micros().to_le_bytes());
+        record.extend(place.sequence.to_le_bytes());
+    }
     record.extend(action.name.as_bytes());
     record
 }
 
-/// Decodes the action of a key and its record, and whether it is never forgotten; none
-/// if they are malformed.
-pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, bool)> {
-    let (head, name) = value.split_at_checked(HEAD)?;
+/// Decodes the action of a key and its record, and what the log knows of it; none if
+/// they are malformed.
+pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, ActionFacts)> {
+    let (head, rest) = value.split_at_checked(HEAD)?;
     let (numbers, bits) = head.as_chunks::<8>();
+    let (place, name) = match bits[0] & HAS_PLACE {
+        0 => (None, rest),
+        _ => decode_place(rest)?,
+    };
     let medoid = PinId(u64::from_le_bytes(numbers[3]));
     let action = Action {
         id: ActionId(key.try_into().ok()?),
@@ -54,7 +118,19 @@ pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, bool)> 
         medoid: (bits[0] & HAS_MEDOID != 0).then_some(medoid),
         name: String::from_utf8(name.to_vec()).ok()?,
     };
-    Some((action, bits[0] & IS_KEPT != 0))
+    let is_kept = bits[0] & IS_KEPT != 0;
+    Some((action, ActionFacts { is_kept, place }))
+}
+
+/// Decodes the place at the beginning of `bytes`, and returns what follows.
+fn decode_place(bytes: &[u8]) -> Option<(Option<Place>, &[u8])> {
+    let (place, rest) = bytes.split_at_checked(PLACE)?;
+    let (numbers, _) = place.as_chunks::<8>();
+    let place = Place {
+        sequence: u64::from_le_bytes(numbers[1]),
+        recorded_at: Timestamp::from_micros(i64::from_le_bytes(numbers[0])),
+    };
+    Some((Some(place), rest))
 }
 
 /// Encodes a deleted pin as nothing, and another one as the lengths of version and vector
@@ -113,10 +189,19 @@ mod tests {
             time: Timestamp::from_micros(-5),
             medoid: Some(PinId(0)),
         };
-        let bytes = encode_action(&action, true);
-        assert_eq!(decode_action(&[7; 16], &bytes), Some((action, true)));
-        assert_eq!(decode_action(&[7; 15], &bytes), None);
-        assert_eq!(decode_action(&[7; 16], &bytes[..HEAD - 1]), None);
+        let place = Place {
+            sequence: 1 << 40,
+            recorded_at: Timestamp::from_micros(9),
+        };
+        for (is_kept, place) in [(true, None), (false, Some(place))] {
+            let facts = ActionFacts { is_kept, place };
+            let bytes = encode_action(&action, facts);
+            let decoded = decode_action(&[7; 16], &bytes);
+            assert_eq!(decoded, Some((action.clone(), facts)));
+            assert_eq!(decode_action(&[7; 15], &bytes), None);
+            let head = HEAD + place.map_or(0, |_| PLACE);
+            assert_eq!(decode_action(&[7; 16], &bytes[..head - 1]), None);
+        }
         let upserted = PinRecord::Upserted {
             embedding_version: "model-1".to_owned(),
             vector: vec![0.6, -0.8],

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::error::LogError;
+use super::records::LastPlace;
 
 const ACTIONS: &str = "actions";
 const PINS: &str = "pins";
+const SEQUENCES: &str = "sequences";
 const META: &str = "meta";
 /// Key in [`META`] of the random number that tells this store from others.
 const ID: &str = "id";
 /// Key in [`META`] of the number of records accepted so far.
 pub(super) const ACCEPTED: &str = "accepted";
+/// Key in [`META`] of the number of records accepted when the last of the actions was
+/// given its place, and the time of that one.
+pub(super) const PLACED: &str = "placed";
 /// Most bytes of journals before the store writes its tables. All of them are copied
 /// when the log is opened.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
@@ -26,6 +31,8 @@ pub(super) struct Store {
     pub(super) database: Database,
     /// Records of actions, by their ids.
     pub(super) actions: Keyspace,
+    /// Ids of actions, by their numbers in big endian.
+    pub(super) sequences: Keyspace,
     /// Records of changed pins, by their ids in big endian.
     pub(super) pins: Keyspace,
     pub(super) meta: Keyspace,
@@ -51,6 +58,7 @@ impl Store {
         Ok(Self {
             path: path.to_owned(),
             actions: keyspace(ACTIONS)?,
+            sequences: keyspace(SEQUENCES)?,
             meta: keyspace(META)?,
             pins: keyspace(PINS)?,
             database,
@@ -79,6 +87,19 @@ impl Store {
         batch.insert(&self.meta, ID, id.to_le_bytes());
         batch.commit().map_err(|e| self.error(e))?;
         Ok(id)
+    }
+
+    /// The last place that was given to an action; none in a store without places.
+    pub(super) fn last_place(&self) -> Result<Option<LastPlace>, LogError> {
+        let value = self.meta.get(PLACED).map_err(|e| self.error(e))?;
+        Ok(value.and_then(|bytes| LastPlace::from_bytes(&bytes)))
+    }
+
+    /// Replaces the last place, durably.
+    pub(super) fn set_last_place(&self, last: LastPlace) -> Result<(), LogError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, PLACED, last.to_bytes());
+        batch.commit().map_err(|e| self.error(e))
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>, LogError> {

@@ -68,7 +68,7 @@ pub(super) fn pins_of(points: &[Point]) -> Vec<PinId> {
 mod tests {
     use super::*;
     use crate::index::Pin;
-    use crate::model::{Embeddings, UserId};
+    use crate::model::{ActionIdentity, Embeddings, UserId};
 
     fn day(day: i64) -> Timestamp {
         Timestamp::from_seconds(day * 86_400).expect("a day")
@@ -89,6 +89,7 @@ mod tests {
             time: day(time),
             pin: (time % 2) as u32,
             action: 0,
+            identity: ActionIdentity::from_content(UserId(1), PinId(0), day(time), "save"),
         };
         let records = [0, 1, 2, 3, 4, 9].map(record);
         let params = HistoryParams {

@@ -75,9 +75,11 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
+    /// Left out: repeats of another action of the same user.
+    pub duplicates: u64,
     /// Refused: the pin is not in the catalog.
     pub unknown_pin: u64,
-    /// Refused: before the window.
+    /// Refused: before the window, and not negative.
     pub before_window: u64,
     /// Refused: at `as_of` or later.
     pub after_as_of: u64,
@@ -90,7 +92,8 @@ pub struct ActionCounts {
 impl ActionCounts {
     /// Number of actions that were read.
     pub fn read(&self) -> u64 {
-        self.used + self.negative + self.impressions + self.cut + self.refused()
+        let left_out = self.impressions + self.cut + self.duplicates;
+        self.used + self.negative + left_out + self.refused()
     }
 
     /// Number of actions that were refused, for whatever reason.

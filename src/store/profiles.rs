@@ -185,7 +185,9 @@ fn check_spans(
     spans: &[ProfileSpan],
     columns: &Columns,
 ) -> Result<(), SnapshotError> {
-    let ends = spans.last().map_or(FileLengths::default(), ProfileSpan::ends);
+    let ends = spans
+        .last()
+        .map_or(FileLengths::default(), ProfileSpan::ends);
     let is_nobody = |user: &UserRecord| user.medoids == 0 && user.hidden == 0;
     let lengths = columns.lengths();
     let misfit = if ends.medoids != lengths.medoids || users.iter().any(is_nobody) {

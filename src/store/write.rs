@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::files::{
-    HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord,
-};
+use super::files::{HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
 use super::popularity::PinActions;
 use super::profile_manifest::ProfileManifest;
 use crate::model::{ActionIdentity, Medoid, PinId, UserId};

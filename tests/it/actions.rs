@@ -379,7 +379,9 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
         action(3, 2, "impression", 0.0),
         action(4, 3, "hide", 0.0),
     ];
-    actions.submit(sent, move |recorded| done.send(recorded).expect("a test"));
+    actions.submit(sent, clock(), move |recorded| {
+        done.send(recorded).expect("a test")
+    });
     let recorded = is_done.recv_timeout(PATIENCE).expect("an answer");
     recorded.expect("a record");
     assert_eq!(actions.forget(days(9.0)).expect("a log"), 0);

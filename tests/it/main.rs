@@ -12,6 +12,7 @@ mod crash;
 mod evaluate;
 mod fuzz;
 mod golden;
+mod input;
 mod offline;
 mod overload;
 mod pins;

@@ -126,7 +126,7 @@ impl WindowCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UserId;
+    use crate::model::{ActionIdentity, PinId, UserId};
 
     fn hours(hours: i64) -> Timestamp {
         Timestamp::from_seconds(hours * 3_600).expect("a time")
@@ -138,11 +138,13 @@ mod tests {
         let mut counts = DayCounts::new(origin);
         let acts = [(5, 0), (6, 1), (7, 1), (29, 2), (30, 3), (54, 4), (78, 5)];
         for (hour, pin) in acts {
+            let (user, time) = (UserId(hour as u64), hours(hour));
             counts.add(&ActionRecord {
-                user: UserId(hour as u64),
-                time: hours(hour),
+                user,
+                time,
                 pin,
                 action: 0,
+                identity: ActionIdentity::from_content(user, PinId(0), time, "save"),
             });
         }
         // Days begin at 6, 30, 54, 78 and so on.

@@ -96,7 +96,7 @@ impl Service {
         let accepted: Vec<Action> = accepted.map(|(action, _)| action).collect();
         let times: Vec<Timestamp> = accepted.iter().map(|action| action.time).collect();
 
-        let RecordedActions { outcomes, token } = submit(log, accepted).await?;
+        let RecordedActions { outcomes, token } = submit(log, accepted, now).await?;
         let durable_at = (self.clock)();
         let mut recorded = outcomes.into_iter().zip(times);
         let status = |rejection: Option<ActionStatus>| {
@@ -147,7 +147,9 @@ impl Service {
             Some(ActionStatus::InFuture)
         } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)
-        } else if matches!(kind, ActionKind::Negative(_)) && hides_one_too_many(action, serving, log) {
+        } else if matches!(kind, ActionKind::Negative(_))
+            && hides_one_too_many(action, serving, log)
+        {
             Some(ActionStatus::TooManyHidden)
         } else {
             None
@@ -171,11 +173,15 @@ fn hides_one_too_many(action: &Action, serving: &Serving, log: &Actions) -> bool
     !is_hidden && only_recorded + in_batch.len() >= MAX_HIDDEN_PINS
 }
 
-/// Returns when `actions` are durable and can be seen.
-async fn submit(log: &Actions, actions: Vec<Action>) -> Result<RecordedActions, CallError> {
+/// Returns when `actions`, which came at `now`, are durable and can be seen.
+async fn submit(
+    log: &Actions,
+    actions: Vec<Action>,
+    now: Timestamp,
+) -> Result<RecordedActions, CallError> {
     let (give, taken) = oneshot::channel();
     // Without a taker the client has left; what is accepted stays so.
-    log.submit(actions, move |recorded| _ = give.send(recorded));
+    log.submit(actions, now, move |recorded| _ = give.send(recorded));
     match taken.await {
         Ok(Ok(recorded)) => Ok(recorded),
         Ok(Err(RecordError::Busy)) => Err(CallError::Busy),

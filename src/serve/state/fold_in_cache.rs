@@ -50,8 +50,7 @@ impl FoldInCache {
         {
             return cached;
         }
-        let fold =
-            |scratch: &mut _| RecentInterests::fold(state, profile, source, params, scratch);
+        let fold = |scratch: &mut _| RecentInterests::fold(state, profile, source, params, scratch);
         let folded = Arc::new(self.scratches.with(fold));
         self.users.insert(user, folded.clone());
         folded

@@ -12,9 +12,7 @@ use crate::index::{
     Catalog, CatalogManifest, Delta, GraphParams, NeighborParams, Pin, PinTable, QuantizedVectors,
     build_graph,
 };
-use crate::model::{
-    Action, ActionId, ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId,
-};
+use crate::model::{Action, ActionId, ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
 use crate::progress::Progress;
 use crate::serve::state::answer_params::AnswerParams;
 use crate::serve::state::loaded::Loaded;

@@ -79,8 +79,7 @@ impl<'a> UserContext<'a> {
             };
         }
         let is_active = |medoid: &&Medoid| medoid.is_active(silenced_by);
-        let (active, inactive): (Vec<&Medoid>, Vec<&Medoid>) =
-            medoids.iter().partition(is_active);
+        let (active, inactive): (Vec<&Medoid>, Vec<&Medoid>) = medoids.iter().partition(is_active);
         Self {
             active: active.into_iter().copied().collect(),
             inactive: inactive.into_iter().map(|medoid| medoid.pin).collect(),

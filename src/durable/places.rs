@@ -1,0 +1,146 @@
+//! The order in which the log took its actions: an index from their numbers to their ids,
+//! written with them, and completed once over a log of the format before.
+
+use std::ops::RangeInclusive;
+
+use fjall::OwnedWriteBatch;
+
+use super::error::LogError;
+use super::records::{ActionFacts, LastPlace, Place, decode_action, encode_action};
+use super::store::Store;
+use crate::model::{Action, ActionId, Timestamp};
+
+/// Actions that are given their places with one write.
+const BATCH: usize = 10_000;
+
+/// Time of the last place in a log that has none: before all others.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
+
+/// An action, and where it stands in the order in which the log took them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedAction {
+    /// Where it stands.
+    pub place: Place,
+    /// The action.
+    pub action: Action,
+}
+
+/// Adds `action` to `batch`, and its place to the index.
+pub(super) fn insert(
+    store: &Store,
+    batch: &mut OwnedWriteBatch,
+    action: &Action,
+    facts: ActionFacts,
+) {
+    batch.insert(&store.actions, action.id.0, encode_action(action, facts));
+    if let Some(Place { sequence, .. }) = facts.place {
+        batch.insert(&store.sequences, sequence.to_be_bytes(), action.id.0);
+    }
+}
+
+/// Removes the action `id` with `batch`, and its `place` from the index.
+pub(super) fn remove(
+    store: &Store,
+    batch: &mut OwnedWriteBatch,
+    id: ActionId,
+    place: Option<Place>,
+) {
+    batch.remove(&store.actions, id.0);
+    if let Some(Place { sequence, .. }) = place {
+        batch.remove(&store.sequences, sequence.to_be_bytes());
+    }
+}
+
+/// The first `max` of the actions with these numbers, ascending.
+pub(super) fn read(
+    store: &Store,
+    sequences: RangeInclusive<u64>,
+    max: usize,
+) -> Result<Vec<PlacedAction>, LogError> {
+    let (first, last) = sequences.into_inner();
+    let entries = store
+        .sequences
+        .range(first.to_be_bytes()..=last.to_be_bytes());
+    let actions = entries.map(|entry| {
+        let (sequence, id) = entry.into_inner().map_err(|e| store.error(e))?;
+        find(store, &sequence, &id)
+    });
+    actions.filter_map(Result::transpose).take(max).collect()
+}
+
+/// The action of one entry of the index; none when it was forgotten meanwhile.
+fn find(store: &Store, sequence: &[u8], id: &[u8]) -> Result<Option<PlacedAction>, LogError> {
+    let Some(value) = store.actions.get(id).map_err(|e| store.error(e))? else {
+        return Ok(None);
+    };
+    let damaged = || store.damaged_record("action", id);
+    let (action, facts) = decode_action(id, &value).ok_or_else(damaged)?;
+    let place = facts.place.ok_or_else(damaged)?;
+    // One that was forgotten and came again stands elsewhere.
+    let is_here = place.sequence.to_be_bytes() == sequence;
+    Ok(is_here.then_some(PlacedAction { place, action }))
+}
+
+/// Gives a place to each action of the format before, by their times and then by their
+/// ids, and returns the time of the last place in the log. They were accepted last, by a
+/// server of that format, so they take the last numbers up to `accepted`. When they were
+/// recorded is not known: the place says the time of the action.
+pub(super) fn complete(store: &Store, accepted: u64) -> Result<Timestamp, LogError> {
+    let last = store.last_place()?;
+    let last_time = last.map_or(NEVER, |last| last.recorded_at);
+    if accepted == last.map_or(0, |last| last.accepted) {
+        return Ok(last_time);
+    }
+    let unplaced = unplaced_ids(store)?;
+    let first = (accepted + 1).saturating_sub(unplaced.len() as u64);
+    let mut recorded_at = last_time;
+    for (at, ids) in unplaced.chunks(BATCH).enumerate() {
+        let sequence = first + (at * BATCH) as u64;
+        let place = Place {
+            sequence,
+            recorded_at,
+        };
+        recorded_at = place_all(store, ids, place)?;
+    }
+    store.set_last_place(LastPlace {
+        accepted,
+        recorded_at,
+    })?;
+    Ok(recorded_at)
+}
+
+/// Ids of the actions that have no place, by time and then by id.
+fn unplaced_ids(store: &Store) -> Result<Vec<ActionId>, LogError> {
+    let mut unplaced = Vec::new();
+    for record in store.actions.iter() {
+        let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
+        let decoded = decode_action(&key, &value);
+        let (action, facts) = decoded.ok_or_else(|| store.damaged_record("action", &key))?;
+        if facts.place.is_none() {
+            unplaced.push((action.time, action.id));
+        }
+    }
+    unplaced.sort_unstable();
+    Ok(unplaced.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Gives the actions `ids` their places, beginning with `first`, whose time is the
+/// earliest that they may have. Returns the time of the last of them.
+fn place_all(store: &Store, ids: &[ActionId], first: Place) -> Result<Timestamp, LogError> {
+    let mut recorded_at = first.recorded_at;
+    let mut batch = store.database.batch();
+    for (id, sequence) in ids.iter().zip(first.sequence..) {
+        let damaged = || store.damaged_record("action", &id.0);
+        let value = store.actions.get(id.0).map_err(|e| store.error(e))?;
+        let decoded = value.and_then(|value| decode_action(&id.0, &value));
+        let (action, facts) = decoded.ok_or_else(damaged)?;
+        recorded_at = recorded_at.max(action.time);
+        let place = Some(Place {
+            sequence,
+            recorded_at,
+        });
+        insert(store, &mut batch, &action, ActionFacts { place, ..facts });
+    }
+    batch.commit().map_err(|e| store.error(e))?;
+    Ok(recorded_at)
+}
