@@ -125,6 +125,12 @@ metrics_table! {
     pub const VERSION_CHANGES: (Counter, Count) =
         "pinnersage_version_changes_total",
         "Changes of the versions that are served, by what became of them";
+    pub const VERSIONS_PINNED: (Gauge, Count) =
+        "pinnersage_versions_pinned",
+        "1 while versions that an operator chose stay, whatever is published";
+    pub const VERSIONS_WAITING: (Gauge, Count) =
+        "pinnersage_versions_waiting",
+        "1 while published versions wait because others are pinned";
     pub const SNAPSHOT_AGE: (Gauge, Seconds) =
         "pinnersage_snapshot_age_seconds",
         "Age of catalog, neighbor lists and profiles";

@@ -191,7 +191,12 @@ impl Server {
 
     /// Answers calls from `state` from now on.
     async fn begin_serving(&self, state: InitialState) -> Arc<Loaded> {
-        let InitialState { loaded, durable } = state;
+        let InitialState {
+            loaded,
+            durable,
+            pin,
+        } = state;
+        self.versions.start_with(pin);
         let loaded = Arc::new(loaded);
         if let Some(durable) = durable {
             self.live.set_durable(durable);

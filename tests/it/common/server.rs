@@ -99,6 +99,11 @@ impl Server {
         Self::start_ready(source(world), Some(world.path("data")), params()).await
     }
 
+    /// The same, with these parameters.
+    pub(crate) async fn start_recording_with(world: &World, params: ServeParams) -> Self {
+        Self::start_ready(source(world), Some(world.path("data")), params).await
+    }
+
     /// The same, with medoids drawn by engagement as well.
     pub(crate) async fn start_with_feedback(world: &World) -> Self {
         let mut params = params();
