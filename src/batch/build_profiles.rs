@@ -1,42 +1,23 @@
 //! Building profiles. [`build_profiles`] is the whole offline flow:
 //! read -> group by user -> cluster -> merge -> write.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::action_reader;
 use super::cluster_users::{Actions, Clustered, Clustering};
 use super::complete_through::Completeness;
 use super::error::BatchError;
 use super::external_sort;
-use super::profile_params::{NegativeLimits, ProfileParams};
-use super::user_histories::Duplicates;
+use super::profile_input::ProfileInput;
+use super::profile_params::ProfileParams;
 use super::user_partitions::{FilledPartitions, Partitions};
 use crate::index::{Catalog, CatalogManifest, PinTable};
-use crate::model::Timestamp;
 use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::snapshot::SnapshotManifest;
 use crate::store::{
     ActionCounts, FALSE_POSITIVE_RATE, PinActions, ProfileManifest, ProfilesWriter,
 };
-
-/// Input of a batch of profiles, and how it is read.
-#[derive(Clone, Copy, Debug)]
-pub struct ProfileInput<'a> {
-    /// Parquet files of actions, in any order.
-    pub actions: &'a [PathBuf],
-    /// Directory of the catalog whose vectors are clustered.
-    pub catalog: &'a Path,
-    /// End of the window, and the moment at which importances hold.
-    pub as_of: Timestamp,
-    /// The moment before which `actions` has all actions, at most `as_of`; none for the
-    /// time of the newest one.
-    pub complete_through: Option<Timestamp>,
-    /// What becomes of actions that the input has more than once.
-    pub duplicates: Duplicates,
-    /// What negative actions do.
-    pub negative: NegativeLimits,
-}
 
 /// Builds profiles from `input` as the current version of `root`.
 ///

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use super::action_reader::{ActionRecord, Filter};
-use super::build_profiles::ProfileInput;
 use super::error::BatchError;
 use super::external_sort::{Run, RunWriter};
 use super::known_actions::{KnownActions, UserInput};
+use super::profile_input::ProfileInput;
 use super::profile_params::ProfileParams;
 use super::user_histories::{self, HistoryLimits, LoadedPartition};
 use crate::cluster::{self, ClusterScratch, Decay, NegativeActions, Point};

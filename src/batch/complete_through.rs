@@ -1,8 +1,8 @@
 //! Up to when profiles have all actions, and since when they know which ones they have.
 
 use super::action_reader::InputFacts;
-use super::build_profiles::ProfileInput;
 use super::error::BatchError;
+use super::profile_input::ProfileInput;
 use super::profile_params::ProfileParams;
 use crate::model::Timestamp;
 use crate::setting_rules::in_days;
@@ -38,8 +38,9 @@ impl Completeness {
         // Two actions of one content may be told apart by their ids only, so without ids
         // nothing is looked up that the input is known to have.
         let identified_from = if facts.all_have_ids {
-            let late = as_of.minus_days(in_days(params.late_actions));
-            late.min(complete_through)
+            // What is before the window was refused, so it is not for the server either.
+            let days = in_days(params.late_actions).min(params.window_days);
+            as_of.minus_days(days).min(complete_through)
         } else {
             complete_through
         };

@@ -202,6 +202,8 @@ impl Server {
             self.live.set_durable(durable);
         }
         self.live.serve(loaded.clone());
+        let now = (self.params.clock)();
+        self.live.warn_of_forgotten_actions(&loaded, now);
         set_health(&self.health, ServingStatus::Serving).await;
         loaded
     }

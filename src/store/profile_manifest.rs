@@ -60,6 +60,39 @@ impl ManifestFacts for ProfileManifest {
     type Before = ManifestOfFormat2;
 }
 
+impl From<ManifestOfFormat2> for ProfileManifest {
+    fn from(facts: ManifestOfFormat2) -> Self {
+        Self {
+            embedding_version: facts.embedding_version,
+            dimension: facts.dimension,
+            catalog_version: facts.catalog_version,
+            as_of: facts.as_of,
+            complete_through: facts.as_of,
+            identified_from: facts.as_of,
+            oldest_action: None,
+            newest_action: None,
+            window_days: facts.window_days,
+            alpha: facts.alpha,
+            lambda_per_day: facts.lambda_per_day,
+            max_actions: facts.max_actions,
+            action_weights: facts.action_weights,
+            history_false_positive_rate: facts.history_false_positive_rate,
+            users: facts.users,
+            medoids: facts.medoids,
+            actions: ActionCounts {
+                used: facts.actions.used,
+                cut: facts.actions.cut,
+                unknown_pin: facts.actions.unknown_pin,
+                before_window: facts.actions.before_window,
+                after_as_of: facts.actions.after_as_of,
+                unknown_action: facts.actions.unknown_action,
+                unknown_action_unlisted: facts.actions.unknown_action_unlisted,
+                ..ActionCounts::default()
+            },
+        }
+    }
+}
+
 /// Most names of unknown actions that are counted separately.
 const MAX_NAMES_LISTED: usize = 100;
 
