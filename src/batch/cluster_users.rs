@@ -1,7 +1,7 @@
 //! Clusters the users of all partitions.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -101,7 +101,7 @@ impl Clustering<'_> {
             actions_by_position: vec![0; self.pins.ids().len()],
         };
         for path in partitions {
-            let run = self.cluster_partition(path, &mut clustered, &stage)?;
+            let run = self.cluster_partition(&path, &mut clustered, &stage)?;
             clustered.runs.push(run);
         }
         Ok(clustered)
@@ -109,7 +109,7 @@ impl Clustering<'_> {
 
     fn cluster_partition(
         &self,
-        path: PathBuf,
+        path: &Path,
         clustered: &mut Clustered,
         stage: &Stage,
     ) -> Result<Run, BatchError> {
@@ -124,12 +124,12 @@ impl Clustering<'_> {
             records,
             cut,
             duplicates,
-        } = user_histories::load(&path, limits, |record| {
+        } = user_histories::load(path, limits, |record| {
             let is_positive = known.note(record);
             clustered.actions_by_position[record.pin as usize] += u64::from(is_positive);
             is_positive
         })?;
-        fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
+        fs::remove_file(path).map_err(SnapshotError::io(path))?;
         let counts = &mut clustered.counts;
         counts.used += records.len() as u64;
         counts.negative += known.negative_count();

@@ -6,7 +6,9 @@ mod error;
 mod journals;
 mod log;
 mod places;
+mod privacy;
 mod records;
+mod reopen;
 mod store;
 
 pub use error::LogError;

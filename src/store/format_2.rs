@@ -94,10 +94,10 @@ mod tests {
             history: 0,
         };
         let mut snapshot = Writer::create(directory.path()).expect("a version");
-        let users = [user(7), user(9)];
+        let (users, medoids) = ([user(7), user(9)], [medoid; 2]);
         let files: [(&str, &[u8]); 5] = [
             (USERS, bytemuck::cast_slice(&users)),
-            (MEDOIDS, bytemuck::cast_slice(&[medoid, medoid])),
+            (MEDOIDS, bytemuck::cast_slice(&medoids)),
             (HISTORY, &[]),
             (POPULAR, bytemuck::bytes_of(&medoid)),
             (POPULARITY, &[]),
