@@ -65,6 +65,7 @@ impl ProfilesReader {
     /// Reads and checks the profiles in `path`, of this format or the one before.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let reader = Reader::<ProfileManifest>::open(path)?;
+        check_marks(&reader)?;
         let users = read_users(&reader)?;
         let columns = Columns::read(&reader)?;
         let popular: Vec<Medoid> = reader.read_all_records(POPULAR)?;
@@ -147,6 +148,17 @@ fn read_users(reader: &Reader<ProfileManifest>) -> Result<Vec<UserRecord>, Snaps
         return Ok(users.into_iter().map(UserRecord::from).collect());
     }
     reader.read_all_records(USERS)
+}
+
+/// Refuses moments that cannot be those of one batch.
+fn check_marks(reader: &Reader<ProfileManifest>) -> Result<(), SnapshotError> {
+    let facts = &reader.manifest().facts;
+    let marks = [facts.identified_from, facts.complete_through, facts.as_of];
+    if !marks.is_sorted() {
+        let reason = "identified_from, complete_through and as_of do not ascend";
+        return Err(reader.invalid_facts(reason));
+    }
+    Ok(())
 }
 
 /// Refuses users or pins that do not ascend.

@@ -56,7 +56,7 @@ impl<'a> UserContext<'a> {
     pub(crate) fn from_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
         let profile = profiles.get(user);
         let medoids = profile.map_or(&[][..], |profile| profile.medoids);
-        let context = Self {
+        Self {
             batch_medoids: (!medoids.is_empty()).then_some(medoids),
             active: Cow::Borrowed(medoids),
             inactive: Vec::new(),
@@ -64,11 +64,11 @@ impl<'a> UserContext<'a> {
             profile_time: profiles.manifest().facts.as_of,
             filter: SeenAndHiddenFilter::from_profile(profile, now),
             engagement_factors: None,
-        };
-        context.with_silenced_by(0)
+        }
     }
 
-    /// The same where so many negative actions silence an interest; 0 for never.
+    /// The same without the interests that negative actions used up, or that so many of
+    /// them silence; 0 never silence one.
     pub(crate) fn with_silenced_by(self, silenced_by: usize) -> Self {
         let medoids = self.batch_medoids.unwrap_or_default();
         // Nearly all users have only interests that nobody dislikes.
