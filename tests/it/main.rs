@@ -17,6 +17,7 @@ mod fuzz;
 mod golden;
 mod input;
 mod offline;
+mod operations;
 mod overload;
 mod pins;
 mod protocol;
