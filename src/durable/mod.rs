@@ -2,6 +2,7 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod clock_mark;
 mod error;
 mod journals;
 mod log;
