@@ -6,9 +6,10 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::clock::now;
+use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{Duplicates, ProfileInput};
+use crate::batch::{Duplicates, NegativeLimits, ProfileInput};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -28,6 +29,9 @@ pub(super) struct DailyArgs {
     /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     as_of: Option<Timestamp>,
+    /// Take an --as-of after the present moment.
+    #[arg(long)]
+    allow_future_as_of: bool,
     /// Versions of the profiles to keep; the current one and the one before it always stay.
     #[arg(long, value_name = "N", default_value_t = 14,
           value_parser = clap::value_parser!(u16).range(2..))]
@@ -41,6 +45,10 @@ pub(super) struct NothingToBuild(PathBuf);
 
 pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let archive = &args.archive;
+    let as_of = args.as_of.unwrap_or_else(now);
+    if !args.allow_future_as_of {
+        check_as_of(as_of, now())?;
+    }
     ensure!(
         archive.is_dir(),
         "{}: there is no such directory",
@@ -53,8 +61,10 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let input = ProfileInput {
         actions: &files,
         catalog: &args.catalog,
-        as_of: args.as_of.unwrap_or_else(now),
+        as_of,
+        complete_through: None,
         duplicates: Duplicates::Drop,
+        negative: NegativeLimits::from(&settings.actions.limits),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;

@@ -17,7 +17,9 @@ use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
-use crate::batch::{CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams};
+use crate::batch::{
+    CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput, ProfileParams,
+};
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::progress::Progress;
@@ -130,7 +132,9 @@ impl BuiltSample {
             actions: std::slice::from_ref(&files.actions),
             catalog: &self.catalog,
             as_of: AS_OF.parse()?,
+            complete_through: None,
             duplicates: Duplicates::Drop,
+            negative: NegativeLimits::from(&settings.actions),
         };
         let params = ProfileParams {
             // People buy the same groceries again.

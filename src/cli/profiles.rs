@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::clock::now;
 use super::switch::Switch;
 use super::{build_steps, output};
-use crate::batch::{Duplicates, ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -37,6 +38,13 @@ pub(super) struct BuildArgs {
     /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z.
     #[arg(long, value_name = "TIME")]
     as_of: Timestamp,
+    /// The moment before which the files have all actions [default: that of the newest
+    /// one]. The server folds in what its log has since then.
+    #[arg(long, value_name = "TIME")]
+    complete_through: Option<Timestamp>,
+    /// Take an --as-of after the present moment.
+    #[arg(long)]
+    allow_future_as_of: bool,
     /// Length of the window in days [default: profiles.window_days].
     #[arg(long, value_name = "DAYS")]
     window_days: Option<f64>,
@@ -97,15 +105,31 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
 fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     args.override_settings(&mut settings.profiles);
     settings.validate()?;
+    if !args.allow_future_as_of {
+        check_as_of(args.as_of, now())?;
+    }
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
+        complete_through: args.complete_through,
         duplicates: args.duplicates.into(),
+        negative: NegativeLimits::from(&settings.actions.limits),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
     build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)
+}
+
+/// Refuses an end of the window that lies ahead of `now`: actions until then would be taken
+/// for actions in the profiles.
+pub(super) fn check_as_of(as_of: Timestamp, now: Timestamp) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        as_of <= now,
+        "--as-of {as_of} is in the future: it is {now}; --allow-future-as-of takes it all the \
+         same"
+    );
+    Ok(())
 }
 
 impl BuildArgs {

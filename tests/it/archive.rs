@@ -278,7 +278,7 @@ async fn a_nightly_job_builds_from_the_archive_and_removes_old_versions() {
         command
             .args(["--catalog", path(&world.path("catalog"))])
             .args(["--out", path(&world.path("profiles"))])
-            .args(["--as-of", as_of, "--keep", "2"]);
+            .args(["--as-of", as_of, "--allow-future-as-of", "--keep", "2"]);
         command
     };
     fs::create_dir(&archive).expect("a directory");

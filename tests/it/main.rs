@@ -6,6 +6,7 @@ mod common;
 mod actions;
 mod archive;
 mod bad_input;
+mod batch_and_server;
 mod canary;
 mod cli;
 mod crash;
