@@ -134,7 +134,7 @@ impl BuiltSample {
             as_of: AS_OF.parse()?,
             complete_through: None,
             duplicates: Duplicates::Drop,
-            negative: NegativeLimits::from(&settings.actions),
+            negative: NegativeLimits::from(&settings.actions.limits),
         };
         let params = ProfileParams {
             // People buy the same groceries again.
