@@ -15,7 +15,9 @@ use parquet::file::properties::WriterProperties;
 
 use super::error::{BadRows, BatchError};
 use super::parquet_columns::{self as columns, Table, column};
+use super::pin_reader::{self, QualityColumn};
 use crate::model::PinId;
+use crate::progress::Progress;
 
 const UPSERTED: &str = "upserted.parquet";
 const DELETED: &str = "deleted.parquet";
@@ -95,6 +97,20 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
         Ok(())
     };
     write().map_err(|e| BatchError::file(path, &e))
+}
+
+/// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
+/// normalized; any bad row is an error that names it.
+pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
+    let stage = progress.stage("read pins", pin_reader::count_rows(files)?);
+    let raw = pin_reader::read(files, QualityColumn::Optional, &stage)?;
+    let vectors = &raw.vectors;
+    let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
+        id: pin.id,
+        vector: vectors.row(pin.row).to_vec(),
+        title: pin.title,
+    });
+    Ok(pins.collect())
 }
 
 /// The ids in a file of deleted pins.

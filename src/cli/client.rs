@@ -12,6 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Request, Status};
 
 use crate::wire::v1::action_service_client::ActionServiceClient;
+use crate::wire::v1::admin_service_client::AdminServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
@@ -50,6 +51,12 @@ pub(super) struct TlsArgs {
 /// A connection whose calls carry the bearer token, if there is one.
 pub(super) type Connection = InterceptedService<Channel, Token>;
 
+/// A client for single pins.
+pub(super) type PinClient = CatalogServiceClient<Connection>;
+
+/// A client for operators.
+pub(super) type AdminClient = AdminServiceClient<Connection>;
+
 /// The `authorization` header of each call.
 #[derive(Clone, Debug)]
 pub(super) struct Token(Option<MetadataValue<Ascii>>);
@@ -80,10 +87,21 @@ impl ServerArgs {
         Ok(ActionServiceClient::new(self.connection().await?))
     }
 
-    pub(super) async fn connect_for_pins(
-        &self,
-    ) -> anyhow::Result<CatalogServiceClient<Connection>> {
+    pub(super) async fn connect_for_pins(&self) -> anyhow::Result<PinClient> {
         Ok(CatalogServiceClient::new(self.connection().await?))
+    }
+
+    pub(super) async fn connect_for_admin(&self) -> anyhow::Result<AdminClient> {
+        self.connect_for_admin_within(CALL_TIMEOUT).await
+    }
+
+    /// The same for calls that may take as long as `timeout`.
+    pub(super) async fn connect_for_admin_within(
+        &self,
+        timeout: Duration,
+    ) -> anyhow::Result<AdminClient> {
+        let connection = connection_within(&self.server, &self.tls, timeout).await?;
+        Ok(AdminServiceClient::new(connection))
     }
 
     pub(super) async fn connection(&self) -> anyhow::Result<Connection> {
@@ -93,9 +111,18 @@ impl ServerArgs {
 
 /// Connects to the server at `url`.
 pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Connection> {
+    connection_within(url, tls, CALL_TIMEOUT).await
+}
+
+/// Connects to the server at `url`, for calls that may take as long as `timeout`.
+async fn connection_within(
+    url: &str,
+    tls: &TlsArgs,
+    timeout: Duration,
+) -> anyhow::Result<Connection> {
     let mut endpoint = Channel::from_shared(url.to_owned())?
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(CALL_TIMEOUT);
+        .timeout(timeout);
     let is_secure = url.starts_with("https:");
     anyhow::ensure!(
         is_secure || tls.ca.is_none(),

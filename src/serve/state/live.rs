@@ -78,7 +78,7 @@ impl Live {
         if let Some(serving) = before {
             let catalog = serving.loaded.catalog();
             changed = changes.unsettled(catalog).count();
-            self.set(serving.with_delta(changes.delta_for(catalog)));
+            self.serve_delta(&changes);
         }
         Ok(PinChangeCounts { changed, unknown })
     }
