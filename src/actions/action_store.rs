@@ -14,7 +14,7 @@ use super::params::ActionParams;
 use super::shared_state::SharedState;
 use super::user_state::UserState;
 use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
-use crate::durable::{Log, LogError};
+use crate::durable::{Log, LogError, PlacedAction};
 use crate::metrics as names;
 use crate::model::{Action, ActionId, Timestamp, UserId};
 
@@ -66,6 +66,7 @@ impl Actions {
             actions: 0,
             forgotten: log.forget_before(oldest)?,
         };
+        shared.forget_before(oldest);
         log.for_each(|action| {
             summary.actions += 1;
             shared.apply(&action);
@@ -124,6 +125,22 @@ impl Actions {
     /// Whether an action with this id was accepted, and not forgotten since.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
         self.log.contains(id)
+    }
+
+    /// The random number that tells the log from others.
+    pub fn store_id(&self) -> u64 {
+        self.log.store_id()
+    }
+
+    /// The greatest number that a recorded action can have so far.
+    pub fn last_sequence(&self) -> u64 {
+        self.log.accepted()
+    }
+
+    /// The recorded actions that have numbers from `first` on, by ascending number; the
+    /// first `max` of them.
+    pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
+        self.log.actions_from(first, max)
     }
 
     /// Engagement of all users with what was recommended to them.

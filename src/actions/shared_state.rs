@@ -1,7 +1,7 @@
 //! State of all users, which the writer fills and readers read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
@@ -9,7 +9,7 @@ use super::engagement::Engagement;
 use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::user_state::UserState;
-use crate::model::{Action, Timestamp, UserId};
+use crate::model::{Action, ActionKind, Timestamp, UserId};
 
 /// State of all users.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct SharedState {
     /// The store that holds the actions.
     store_id: u64,
     users: DashMap<UserId, Arc<UserState>>,
+    /// In microseconds: actions before it are forgotten, but for negative ones.
+    oldest: AtomicI64,
     /// Actions that were accepted and can be seen by readers.
     accepted: AtomicU64,
     /// Engagement of all users with what was recommended.
@@ -32,15 +34,22 @@ impl SharedState {
             params,
             store_id,
             users: DashMap::new(),
+            oldest: AtomicI64::new(i64::MIN),
             accepted: AtomicU64::new(accepted),
             shown: AtomicU64::new(0),
             engaged: AtomicU64::new(0),
         }
     }
 
-    /// Makes `action` visible to readers.
+    /// Makes `action` visible to readers, unless such an old one is forgotten already: an
+    /// imported one, or one that the log keeps until it is archived.
     pub(super) fn apply(&self, action: &Action) {
-        if let Some(kind) = self.params.weights.kind(&action.name) {
+        let is_kept = |kind: &ActionKind| {
+            let is_negative = matches!(kind, ActionKind::Negative(_));
+            is_negative || action.time.micros() >= self.oldest.load(Ordering::Relaxed)
+        };
+        let kind = self.params.weights.kind(&action.name);
+        if let Some(kind) = kind.filter(is_kept) {
             let mut state = self.users.entry(action.user).or_default();
             let limits = &self.params.limits;
             let state = Arc::make_mut(&mut state);
@@ -60,6 +69,7 @@ impl SharedState {
 
     /// Forgets actions before `oldest`, and users of whom nothing is left.
     pub(super) fn forget_before(&self, oldest: Timestamp) {
+        self.oldest.fetch_max(oldest.micros(), Ordering::Relaxed);
         self.users.retain(|_, state| {
             if state.has_before(oldest) {
                 let before = state.total_engagement();

@@ -78,7 +78,7 @@ impl InputFacts {
 
 /// Number of rows of all `files`. A file without the columns of actions is an error.
 pub(super) fn count_rows(files: &[PathBuf]) -> Result<u64, BatchError> {
-    files.iter().map(|path| Ok(open(path)?.rows())).sum()
+    files.iter().map(|path| Ok(open(path, &[])?.rows())).sum()
 }
 
 /// Gives every action of `files` that `filter` accepts to `accept`, and counts the
@@ -97,7 +97,7 @@ pub(super) fn read(
     };
     let mut bad = BadRows::default();
     for path in files {
-        for batch in open(path)?.batches() {
+        for batch in open(path, &[])?.batches() {
             let (first, batch) = batch?;
             let Some(rows) = ActionColumns::new(&batch) else {
                 continue;
@@ -121,8 +121,10 @@ pub(super) fn read(
     Ok(ReadActions { counts, facts })
 }
 
-fn open(path: &Path) -> Result<Table, BatchError> {
-    let table = Table::open(path, &[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID])?;
+/// Opens a file of actions, for their columns and `others`.
+pub(super) fn open(path: &Path, others: &[&str]) -> Result<Table, BatchError> {
+    let names = [&[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID], others].concat();
+    let table = Table::open(path, &names)?;
     table.require(USER_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(TIME, "a Timestamp, or Int64 seconds", columns::is_time)?;
@@ -137,7 +139,7 @@ fn open(path: &Path) -> Result<Table, BatchError> {
 }
 
 /// The columns of one batch of rows.
-struct ActionColumns<'a> {
+pub(super) struct ActionColumns<'a> {
     users: &'a ArrayRef,
     pins: &'a ArrayRef,
     times: &'a ArrayRef,
@@ -146,16 +148,16 @@ struct ActionColumns<'a> {
 }
 
 /// One action as it was read.
-struct RawAction<'a> {
-    user: UserId,
-    pin: PinId,
-    time: Timestamp,
-    name: &'a str,
-    id: Option<ActionId>,
+pub(super) struct RawAction<'a> {
+    pub(super) user: UserId,
+    pub(super) pin: PinId,
+    pub(super) time: Timestamp,
+    pub(super) name: &'a str,
+    pub(super) id: Option<ActionId>,
 }
 
 impl<'a> ActionColumns<'a> {
-    fn new(batch: &'a RecordBatch) -> Option<Self> {
+    pub(super) fn new(batch: &'a RecordBatch) -> Option<Self> {
         Some(Self {
             users: column(batch, USER_ID)?,
             pins: column(batch, PIN_ID)?,
@@ -165,7 +167,7 @@ impl<'a> ActionColumns<'a> {
         })
     }
 
-    fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
+    pub(super) fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
         let named = |name: &'static str| move |reason: &str| format!("{name} {reason}");
         Ok(RawAction {
             user: UserId(columns::id(self.users, row).map_err(named(USER_ID))?),

@@ -26,6 +26,7 @@ mod recall_curve;
 mod user_actions;
 mod user_histories;
 mod user_partitions;
+mod whole_actions;
 
 pub use action_reader::{ActionRecord, InputFacts};
 pub use build_catalog::{CatalogParams, build_catalog};
@@ -38,3 +39,4 @@ pub use profile_params::ProfileParams;
 pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
 pub use user_actions::{ActionSelection, UserActions};
 pub use user_histories::Duplicates;
+pub use whole_actions::{count_actions, read_whole_actions};

@@ -2,6 +2,7 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod archive_mark;
 mod clock_mark;
 mod error;
 mod journals;

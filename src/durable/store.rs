@@ -6,7 +6,7 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::error::LogError;
-use super::records::LastPlace;
+use super::records::Place;
 
 const ACTIONS: &str = "actions";
 const PINS: &str = "pins";
@@ -18,9 +18,12 @@ const ID: &str = "id";
 pub(super) const ACCEPTED: &str = "accepted";
 /// Key in [`META`] of the last time at which the log was used, in microseconds.
 pub(super) const CLOCK: &str = "clock";
-/// Key in [`META`] of the number of records accepted when the last of the actions was
-/// given its place, and the time of that one.
+/// Key in [`META`] of the last place that was given to an action, or could have been: its
+/// number is that of the records accepted by then. A server of the format before counts
+/// its records, but not here.
 pub(super) const PLACED: &str = "placed";
+/// Key in [`META`] of the place of the last action that is archived.
+pub(super) const ARCHIVED: &str = "archived";
 /// Most bytes of journals before the store writes its tables. All of them are copied
 /// when the log is opened.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
@@ -94,14 +97,14 @@ impl Store {
         Ok(id)
     }
 
-    /// The last place that was given to an action; none in a store without places.
-    pub(super) fn last_place(&self) -> Result<Option<LastPlace>, LogError> {
-        let value = self.meta.get(PLACED).map_err(|e| self.error(e))?;
-        Ok(value.and_then(|bytes| LastPlace::from_bytes(&bytes)))
+    /// The place under `key` in the meta data; none where there is none.
+    pub(super) fn place(&self, key: &str) -> Result<Option<Place>, LogError> {
+        let value = self.meta.get(key).map_err(|e| self.error(e))?;
+        Ok(value.and_then(|bytes| Place::from_bytes(&bytes)))
     }
 
     /// Replaces the last place, durably.
-    pub(super) fn set_last_place(&self, last: LastPlace) -> Result<(), LogError> {
+    pub(super) fn set_last_place(&self, last: Place) -> Result<(), LogError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, PLACED, last.to_bytes());
         batch.commit().map_err(|e| self.error(e))

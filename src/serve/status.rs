@@ -39,6 +39,8 @@ pub(crate) enum CallError {
     OutOfTime,
     /// The change could not be made durable: try again later.
     NotRecorded,
+    /// What was recorded cannot be read: try again later.
+    NotReadable,
     /// The call changes pins, and the server keeps nothing.
     KeepsNothing,
     /// The greatest number of pins, which is this, has changed.
@@ -119,6 +121,9 @@ impl From<CallError> for Status {
             CallError::NotRecorded => Self::unavailable(
                 "it could not be made durable: send it again when this server is back",
             ),
+            CallError::NotReadable => {
+                Self::unavailable("recorded actions cannot be read: try again later")
+            }
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),

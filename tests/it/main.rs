@@ -4,6 +4,7 @@
 mod common;
 
 mod actions;
+mod archive;
 mod bad_input;
 mod canary;
 mod cli;

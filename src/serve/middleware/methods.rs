@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     /// A second list, on purpose: a label that changes breaks dashboards.
-    const LABELS: [&str; 17] = [
+    const LABELS: [&str; 19] = [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -41,7 +41,9 @@ mod tests {
         "pinnersage.v1.ActionService/FeedActions",
         "pinnersage.v1.ActionService/RecordActions",
         "pinnersage.v1.AdminService/FollowVersions",
+        "pinnersage.v1.AdminService/ExportActions",
         "pinnersage.v1.AdminService/GetStatus",
+        "pinnersage.v1.AdminService/ImportActions",
         "pinnersage.v1.AdminService/ListVersions",
         "pinnersage.v1.AdminService/LoadVersions",
         "pinnersage.v1.AdminService/Rollback",

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::serve::rpc::action_recorder::ActionRecorder;
+use crate::serve::rpc::action_streams::{self, Messages};
 use crate::serve::rpc::response::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
@@ -21,6 +23,7 @@ use crate::wire::v1::admin_service_server::AdminService;
 pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     pub(crate) versions: Arc<VersionManager>,
+    pub(crate) recorder: ActionRecorder,
 }
 
 #[tonic::async_trait]
@@ -144,6 +147,34 @@ impl AdminService for Service {
             serving: Some(versions_message(served.versions)),
             survives_restart: served.persistence == Persistence::Kept,
         }))
+    }
+
+    type ExportActionsStream = Messages<v1::ExportActionsResponse>;
+
+    async fn export_actions(
+        &self,
+        request: Request<v1::ExportActionsRequest>,
+    ) -> Result<Response<Self::ExportActionsStream>, Status> {
+        let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let first = request.into_inner().from_sequence;
+        Ok(Response::new(action_streams::export(
+            actions.clone(),
+            first,
+        )))
+    }
+
+    type ImportActionsStream = Messages<v1::ImportActionsResponse>;
+
+    async fn import_actions(
+        &self,
+        request: Request<Streaming<v1::ImportActionsRequest>>,
+    ) -> Result<Response<Self::ImportActionsStream>, Status> {
+        self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let recorder = self.recorder.clone();
+        Ok(Response::new(action_streams::import(
+            recorder,
+            request.into_inner(),
+        )))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
+use crate::archive::Archiver;
 use crate::durable::{LogError, PinRecord};
 use crate::model::PinId;
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
@@ -42,6 +43,11 @@ impl Live {
     /// Pins that changed; none in the same cases.
     pub(crate) fn changed_pins(&self) -> Option<&Arc<ChangedPins>> {
         self.durable.get().map(|durable| &durable.changed_pins)
+    }
+
+    /// The archiver of recorded actions; none in the same cases, and without an archive.
+    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+        self.durable.get()?.archiver.as_ref()
     }
 
     /// Gives the server what it keeps. To be called once, before anything is served.
@@ -158,6 +164,7 @@ mod tests {
         live.set_durable(DurableState {
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
+            archiver: None,
         });
         live
     }
