@@ -41,7 +41,11 @@ pub(super) struct NothingToBuild(PathBuf);
 
 pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let archive = &args.archive;
-    ensure!(archive.is_dir(), "{}: there is no such directory", archive.display());
+    ensure!(
+        archive.is_dir(),
+        "{}: there is no such directory",
+        archive.display()
+    );
     let files = archive::files(archive).with_context(|| archive.display().to_string())?;
     if files.is_empty() {
         return Err(NothingToBuild(archive.clone()).into());
@@ -56,5 +60,8 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
     build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)?;
     let old = prune(&args.out, usize::from(args.keep))?;
-    output::print(&format!("{} old versions of the profiles removed", old.len()))
+    output::print(&format!(
+        "{} old versions of the profiles removed",
+        old.len()
+    ))
 }

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::common::{self, World};
 use crate::common::process::{command, failure, output, path, run, run_command};
 use crate::common::server::{NOW, Server, ask, http_get, recommend, save};
 use crate::common::wait::{PATIENCE, wait_until};
+use crate::common::{self, World};
 use pinnersage::batch::read_whole_actions;
 use pinnersage::model::Action;
 use pinnersage::snapshot::versions;
@@ -269,9 +269,7 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
     ];
     common::files::actions(&file, &rows);
     let arguments = import(&server, &file);
-    let imported = tokio::task::spawn_blocking(move || {
-        output(&mut command(arguments))
-    });
+    let imported = tokio::task::spawn_blocking(move || output(&mut command(arguments)));
     let output = imported.await.expect("no panic");
     assert!(!output.status.success());
     let printed = String::from_utf8(output.stdout).expect("a text");
@@ -325,5 +323,8 @@ async fn a_nightly_job_builds_from_the_archive_and_removes_old_versions() {
         assert!(said.contains("60 actions read"), "{said}");
         assert!(said.contains("3 users"), "{said}");
     }
-    assert_eq!(versions(&world.path("profiles")).expect("versions").len(), 2);
+    assert_eq!(
+        versions(&world.path("profiles")).expect("versions").len(),
+        2
+    );
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod canary;
 mod cli;
 mod crash;
+mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod formats;

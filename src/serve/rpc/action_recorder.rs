@@ -183,6 +183,7 @@ fn recorded_status(outcome: ActionOutcome, time: Timestamp, durable_at: Timestam
             ActionStatus::Accepted
         }
         ActionOutcome::Duplicate => ActionStatus::Duplicate,
+        ActionOutcome::Erased => ActionStatus::Erased,
     }
 }
 
@@ -237,6 +238,7 @@ fn label(status: ActionStatus) -> &'static str {
         ActionStatus::TooOld => "too_old",
         ActionStatus::InFuture => "in_future",
         ActionStatus::TooManyHidden => "too_many_hidden",
+        ActionStatus::Erased => "erased",
     }
 }
 

@@ -53,6 +53,11 @@ impl Serving {
         }
     }
 
+    /// Removes what is cached of `user`, who is erased.
+    pub(crate) fn erase(&self, user: UserId) {
+        self.fold_in_cache.remove(user);
+    }
+
     /// State of `user` at `now`, with the `recorded` actions.
     pub(crate) fn user_context(
         &self,
@@ -63,8 +68,13 @@ impl Serving {
     ) -> UserContext<'_> {
         let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
-        let context = UserContext::from_profile(self.loaded.profiles(), user, now)
-            .with_engagement_factors(factors);
+        let profiles = self.loaded.profiles();
+        let context = match recorded.erased_at {
+            // The profile may be from before.
+            Some(_) => UserContext::without_profile(profiles, now),
+            None => UserContext::from_profile(profiles, user, now),
+        };
+        let context = context.with_engagement_factors(factors);
         let Some(state) = recorded.state else {
             return context;
         };

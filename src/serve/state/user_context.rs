@@ -18,6 +18,8 @@ pub(crate) struct RecordedActions {
     pub(crate) state: Option<Arc<UserState>>,
     /// Engagement of all users.
     pub(crate) average: Engagement,
+    /// When the user was erased; none for others.
+    pub(crate) erased_at: Option<Timestamp>,
 }
 
 /// The user of a request, at one moment.
@@ -53,6 +55,16 @@ impl<'a> UserContext<'a> {
             batch_medoids: profile.map(|profile| profile.medoids),
             profile_time: profiles.manifest().facts.as_of,
             filter: SeenAndHiddenFilter::from_history(history, now),
+            engagement_factors: None,
+        }
+    }
+
+    /// State of a user at `now` who has no profile.
+    pub(crate) fn without_profile(profiles: &ProfileStore, now: Timestamp) -> Self {
+        Self {
+            batch_medoids: None,
+            profile_time: profiles.manifest().facts.as_of,
+            filter: SeenAndHiddenFilter::from_history(None, now),
             engagement_factors: None,
         }
     }
