@@ -48,7 +48,7 @@ impl ArchiveDirectory {
         create_directories(&hour)?;
         let (prefix, first, last) = (&self.prefix, first.sequence, last.sequence);
         let path = hour.join(format!("{prefix}{first:020}-{last:020}{EXTENSION}"));
-        let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, error));
+        let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, &error));
         write_actions(&path, [rows])
     }
 

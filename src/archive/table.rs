@@ -48,7 +48,7 @@ pub fn write_actions(
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .build();
     write_file(path, |file| {
-        let failed = |error: parquet::errors::ParquetError| ArchiveError::parquet(path, error);
+        let failed = |error: parquet::errors::ParquetError| ArchiveError::parquet(path, &error);
         let mut writer = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(failed)?;
         for batch in batches {
             writer.write(&batch?).map_err(failed)?;
@@ -64,9 +64,9 @@ pub fn read_rows(
     let file = File::open(path).map_err(SnapshotError::io(path))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(ParquetRecordBatchReaderBuilder::build)
-        .map_err(|error| ArchiveError::parquet(path, error))?;
+        .map_err(|error| ArchiveError::parquet(path, &error))?;
     let path = path.to_owned();
-    Ok(reader.map(move |rows| rows.map_err(|error| ArchiveError::parquet(&path, error))))
+    Ok(reader.map(move |rows| rows.map_err(|error| ArchiveError::parquet(&path, &error))))
 }
 
 /// The rows of `actions`.

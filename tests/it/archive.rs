@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use crate::common::files::{self, archive_files, archived, read_actions};
 use crate::common::process::{command, failure, output, path, run, run_command};
 use crate::common::server::{NOW, Server, ask, http_get, recommend, save};
 use crate::common::wait::{PATIENCE, wait_until};
 use crate::common::{self, World};
-use pinnersage::batch::read_whole_actions;
 use pinnersage::model::Action;
 use pinnersage::snapshot::versions;
 use pinnersage::wire::v1;
@@ -39,35 +39,6 @@ async fn record(server: &Server, actions: Vec<v1::Action>) {
     let answer = server.action_client().await.record_actions(request).await;
     let answer = answer.expect("an answer").into_inner();
     assert_eq!(answer.results, vec![ActionStatus::Accepted as i32; count]);
-}
-
-/// The Parquet files below `directory`, by name.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).into_iter().flatten() {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-/// The actions of `files`, by id.
-fn read(files: &[PathBuf]) -> Vec<Action> {
-    let mut found = Vec::new();
-    for file in files {
-        let read = read_whole_actions(file, |actions| {
-            found.extend(actions);
-            anyhow::Ok(())
-        });
-        read.expect("a file of actions");
-    }
-    found.sort_by_key(|action| action.id);
-    found
 }
 
 /// Whether `found` are the actions with these numbers, each once.
@@ -122,8 +93,8 @@ async fn each_action_is_in_one_file_also_after_a_crash_between_file_and_mark() {
     record(&server, actions(10..20)).await;
     // A clean end writes the rest.
     server.stop().await.expect("a clean end");
-    let written = files(&archive);
-    assert_are(&read(&written), 0..20);
+    let written = archive_files(&archive);
+    assert_are(&read_actions(&written), 0..20);
     let name = written[0].strip_prefix(&archive).expect("below it");
     assert!(
         name.starts_with("date=2027-01-15/hour=08"),
@@ -146,7 +117,7 @@ async fn each_action_is_in_one_file_also_after_a_crash_between_file_and_mark() {
     let server = Server::start_archiving(&world, SELDOM).await;
     record(&server, actions(20..30)).await;
     server.stop().await.expect("a clean end");
-    assert_are(&read(&files(&archive)), 0..30);
+    assert_are(&archived(&archive), 0..30);
     assert!(!left.exists(), "what a killed server has left goes");
 }
 
@@ -170,9 +141,9 @@ async fn a_failing_archive_is_tried_again_and_recording_goes_on() {
         page.contains("\npinnersage_archive_waiting 0\n")
     })
     .await;
-    assert_are(&read(&files(&archive)), 0..10);
+    assert_are(&archived(&archive), 0..10);
     server.stop().await.expect("a clean end");
-    assert_are(&read(&files(&archive)), 0..10);
+    assert_are(&archived(&archive), 0..10);
 }
 
 /// The numbers of the status lines that an import printed.
@@ -209,7 +180,7 @@ async fn an_export_goes_on_where_it_stopped_and_its_import_counts_once() {
     record(&server, actions(0..700)).await;
     let out = world.path("out.parquet");
     run_beside(export(&server, &out)).await;
-    assert_are(&read(std::slice::from_ref(&out)), 0..700);
+    assert_are(&read_actions(std::slice::from_ref(&out)), 0..700);
 
     // An export that stopped there has left its parts.
     let request = v1::ExportActionsRequest { from_sequence: 700 };
@@ -232,7 +203,7 @@ async fn an_export_goes_on_where_it_stopped_and_its_import_counts_once() {
     assert!(said.starts_with("900 actions fetched"), "{said}");
     assert!(said.contains("--from-sequence 1601"), "{said}");
     assert!(!parts.exists());
-    assert_are(&read(std::slice::from_ref(&out)), 0..1_600);
+    assert_are(&read_actions(std::slice::from_ref(&out)), 0..1_600);
     server.stop().await.expect("a clean end");
 
     fs::rename(world.path("data"), world.path("lost")).expect("a loss");
@@ -244,7 +215,7 @@ async fn an_export_goes_on_where_it_stopped_and_its_import_counts_once() {
     }
     let again = world.path("again.parquet");
     run_beside(export(&server, &again)).await;
-    assert_are(&read(&[again]), 0..1_600);
+    assert_are(&read_actions(&[again]), 0..1_600);
     server.stop().await.expect("a clean end");
 }
 
@@ -267,7 +238,7 @@ async fn an_import_takes_any_age_and_otherwise_checks_as_recording_does() {
         old(1_000_000, NOW, "save"),
         old(4, NOW + year, "save"),
     ];
-    common::files::actions(&file, &rows);
+    files::actions(&file, &rows);
     let arguments = import(&server, &file);
     let imported = tokio::task::spawn_blocking(move || output(&mut command(arguments)));
     let output = imported.await.expect("no panic");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use crate::archive::{ArchiveError, read_rows, rows, write_actions};
+use crate::archive::{read_rows, rows, write_actions};
 use crate::durable::PlacedAction;
 
 /// Parts of an export, each a complete file: `<store>-<first>-<last>.parquet`.
@@ -80,10 +80,7 @@ impl Parts {
             readers.push(read_rows(&part.path)?);
         }
         let all = readers.into_iter().flatten();
-        write_actions(
-            &self.out,
-            all.map(|rows| -> Result<_, ArchiveError> { rows }),
-        )?;
+        write_actions(&self.out, all)?;
         fs::remove_dir_all(&self.directory)?;
         Ok(())
     }
