@@ -9,6 +9,7 @@ use super::engagement::Engagement;
 use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::user_state::UserState;
+use crate::durable::UserDigest;
 use crate::model::{Action, ActionKind, Timestamp, UserId};
 
 /// State of all users.
@@ -18,6 +19,8 @@ pub(super) struct SharedState {
     /// The store that holds the actions.
     store_id: u64,
     users: DashMap<UserId, Arc<UserState>>,
+    /// Users that were erased, and when.
+    erased: DashMap<UserDigest, Timestamp>,
     /// In microseconds: actions before it are forgotten, but for negative ones.
     oldest: AtomicI64,
     /// Actions that were accepted and can be seen by readers.
@@ -34,6 +37,7 @@ impl SharedState {
             params,
             store_id,
             users: DashMap::new(),
+            erased: DashMap::new(),
             oldest: AtomicI64::new(i64::MIN),
             accepted: AtomicU64::new(accepted),
             shown: AtomicU64::new(0),
@@ -79,6 +83,29 @@ impl SharedState {
             }
             !state.is_empty()
         });
+    }
+
+    /// Forgets all of `user`, who is erased at `erased_at`.
+    pub(super) fn erase(&self, user: UserId, erased_at: Timestamp) {
+        self.set_erased(UserDigest::new(self.store_id, user), erased_at);
+        if let Some((_, state)) = self.users.remove(&user) {
+            self.replace_engagement(state.total_engagement(), Engagement::default());
+        }
+    }
+
+    /// Declares that a user was erased at `erased_at`.
+    pub(super) fn set_erased(&self, user: UserDigest, erased_at: Timestamp) {
+        self.erased.insert(user, erased_at);
+    }
+
+    /// When `user` was erased; none for others.
+    pub(super) fn erased_at(&self, user: UserId) -> Option<Timestamp> {
+        // Most logs have no erased users, and digests take time.
+        if self.erased.is_empty() {
+            return None;
+        }
+        let digest = UserDigest::new(self.store_id, user);
+        self.erased.get(&digest).map(|erased_at| *erased_at)
     }
 
     /// Replaces the engagement `before` of one user by `after` in the sums of all.

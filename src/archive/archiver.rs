@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::directory::{ArchiveDirectory, hour};
+use super::erase::{self, ErasedFromArchive};
 use super::error::ArchiveError;
 use super::params::ArchiveParams;
 use crate::durable::{Log, LogError, Place, PlacedAction};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UserId};
 
 /// Most actions of one file, which are held in memory while it is written.
 const MAX_FILE_ACTIONS: usize = 100_000;
@@ -105,6 +106,17 @@ impl Archiver {
                 return Ok(archived);
             }
         }
+    }
+
+    /// Erases the actions of `user` up to `erased_at`, which the log has no more, from the
+    /// files of the archive. Waits until no file is written.
+    pub fn erase(
+        &self,
+        user: UserId,
+        erased_at: Timestamp,
+    ) -> Result<ErasedFromArchive, ArchiveError> {
+        let _nothing_is_written = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        erase::erase(self.directory.path(), user, erased_at)
     }
 
     /// Writes `actions`, all of one hour, and returns the place of the last.

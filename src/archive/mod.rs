@@ -11,12 +11,14 @@
 
 mod archiver;
 mod directory;
+mod erase;
 mod error;
 mod params;
 mod table;
 
 pub use archiver::{Archived, Archiver, Backlog};
 pub use directory::{ArchiveDirectory, files};
+pub use erase::ErasedFromArchive;
 pub use error::ArchiveError;
 pub use params::ArchiveParams;
 pub use table::{read_rows, rows, schema, write_actions};

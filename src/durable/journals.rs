@@ -118,6 +118,22 @@ impl Journals {
     }
 }
 
+/// Empties the journals of `store`, which is closed, and has all that is in them in its
+/// tables. The last one stays, as its number is that of the next.
+pub(super) fn empty_journals(store: &Path) -> io::Result<()> {
+    let mut journals = find_journals(store)?;
+    let last = journals.pop();
+    for Journal { path, .. } in journals {
+        fs::remove_file(path)?;
+    }
+    if let Some(Journal { path, .. }) = last {
+        let file = File::options().write(true).open(path)?;
+        file.set_len(0)?;
+        file.sync_all()?;
+    }
+    File::open(store)?.sync_all()
+}
+
 /// The journals of `store`, in the order of their numbers.
 fn find_journals(store: &Path) -> io::Result<Vec<Journal>> {
     let mut journals = Vec::new();

@@ -191,19 +191,35 @@ impl Log {
     /// Forgets actions before `oldest`, but for those that are kept for good, or still have
     /// to be archived. Returns how many there were.
     pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
-        let (mut forgotten, mut old) = (0, Vec::new());
+        self.remove(|action, facts| {
+            action.time < oldest && !facts.is_kept && self.is_forgettable(facts.place)
+        })
+    }
+
+    /// Removes the actions for which `is_gone` holds, of the action and its number. Returns
+    /// how many there were.
+    pub(super) fn remove_if(
+        &self,
+        is_gone: impl Fn(&Action, Option<u64>) -> bool,
+    ) -> Result<u64, LogError> {
+        self.remove(|action, facts| is_gone(action, facts.place.map(|place| place.sequence)))
+    }
+
+    /// Removes the actions for which `is_gone` holds, and returns how many there were.
+    fn remove(&self, is_gone: impl Fn(&Action, ActionFacts) -> bool) -> Result<u64, LogError> {
+        let (mut removed, mut gone) = (0, Vec::new());
         self.try_for_each(|action, facts| {
-            if action.time < oldest && !facts.is_kept && self.is_forgettable(facts.place) {
-                forgotten += 1;
-                old.push((action.id, facts.place));
+            if is_gone(&action, facts) {
+                removed += 1;
+                gone.push((action.id, facts.place));
             }
-            if old.len() >= FORGET_BATCH {
-                self.remove_actions(&mut old)?;
+            if gone.len() >= FORGET_BATCH {
+                self.remove_actions(&mut gone)?;
             }
             Ok(())
         })?;
-        self.remove_actions(&mut old)?;
-        Ok(forgotten)
+        self.remove_actions(&mut gone)?;
+        Ok(removed)
     }
 
     /// Writes `count` records that `fill` puts into a batch, and counts them. `fill` gets

@@ -4,6 +4,7 @@
 mod acknowledged;
 mod archive_mark;
 mod clock_mark;
+mod erasures;
 mod error;
 mod journals;
 mod log;
@@ -13,6 +14,7 @@ mod records;
 mod reopen;
 mod store;
 
+pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
 pub use journals::TruncatedTail;
 pub use log::Log;

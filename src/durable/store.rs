@@ -11,6 +11,7 @@ use super::records::Place;
 const ACTIONS: &str = "actions";
 const PINS: &str = "pins";
 const SEQUENCES: &str = "sequences";
+const ERASED: &str = "erased";
 const META: &str = "meta";
 /// Key in [`META`] of the random number that tells this store from others.
 const ID: &str = "id";
@@ -47,6 +48,8 @@ pub(super) struct Store {
     pub(super) sequences: Keyspace,
     /// Records of changed pins, by their ids in big endian.
     pub(super) pins: Keyspace,
+    /// Erased users, by their digests.
+    pub(super) erased: Keyspace,
     pub(super) meta: Keyspace,
 }
 
@@ -67,6 +70,7 @@ impl Store {
             path: path.to_owned(),
             actions: keyspace(ACTIONS)?,
             sequences: keyspace(SEQUENCES)?,
+            erased: keyspace(ERASED)?,
             meta: keyspace(META)?,
             pins: keyspace(PINS)?,
             database,
@@ -139,6 +143,36 @@ impl Store {
             std::thread::sleep(ROOM_POLL);
         }
         Ok(())
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; 5] {
+        let Self {
+            actions,
+            sequences,
+            pins,
+            erased,
+            meta,
+            ..
+        } = self;
+        [actions, sequences, pins, erased, meta]
+    }
+
+    /// Writes all that is in memory to tables, and waits for it.
+    pub(super) fn flush(&self) -> Result<(), fjall::Error> {
+        for keyspace in self.keyspaces() {
+            keyspace.rotate_memtable()?;
+            while keyspace.sealed_memtable_count() > 0 {
+                self.check()?;
+                std::thread::sleep(ROOM_POLL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all tables anew, without what was removed or replaced.
+    pub(super) fn compact(&self) -> Result<(), fjall::Error> {
+        let mut keyspaces = self.keyspaces().into_iter();
+        keyspaces.try_for_each(Keyspace::major_compact)
     }
 
     /// Fails once any write has failed, also one of a thread of the store.

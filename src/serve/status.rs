@@ -41,6 +41,8 @@ pub(crate) enum CallError {
     NotRecorded,
     /// What was recorded cannot be read: try again later.
     NotReadable,
+    /// The user is not erased everywhere: try again.
+    NotErased,
     /// The call changes pins, and the server keeps nothing.
     KeepsNothing,
     /// The greatest number of pins, which is this, has changed.
@@ -124,6 +126,9 @@ impl From<CallError> for Status {
             CallError::NotReadable => {
                 Self::unavailable("recorded actions cannot be read: try again later")
             }
+            CallError::NotErased => Self::unavailable(
+                "the user is not erased everywhere yet: the log or the archive cannot be written",
+            ),
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),

@@ -1,5 +1,6 @@
 //! `pinnersage actions`: what a running server has recorded, out of it and into it.
 
+mod erase;
 mod export;
 mod import;
 mod parts;
@@ -8,6 +9,8 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ActionsCommand {
+    /// Erase what a running server keeps of a user, from memory and from the disk.
+    Erase(erase::EraseArgs),
     /// Write the actions that a running server keeps as a Parquet file.
     ///
     /// The file has the columns of the archive. It appears when it is complete; an export
@@ -22,6 +25,7 @@ pub(super) enum ActionsCommand {
 
 pub(super) fn run(command: ActionsCommand) -> anyhow::Result<()> {
     match command {
+        ActionsCommand::Erase(args) => erase::run(&args),
         ActionsCommand::Export(args) => export::run(&args),
         ActionsCommand::Import(args) => import::run(args),
     }

@@ -195,6 +195,7 @@ fn recorded_status(outcome: ActionOutcome, time: Timestamp, durable_at: Timestam
             ActionStatus::Accepted
         }
         ActionOutcome::Duplicate => ActionStatus::Duplicate,
+        ActionOutcome::Erased => ActionStatus::Erased,
     }
 }
 
@@ -249,6 +250,7 @@ fn label(status: ActionStatus) -> &'static str {
         ActionStatus::TooOld => "too_old",
         ActionStatus::InFuture => "in_future",
         ActionStatus::TooManyHidden => "too_many_hidden",
+        ActionStatus::Erased => "erased",
     }
 }
 

@@ -1,9 +1,12 @@
 //! `AdminService`: the versions that are served, and changes of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::model::UserId;
 use crate::serve::rpc::action_recorder::ActionRecorder;
 use crate::serve::rpc::action_streams::{self, Messages};
 use crate::serve::rpc::response::timestamp;
@@ -150,6 +153,16 @@ impl AdminService for Service {
         }))
     }
 
+    async fn erase_user(
+        &self,
+        request: Request<v1::EraseUserRequest>,
+    ) -> Result<Response<v1::EraseUserResponse>, Status> {
+        let user = request.into_inner().user_id;
+        let user = user.ok_or_else(|| CallError::field("user_id", "is required"))?;
+        let erased = self.erase(UserId(user)).await?;
+        Ok(Response::new(erased))
+    }
+
     type ExportActionsStream = Messages<v1::ExportActionsResponse>;
 
     async fn export_actions(
@@ -180,6 +193,29 @@ impl AdminService for Service {
 }
 
 impl Service {
+    /// Erases `user`. Nothing that is logged names the user.
+    async fn erase(&self, user: UserId) -> Result<v1::EraseUserResponse, CallError> {
+        let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let (live, actions, now) = (self.live.clone(), actions.clone(), (self.recorder.clock)());
+        let begun = Instant::now();
+        let erased = spawn_blocking(move || live.erase(&actions, user, now)).await;
+        let erased = erased.map_err(|_| CallError::Internal)?;
+        let erased = erased.map_err(|error| {
+            tracing::error!(%error, "a user is not erased yet");
+            CallError::NotErased
+        })?;
+        let (recorded, archived) = (erased.recorded, erased.archived.actions);
+        let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+        tracing::info!(recorded, archived, took_ms, "erased a user");
+        Ok(v1::EraseUserResponse {
+            actions: recorded,
+            has_profile: erased.has_profile,
+            archived_actions: archived,
+            archive_files: erased.archived.files,
+            erased_time: Some(timestamp(now)),
+        })
+    }
+
     async fn make(&self, change: VersionChange) -> Result<ServedVersions, CallError> {
         let served = self.versions.clone().make(change).await;
         Ok(served?)

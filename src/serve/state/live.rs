@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::archive::Archiver;
+use crate::archive::{ArchiveError, Archiver, ErasedFromArchive};
 use crate::durable::{LogError, PinRecord};
-use crate::model::{PinId, Timestamp};
+use crate::model::{PinId, Timestamp, UserId};
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
@@ -27,6 +27,17 @@ pub(crate) struct PinChangeCounts {
     pub(crate) changed: usize,
     /// Pins of this change that were not there before.
     pub(crate) unknown: usize,
+}
+
+/// What was erased of a user.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Erased {
+    /// Recorded actions.
+    pub(crate) recorded: u64,
+    /// Actions in the archive, and files.
+    pub(crate) archived: ErasedFromArchive,
+    /// Whether a profile is served that has the user.
+    pub(crate) has_profile: bool,
 }
 
 impl Live {
@@ -118,6 +129,28 @@ impl Live {
             self.serve_delta(&changes);
         }
         Ok(())
+    }
+
+    /// Erases what `actions`, caches and the archive have of `user` up to `now`.
+    pub(crate) fn erase(
+        &self,
+        actions: &Actions,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<Erased, ArchiveError> {
+        let recorded = actions.erase(user, now)?;
+        let serving = self.get();
+        if let Some(serving) = &serving {
+            serving.erase(user);
+        }
+        let archiver = self.archiver();
+        let archived = archiver.map(|archiver| archiver.erase(user, now));
+        let is_served = |serving: &Serving| serving.loaded.profiles().get(user).is_some();
+        Ok(Erased {
+            recorded,
+            archived: archived.transpose()?.unwrap_or_default(),
+            has_profile: serving.as_deref().is_some_and(is_served),
+        })
     }
 
     /// Serves `changes` beside the catalog that is served.
