@@ -23,20 +23,20 @@ use super::store::{ACCEPTED, PLACED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
-const STORE: &str = "log";
+pub(super) const STORE: &str = "log";
 /// Actions that are forgotten with one write.
 const FORGET_BATCH: usize = 10_000;
 
 /// The log of one directory. One thread appends to it; others may read and forget.
 pub struct Log {
-    store: Store,
+    pub(super) store: Store,
     store_id: u64,
-    acknowledged: AcknowledgedCount,
+    pub(super) acknowledged: AcknowledgedCount,
     accepted: AtomicU64,
     /// Time of the last place that was given to an action, in microseconds.
     recorded_at: AtomicI64,
     /// One write at a time, so that the count never falls.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
 }
 
 impl fmt::Debug for Log {

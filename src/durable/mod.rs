@@ -2,6 +2,7 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod backup;
 mod error;
 mod journals;
 mod log;
@@ -9,6 +10,7 @@ mod places;
 mod records;
 mod store;
 
+pub use backup::{LogRestore, LogSnapshot, belongs_to_log};
 pub use error::LogError;
 pub use journals::TruncatedTail;
 pub use log::Log;

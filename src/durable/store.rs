@@ -47,9 +47,8 @@ impl Store {
             reason,
             kept: journal_copy.display().to_string(),
         })?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES);
         let keyspace = |name| {
-            let keyspace = database.keyspace(name, options);
+            let keyspace = database.keyspace(name, keyspace_options);
             keyspace.map_err(|source| LogError::Store {
                 path: path.to_owned(),
                 source,
@@ -109,8 +108,13 @@ impl Store {
 
     /// The error for a failure of the store.
     pub(super) fn error(&self, source: fjall::Error) -> LogError {
+        Self::error_at(&self.path, source)
+    }
+
+    /// The error for a failure of the store in `path`.
+    pub(super) fn error_at(path: &Path, source: fjall::Error) -> LogError {
         LogError::Store {
-            path: self.path.clone(),
+            path: path.to_owned(),
             source,
         }
     }
@@ -123,6 +127,11 @@ impl Store {
             key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
+}
+
+/// Options of every keyspace.
+pub(super) fn keyspace_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES)
 }
 
 /// Opens the database in `path`, or says why it cannot be read.

@@ -1,9 +1,12 @@
-//! `AdminService`: the versions that are served, and changes of them.
+//! `AdminService`: the versions that are served, changes of them, and backups.
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use crate::model::Timestamp;
+use crate::serve::rpc::backup::{Backup, BackupStream};
 use crate::serve::rpc::response::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
@@ -21,6 +24,9 @@ use crate::wire::v1::admin_service_server::AdminService;
 pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     pub(crate) versions: Arc<VersionManager>,
+    /// Has a permit for the one backup that is made at a time.
+    pub(crate) backups: Arc<Semaphore>,
+    pub(crate) clock: fn() -> Timestamp,
 }
 
 #[tonic::async_trait]
@@ -145,9 +151,31 @@ impl AdminService for Service {
             survives_restart: served.persistence == Persistence::Kept,
         }))
     }
+
+    type BackupDataStream = BackupStream;
+
+    async fn backup_data(
+        &self,
+        _: Request<v1::BackupDataRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        Ok(Response::new(self.begin_backup()?))
+    }
 }
 
 impl Service {
+    /// Begins a backup, unless another is being made.
+    fn begin_backup(&self) -> Result<BackupStream, CallError> {
+        self.live.get().ok_or(CallError::NotLoaded)?;
+        let log = self.live.log().ok_or(CallError::KeepsNothing)?;
+        let permit = self.backups.clone().try_acquire_owned();
+        let backup = Backup {
+            log: log.clone(),
+            now: (self.clock)(),
+            permit: permit.map_err(|_| CallError::BackupRunning)?,
+        };
+        Ok(backup.start())
+    }
+
     async fn make(&self, change: VersionChange) -> Result<ServedVersions, CallError> {
         let served = self.versions.clone().make(change).await;
         Ok(served?)

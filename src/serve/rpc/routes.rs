@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::{Layer, ServiceBuilder};
@@ -73,6 +74,8 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
     let admin = AdminServiceServer::new(admin::Service {
         live: live.clone(),
         versions: parts.versions,
+        backups: Arc::new(Semaphore::new(1)),
+        clock: parts.clock,
     });
     let catalog = CatalogServiceServer::new(catalog::Service { live });
     let rate_limit = PolicyLayer(RateLimit::new(&parts.overload));

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::durable::PinRecord;
+use crate::durable::{Log, PinRecord};
 use crate::model::PinId;
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins};
 use crate::serve::state::durable_state::DurableState;
@@ -42,6 +42,11 @@ impl Live {
     /// Pins that changed; none in the same cases.
     pub(crate) fn changed_pins(&self) -> Option<&Arc<ChangedPins>> {
         self.durable.get().map(|durable| &durable.changed_pins)
+    }
+
+    /// The log of both; none in the same cases.
+    pub(crate) fn log(&self) -> Option<&Arc<Log>> {
+        self.durable.get().map(|durable| &durable.log)
     }
 
     /// Gives the server what it keeps. To be called once, before anything is served.
@@ -112,7 +117,6 @@ mod tests {
 
     use super::*;
     use crate::actions::ActionParams;
-    use crate::durable::Log;
     use crate::model::ActionWeights;
     use crate::serve::state::test_world::{LIMITS, MODEL, TestWorld, day, title_of, vector_of};
 
@@ -132,9 +136,10 @@ mod tests {
             limits: LIMITS,
         };
         let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
-        let (actions, _) = Actions::open(log, params, day(0)).expect("actions");
+        let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
         let live = Live::default();
         live.set_durable(DurableState {
+            log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
         });
