@@ -107,6 +107,9 @@ metrics_table! {
     pub const ACTION_USERS: (Gauge, Count) =
         "pinnersage_action_users",
         "Users of whom recorded actions are in memory";
+    pub const LOG_WRITABLE: (Gauge, Count) =
+        "pinnersage_log_writable",
+        "1 while actions and changes of pins are recorded, 0 while the disk is full";
     pub const PIN_CHANGES: (Counter, Count) =
         "pinnersage_pin_changes_total",
         "Pins that were changed on a running server, by kind of change";

@@ -1,5 +1,6 @@
 //! The recorded actions of one directory: opened, submitted, read and forgotten.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,7 +9,7 @@ use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::shared_state::SharedState;
 use super::user_state::UserState;
-use super::writer::{RecordError, RecordedActions, Writer};
+use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
 use crate::durable::{Log, LogError};
 use crate::model::{Action, ActionId, Timestamp, UserId};
 
@@ -65,12 +66,32 @@ impl Actions {
     pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
         let oldest = self.shared.params.oldest(now);
         let forgotten_before = &self.forgotten_before;
-        let before = forgotten_before.swap(oldest.micros(), Ordering::Relaxed);
-        if before == oldest.micros() {
+        if forgotten_before.load(Ordering::Relaxed) >= oldest.micros() {
             return Ok(0);
         }
+        let forgotten = self.log.forget_before(oldest)?;
         self.shared.forget_before(oldest);
-        self.log.forget_before(oldest)
+        forgotten_before.fetch_max(oldest.micros(), Ordering::Relaxed);
+        Ok(forgotten)
+    }
+
+    /// Why nothing is recorded at present; none while all is well.
+    pub fn failure(&self) -> Option<Arc<String>> {
+        self.log.failure()
+    }
+
+    /// The same, but looks whether the log can be written. May wait for a write in progress.
+    pub fn check(&self) -> Option<Arc<String>> {
+        self.log.check()
+    }
+
+    /// Opens the log again after a failed write, once there is space. Waits for writes in
+    /// progress. It can be called again when it fails.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        match self.writer.run(LogWriter::reopen) {
+            Ok(reopened) => reopened,
+            Err(error) => Err(LogError::io(self.log.path())(io::Error::other(error))),
+        }
     }
 
     /// Whether an action with this id was accepted, and not forgotten since.

@@ -51,11 +51,12 @@ impl Log {
     /// as a whole.
     pub fn snapshot(&self) -> Result<LogSnapshot, LogError> {
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = &self.store.database;
+        let store = self.store()?;
+        let database = &store.database;
         let mut keyspaces = Vec::new();
         for name in database.list_keyspace_names() {
             let keyspace = database.keyspace(&name, keyspace_options);
-            let keyspace = keyspace.map_err(|e| self.store.error(e))?;
+            let keyspace = keyspace.map_err(|e| store.error(e))?;
             keyspaces.push((name.to_string(), keyspace));
         }
         keyspaces.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

@@ -7,7 +7,9 @@ mod error;
 mod journals;
 mod log;
 mod places;
+mod privacy;
 mod records;
+mod reopen;
 mod store;
 
 pub use backup::{LogRestore, LogSnapshot, belongs_to_log};

@@ -1,4 +1,4 @@
-//! Recorded actions through crashes, damage and a full disk.
+//! Recorded actions through crashes and damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,7 +17,6 @@ use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use tonic::Code;
 use tonic::transport::Channel;
 
 const ROUNDS: u64 = 20;
@@ -282,47 +281,4 @@ async fn a_damaged_byte_is_never_passed_over() {
     );
     process.stop();
     assert_eq!(std::fs::read(&marker).expect("a count"), acknowledged);
-}
-
-/// A process that has a full disk to itself: a small file system in a name space of its own.
-#[tokio::test]
-#[ignore = "needs unshare(1) and user name spaces; CI runs it with --ignored"]
-async fn a_full_disk_stops_writing_but_not_reading() {
-    let home = Home::new();
-    let full = home.world.path("full");
-    std::fs::create_dir(&full).expect("a directory");
-    let mount = r#"mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@""#;
-    let mut serve = serve_command(&home.world);
-    serve.args(["--data", path(&full.join("data"))]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--mount"])
-        .args(["sh", "-c", mount, "sh"])
-        .arg(&full)
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .envs(
-            serve
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-    let process = Process::start(&mut command);
-    let mut client = client(&process).await;
-    let mut accepted = BTreeSet::new();
-    let mut refused = None;
-    for next in (0..100_000).step_by(100) {
-        let numbers: Vec<u64> = (next..next + 100).collect();
-        match send(&mut client, &numbers).await {
-            Ok(_) => accepted.extend(numbers),
-            Err(status) => refused = Some(status),
-        }
-        if refused.is_some() {
-            break;
-        }
-    }
-    let refused = refused.expect("a full disk");
-    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    assert!(!accepted.is_empty());
-    assert_eq!(counted(&process).await, by_user(&accepted));
-    process.stop();
 }

@@ -10,6 +10,8 @@ mod cli;
 mod crash;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod formats;
+mod full_disk;
 mod fuzz;
 mod golden;
 mod input;

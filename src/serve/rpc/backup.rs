@@ -6,7 +6,9 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,6 +25,9 @@ use crate::wire::v1::backup_data_response::Part;
 const WAITING: usize = 4;
 /// Bytes of records from which a message is sent.
 const MESSAGE_BYTES: usize = 256 << 10;
+/// How long a client may read nothing. The log keeps what it forgets until the backup
+/// ends.
+const MAX_STALL: Duration = Duration::from_secs(60);
 /// Bytes of the largest file that is taken along.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -39,8 +44,10 @@ pub(crate) struct Backup {
 /// Why a backup has no end.
 #[derive(Debug, thiserror::Error)]
 enum BackupError {
-    #[error("the client left")]
+    #[error("the client left, or read nothing for {} s", MAX_STALL.as_secs())]
     NoReader,
+    #[error("the log failed meanwhile")]
+    LogFailed,
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("a file beside the log: {0}")]
@@ -55,20 +62,26 @@ struct BesideLog {
 }
 
 /// Where the parts of a backup go.
-struct Parts(Sender<Result<v1::BackupDataResponse, Status>>);
+struct Parts {
+    log: Arc<Log>,
+    out: Sender<Result<v1::BackupDataResponse, Status>>,
+}
 
 impl Backup {
     /// Makes the backup on a thread of its own, as fast as the stream is read.
     pub(crate) fn start(self) -> BackupStream {
         let (parts, stream) = mpsc::channel(WAITING);
         tokio::task::spawn_blocking(move || {
-            let parts = Parts(parts);
+            let parts = Parts {
+                log: self.log.clone(),
+                out: parts,
+            };
             match self.send_all(&parts) {
                 Ok(records) => tracing::info!(records, "a backup was made"),
                 Err(error) => {
                     tracing::warn!(%error, "a backup was not made");
                     // Nobody may be left to be told.
-                    let _ = parts.0.blocking_send(Err(CallError::NoBackup.into()));
+                    let _ = parts.out.try_send(Err(CallError::NoBackup.into()));
                 }
             }
             drop(self.permit);
@@ -132,8 +145,13 @@ impl BesideLog {
 
 impl Parts {
     fn send(&self, part: Part) -> Result<(), BackupError> {
+        // A log that failed is opened again only when nobody reads it any more.
+        if self.log.failure().is_some() {
+            return Err(BackupError::LogFailed);
+        }
         let part = v1::BackupDataResponse { part: Some(part) };
-        let sent = self.0.blocking_send(Ok(part));
+        let sending = self.out.send_timeout(Ok(part), MAX_STALL);
+        let sent = Handle::current().block_on(sending);
         sent.map_err(|_| BackupError::NoReader)
     }
 

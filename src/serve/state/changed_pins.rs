@@ -75,6 +75,13 @@ impl LockedChanges<'_> {
         Ok(())
     }
 
+    /// Reads the changes from the log again, after it was opened again: a write that
+    /// failed may have left some.
+    pub(crate) fn read_again(&mut self) -> Result<(), LogError> {
+        *self.changes = self.log.pin_changes()?.into_iter().collect();
+        Ok(())
+    }
+
     /// The changes that `catalog` does not have, as a delta to serve beside it.
     pub(crate) fn delta_for(&self, catalog: &Catalog) -> Arc<Delta> {
         let embedding_version = &catalog.manifest().facts.embedding_version;

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::durable::{Log, PinRecord};
+use crate::durable::{Log, LogError, PinRecord};
 use crate::model::PinId;
-use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins};
+use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::serving::Serving;
@@ -83,9 +83,30 @@ impl Live {
         if let Some(serving) = before {
             let catalog = serving.loaded.catalog();
             changed = changes.unsettled(catalog).count();
-            self.set(serving.with_delta(changes.delta_for(catalog)));
+            self.serve_delta(&changes);
         }
         Ok(PinChangeCounts { changed, unknown })
+    }
+
+    /// Opens the log again after a failed write, and serves what is in it. It can be called
+    /// again when it fails.
+    pub(crate) fn reopen_log(&self) -> Result<(), LogError> {
+        if let Some(durable) = self.durable.get() {
+            durable.actions.reopen()?;
+            // Held until the delta is served: see `LockedChanges`.
+            let mut changes = durable.changed_pins.lock();
+            changes.read_again()?;
+            self.serve_delta(&changes);
+        }
+        Ok(())
+    }
+
+    /// Serves `changes` beside the catalog that is served.
+    fn serve_delta(&self, changes: &LockedChanges<'_>) {
+        if let Some(serving) = self.get() {
+            let delta = changes.delta_for(serving.loaded.catalog());
+            self.set(serving.with_delta(delta));
+        }
     }
 
     fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {

@@ -120,7 +120,7 @@ impl Server {
         Self::start_from(source).await
     }
 
-    async fn start_ready(
+    pub(crate) async fn start_ready(
         source: ServingSource,
         data: Option<PathBuf>,
         params: ServeParams,
