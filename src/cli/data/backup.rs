@@ -1,13 +1,14 @@
 //! `pinnersage data backup`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use clap::Args;
 
-use super::BackupArgs;
-use super::files::{BackupFiles, BackupOrigin, BackupWriter};
-use crate::cli::client::status_error;
+use super::backup_files::{BackupFiles, BackupOrigin, BackupWriter};
+use crate::cli::client::{ServerArgs, status_error};
 use crate::cli::runtime::block_on;
 use crate::cli::{output, times};
 use crate::progress::{Progress, Stage};
@@ -16,6 +17,15 @@ use crate::wire::v1::backup_data_response::Part;
 
 /// How long to wait for the begin of a backup, which waits for a write in progress.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BackupArgs {
+    /// Directory that holds the backups.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    server: ServerArgs,
+}
 
 /// A backup while it arrives.
 struct Arriving {

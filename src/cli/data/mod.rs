@@ -1,7 +1,7 @@
 //! `pinnersage data`: backups of what a server keeps below `--data`.
 
 mod backup;
-mod files;
+mod backup_files;
 mod restore;
 
 use std::path::PathBuf;
@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rustix::fs::Mode;
 
-use self::files::BackupFiles;
-use super::client::ServerArgs;
+use self::backup_files::BackupFiles;
 use super::output;
 
 /// What others may not do with files of users' actions: everything.
@@ -22,30 +21,11 @@ pub(super) enum DataCommand {
     ///
     /// The directory holds all backups that were written to it; CURRENT names the last.
     /// It is read back and checked before it gets its name.
-    Backup(BackupArgs),
+    Backup(backup::BackupArgs),
     /// Make a directory for `serve --data` from a backup.
-    Restore(RestoreArgs),
+    Restore(restore::RestoreArgs),
     /// Check that a backup is whole: lengths, checksums and counts.
     Check(CheckArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct BackupArgs {
-    /// Directory that holds the backups.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RestoreArgs {
-    /// Directory of backups, of which the last is taken, or one of them.
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
-    /// Directory to make; it may be there if it is empty.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use clap::Args;
 
-use super::RestoreArgs;
-use super::files::BackupFiles;
+use super::backup_files::BackupFiles;
 use crate::cli::output;
 use crate::durable::LogRestore;
 use crate::progress::Progress;
@@ -18,6 +18,16 @@ use crate::progress::Progress;
 const PARTIAL: &str = "restoring.partial";
 /// What an empty file system has.
 const LOST_AND_FOUND: &str = "lost+found";
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RestoreArgs {
+    /// Directory of backups, of which the last is taken, or one of them.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Directory to make; it may be there if it is empty.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
 
 /// A directory while it is filled; what was made is removed unless it is finished.
 struct Partial {
