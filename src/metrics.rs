@@ -107,6 +107,9 @@ metrics_table! {
     pub const ACTION_USERS: (Gauge, Count) =
         "pinnersage_action_users",
         "Users of whom recorded actions are in memory";
+    pub const CLOCK_JUMP: (Gauge, Seconds) =
+        "pinnersage_clock_jump_seconds",
+        "How far the clock is from the last use of the log where that is more than a day, else 0";
     pub const LOG_WRITABLE: (Gauge, Count) =
         "pinnersage_log_writable",
         "1 while actions and changes of pins are recorded, 0 while the disk is full";

@@ -156,9 +156,19 @@ async fn connection_within(
     Ok(InterceptedService::new(channel, Token(token)))
 }
 
-/// The error of a failed call, in the words of the server.
+/// The error of a failed call, in the words of the server. A connection that broke has
+/// none, so its causes are told, and what is wrong most often.
 pub(super) fn status_error(status: &tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", status.code(), status.message())
+    let source = std::error::Error::source(status);
+    let Some(broken) = source.filter(|source| source.is::<tonic::transport::Error>()) else {
+        return anyhow::anyhow!("{}: {}", status.code(), status.message());
+    };
+    let causes = std::iter::successors(broken.source(), |cause| cause.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    anyhow::anyhow!(
+        "the connection broke: {} (a server with TLS needs an https:// address and --ca)",
+        causes.join(": ")
+    )
 }
 
 /// A title for people: a dash for a pin without one.

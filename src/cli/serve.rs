@@ -50,7 +50,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let load = move |source: &ServingSource| InitialState::open(source, data, now());
         let params = serve_params(settings, metrics);
         if !grpc.ip().is_loopback() && params.security.lets_everybody_call() {
-            tracing::warn!(%grpc, "everybody who reaches the port may call: neither auth.callers nor tls.client_ca is set");
+            tracing::warn!(%grpc, "whoever reaches the port may call: set auth.callers or tls.client_ca");
         }
         let startup = Startup {
             source,

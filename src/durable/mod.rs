@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod backup;
+mod clock_mark;
 mod error;
 mod journals;
 mod log;

@@ -16,6 +16,8 @@ const META: &str = "meta";
 const ID: &str = "id";
 /// Key in [`META`] of the number of records accepted so far.
 pub(super) const ACCEPTED: &str = "accepted";
+/// Key in [`META`] of the last time at which the log was used, in microseconds.
+pub(super) const CLOCK: &str = "clock";
 /// Key in [`META`] of the number of records accepted when the last of the actions was
 /// given its place, and the time of that one.
 pub(super) const PLACED: &str = "placed";
@@ -104,7 +106,8 @@ impl Store {
         batch.commit().map_err(|e| self.error(e))
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
+    /// The number under `key`; none where there is none.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
         let value = self.meta.get(key).map_err(|e| self.error(e))?;
         Ok(value.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
     }

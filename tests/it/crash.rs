@@ -1,7 +1,9 @@
 //! Recorded actions through crashes and damage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -281,4 +283,45 @@ async fn a_damaged_byte_is_never_passed_over() {
     );
     process.stop();
     assert_eq!(std::fs::read(&marker).expect("a count"), acknowledged);
+}
+
+/// Mode bits of `directory` and of all below it that others than the owner have.
+fn shared_paths(directory: &Path) -> Vec<PathBuf> {
+    let mut shared = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::metadata(&path).expect("a path");
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a directory");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
+        }
+        if metadata.permissions().mode() & 0o077 != 0 {
+            shared.push(path);
+        }
+    }
+    shared
+}
+
+#[tokio::test]
+async fn what_is_kept_belongs_to_the_owner_alone() {
+    let home = Home::new();
+    let process = home.start();
+    let mut client = client(&process).await;
+    send(&mut client, &[1]).await.expect("an answer");
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
+    process.stop();
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
+    // As a server of before has left it.
+    let (journal, _) = home.journal();
+    let share = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    };
+    share(&journal, 0o644);
+    share(&home.data(), 0o755);
+    let mut process = Process::start_loading(&mut home.command());
+    let message = "files that others could read are the owner's alone now";
+    assert_eq!(process.wait_for(message)["tightened"], 2);
+    process.wait_for("ready");
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
+    process.stop();
 }

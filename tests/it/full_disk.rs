@@ -34,7 +34,7 @@ impl SmallDisk {
     fn mount(directory: PathBuf) -> Self {
         std::fs::create_dir(&directory).expect("a directory");
         let mount = r#"mount -t tmpfs -o size=8m tmpfs "$1" &&
-            dd if=/dev/zero of="$1/ballast" bs=1M count=6 status=none && echo mounted && read end"#;
+            dd if=/dev/zero of="$1/ballast" bs=1k count=7000 status=none && echo mounted && read end"#;
         let mut holder = Command::new("unshare")
             .args([
                 "--user",
