@@ -6,6 +6,7 @@ mod catalog;
 mod client;
 mod clock;
 mod daily;
+mod data;
 mod demo;
 mod diff;
 #[cfg(feature = "evaluation")]
@@ -131,6 +132,9 @@ enum Command {
     /// Add, replace, delete or list single pins of a running server.
     #[command(subcommand)]
     Pins(pins::PinsCommand),
+    /// Back up what a running server keeps below --data, and restore it.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Check whether a server serves.
     Health(health::HealthArgs),
     /// Build and serve the sample data, and show the candidates of a user.
@@ -186,6 +190,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Load(args) => versions::load(args),
         Command::Rollback(args) => versions::roll_back(&args),
         Command::Pins(command) => pins::run(command),
+        Command::Data(command) => data::run(command),
         Command::Health(args) => health::run(args),
         Command::Demo(args) => demo::run(args, &settings),
     }

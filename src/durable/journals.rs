@@ -12,9 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Name of the directory of the copy.
-const COPY: &str = "journals-as-found";
+pub(super) const COPY: &str = "journals-as-found";
 /// Name of the copy while it is made: only a whole copy has the name [`COPY`].
-const PARTIAL_COPY: &str = "journals-as-found.partial";
+pub(super) const PARTIAL_COPY: &str = "journals-as-found.partial";
 /// Bytes that are read at once from the end of a journal.
 const BLOCK: usize = 1 << 16;
 

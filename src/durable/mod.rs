@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod archive_mark;
+mod backup;
 mod clock_mark;
 mod erasures;
 mod error;
@@ -14,6 +15,7 @@ mod records;
 mod reopen;
 mod store;
 
+pub use backup::{LogRestore, LogSnapshot, belongs_to_log};
 pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
 pub use journals::TruncatedTail;

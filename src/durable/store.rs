@@ -58,9 +58,8 @@ impl Store {
     /// journals are kept as they were.
     pub(super) fn open(path: &Path, journal_copy: &Path) -> Result<Self, LogError> {
         let database = open_database(path, journal_copy)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES);
         let keyspace = |name| {
-            let keyspace = database.keyspace(name, options);
+            let keyspace = database.keyspace(name, keyspace_options);
             keyspace.map_err(|cause| LogError::Store {
                 path: path.to_owned(),
                 cause,
@@ -122,8 +121,13 @@ impl Store {
 
     /// The error for a failure of the store.
     pub(super) fn error(&self, cause: fjall::Error) -> LogError {
+        Self::error_at(&self.path, cause)
+    }
+
+    /// The error for a failure of the store in `path`.
+    pub(super) fn error_at(path: &Path, cause: fjall::Error) -> LogError {
         LogError::Store {
-            path: self.path.clone(),
+            path: path.to_owned(),
             cause,
         }
     }
@@ -195,6 +199,11 @@ impl Store {
             key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
+}
+
+/// Options of every keyspace.
+pub(super) fn keyspace_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES)
 }
 
 /// Opens the database in `path`. An error that tells of damage names `journal_copy`.

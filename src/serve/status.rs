@@ -43,8 +43,12 @@ pub(crate) enum CallError {
     NotReadable,
     /// The user is not erased everywhere: try again.
     NotErased,
-    /// The call changes pins, and the server keeps nothing.
+    /// The call changes or copies what a server keeps, and this one keeps nothing.
     KeepsNothing,
+    /// Another backup is being made.
+    BackupRunning,
+    /// The backup could not be made as a whole. The log has the cause.
+    NoBackup,
     /// The greatest number of pins, which is this, has changed.
     TooManyChanges(usize),
     /// These versions do not exist.
@@ -115,7 +119,11 @@ impl From<CallError> for Status {
                 Self::deadline_exceeded("time was up before there was anything to answer with")
             }
             CallError::KeepsNothing => Self::failed_precondition(
-                "this server keeps nothing, so it changes no pins: it was started without --data",
+                "this server keeps nothing, neither actions nor changed pins: it was started without --data",
+            ),
+            CallError::BackupRunning => Self::resource_exhausted("another backup is being made"),
+            CallError::NoBackup => Self::unavailable(
+                "the backup could not be made as a whole: the log of the server says why",
             ),
             CallError::TooManyChanges(max) => Self::resource_exhausted(format!(
                 "{max} pins may change beside a catalog: build one with the changes so far"

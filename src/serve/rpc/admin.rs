@@ -1,14 +1,16 @@
-//! `AdminService`: the versions that are served, and changes of them.
+//! `AdminService`: the versions that are served, changes of them, and backups.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::model::UserId;
 use crate::serve::rpc::action_recorder::ActionRecorder;
 use crate::serve::rpc::action_streams::{self, Messages};
+use crate::serve::rpc::backup::{Backup, BackupStream};
 use crate::serve::rpc::response::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
@@ -27,6 +29,8 @@ pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     pub(crate) versions: Arc<VersionManager>,
     pub(crate) recorder: ActionRecorder,
+    /// Has a permit for the one backup that is made at a time.
+    pub(crate) backups: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -190,6 +194,15 @@ impl AdminService for Service {
             request.into_inner(),
         )))
     }
+
+    type BackupDataStream = BackupStream;
+
+    async fn backup_data(
+        &self,
+        _: Request<v1::BackupDataRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        Ok(Response::new(self.begin_backup()?))
+    }
 }
 
 impl Service {
@@ -214,6 +227,19 @@ impl Service {
             archive_files: erased.archived.files,
             erased_time: Some(timestamp(now)),
         })
+    }
+
+    /// Begins a backup, unless another is being made.
+    fn begin_backup(&self) -> Result<BackupStream, CallError> {
+        self.live.get().ok_or(CallError::NotLoaded)?;
+        let log = self.live.log().ok_or(CallError::KeepsNothing)?;
+        let permit = self.backups.clone().try_acquire_owned();
+        let backup = Backup {
+            log: log.clone(),
+            now: (self.recorder.clock)(),
+            permit: permit.map_err(|_| CallError::BackupRunning)?,
+        };
+        Ok(backup.start())
     }
 
     async fn make(&self, change: VersionChange) -> Result<ServedVersions, CallError> {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::{Layer, ServiceBuilder};
@@ -78,6 +79,7 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
         live: live.clone(),
         versions: parts.versions,
         recorder,
+        backups: Arc::new(Semaphore::new(1)),
     })
     .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
     let catalog = CatalogServiceServer::new(catalog::Service { live });

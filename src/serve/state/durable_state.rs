@@ -30,6 +30,7 @@ pub struct DataParams {
 /// Recorded actions and changed pins, which share one log.
 #[derive(Debug)]
 pub(crate) struct DurableState {
+    pub(crate) log: Arc<Log>,
     pub(crate) actions: Arc<Actions>,
     pub(crate) changed_pins: Arc<ChangedPins>,
     /// None without an archive.
@@ -135,7 +136,7 @@ impl DurableState {
         // Before anything is forgotten.
         let archiver = Archiver::new(log.clone(), &data.archive)?;
         let changed_pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
-        let (actions, found) = Actions::open(log, data.actions, now)?;
+        let (actions, found) = Actions::open(log.clone(), data.actions, now)?;
         tracing::info!(
             recorded = found.actions,
             forgotten = found.forgotten,
@@ -143,6 +144,7 @@ impl DurableState {
             "opened recorded actions"
         );
         Ok(Self {
+            log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
             archiver: archiver.map(Arc::new),

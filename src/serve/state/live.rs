@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
 use crate::archive::{ArchiveError, Archiver, ErasedFromArchive};
-use crate::durable::{LogError, PinRecord};
+use crate::durable::{Log, LogError, PinRecord};
 use crate::model::{PinId, Timestamp, UserId};
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
@@ -59,6 +59,11 @@ impl Live {
     /// The archiver of recorded actions; none in the same cases, and without an archive.
     pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
         self.durable.get()?.archiver.as_ref()
+    }
+
+    /// The log of both; none in the same cases.
+    pub(crate) fn log(&self) -> Option<&Arc<Log>> {
+        self.durable.get().map(|durable| &durable.log)
     }
 
     /// Gives the server what it keeps. To be called once, before anything is served.
@@ -190,7 +195,6 @@ mod tests {
 
     use super::*;
     use crate::actions::ActionParams;
-    use crate::durable::Log;
     use crate::model::ActionWeights;
     use crate::serve::state::test_world::{LIMITS, MODEL, TestWorld, day, title_of, vector_of};
 
@@ -210,9 +214,10 @@ mod tests {
             limits: LIMITS,
         };
         let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
-        let (actions, _) = Actions::open(log, params, day(0)).expect("actions");
+        let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
         let live = Live::default();
         live.set_durable(DurableState {
+            log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
             archiver: None,
