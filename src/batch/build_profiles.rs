@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::action_reader::{self, ActionRecord, Filter};
+use super::action_reader::{ActionFiles, ActionRecord, Filter};
+use super::bad_rows::BadRowParams;
 use super::error::BatchError;
 use super::external_sort::{self, Run, RunWriter};
 use super::profile_params::ProfileParams;
@@ -29,7 +30,7 @@ const USERS_AT_A_TIME: usize = 4_096;
 /// Input of a batch of profiles.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileInput<'a> {
-    /// Parquet files of actions, in any order.
+    /// Files of actions, directories or globs of them, in any order.
     pub actions: &'a [PathBuf],
     /// Directory of the catalog whose vectors are clustered.
     pub catalog: &'a Path,
@@ -37,6 +38,8 @@ pub struct ProfileInput<'a> {
     pub as_of: Timestamp,
     /// What becomes of actions that the input has more than once.
     pub duplicates: Duplicates,
+    /// How many bad rows are left out.
+    pub bad_rows: &'a BadRowParams,
 }
 
 /// Builds profiles from `input` as the current version of `root`.
@@ -48,7 +51,8 @@ pub fn build_profiles(
     params: &ProfileParams,
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
-    let rows = action_reader::count_rows(input.actions)?;
+    let files = ActionFiles::open(input.actions, progress)?;
+    let rows = files.rows();
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
     let mut writer = ProfilesWriter::create(root)?;
     let batch = Batch {
@@ -61,7 +65,7 @@ pub fn build_profiles(
     };
     let FilledPartitions {
         paths, mut counts, ..
-    } = batch.group_by_user(rows, &writer.scratch()?)?;
+    } = batch.group_by_user(&files, &writer.scratch()?)?;
     let mut actions_by_position = vec![0u64; pins.ids().len()];
     let runs = batch.cluster_partitions(paths, rows, &mut counts, &mut actions_by_position)?;
     external_sort::merge(runs, |profile| Ok(writer.append(profile)?))?;
@@ -91,9 +95,13 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Spreads the accepted ones of the `rows` actions of the input over partition files
-    /// in `directory`.
-    fn group_by_user(&self, rows: u64, directory: &Path) -> Result<FilledPartitions, BatchError> {
+    /// Spreads the accepted actions of `files` over partition files in `directory`.
+    fn group_by_user(
+        &self,
+        files: &ActionFiles,
+        directory: &Path,
+    ) -> Result<FilledPartitions, BatchError> {
+        let rows = files.rows();
         let stage = self.progress.stage("reading actions", rows);
         // A partition is held beside the profiles made from it; half of the
         // memory is left for partitions that turn out larger than the average.
@@ -106,7 +114,7 @@ impl Batch<'_> {
             as_of: self.input.as_of,
             names: weights.keys().map(String::as_str).collect(),
         };
-        partitions.fill(self.input.actions, &filter, &stage)
+        partitions.fill(files, &filter, self.input.bad_rows, &stage)
     }
 
     /// Clusters the users of each partition into a run of profiles, and counts the

@@ -9,24 +9,30 @@
 
 mod action_reader;
 pub(crate) mod atomic_parquet;
+mod bad_rows;
 mod build_catalog;
 mod build_neighbors;
 mod build_profiles;
+mod columns;
 mod error;
 mod export_profiles;
 mod external_sort;
-mod parquet_columns;
+mod input_files;
+mod input_table;
 mod pin_changes;
 mod pin_reader;
 mod process_memory;
 mod profile_params;
 mod raw_pins;
 mod recall_curve;
+mod text_rows;
+mod time_text;
 mod user_actions;
 mod user_histories;
 mod user_partitions;
 
 pub use action_reader::{ActionRecord, InputFacts};
+pub use bad_rows::BadRowParams;
 pub use build_catalog::{CatalogParams, build_catalog};
 pub use build_neighbors::{NeighborCounts, build_neighbors};
 pub use build_profiles::{ProfileInput, build_profiles};

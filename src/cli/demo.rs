@@ -17,7 +17,9 @@ use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
-use crate::batch::{CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams};
+use crate::batch::{
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams,
+};
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::progress::Progress;
@@ -122,6 +124,7 @@ impl BuiltSample {
             embedding_version: EMBEDDING_VERSION.to_owned(),
             min_quality: None,
             changes: ChangeFiles::default(),
+            bad_rows: BadRowParams::default(),
             graph: settings.index.graph(),
         };
         let pins = std::slice::from_ref(&files.pins);
@@ -131,6 +134,7 @@ impl BuiltSample {
             catalog: &self.catalog,
             as_of: AS_OF.parse()?,
             duplicates: Duplicates::Drop,
+            bad_rows: &BadRowParams::default(),
         };
         let params = ProfileParams {
             // People buy the same groceries again.

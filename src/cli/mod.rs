@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and the files that commands share.
 
+mod bad_row_args;
 mod build_steps;
 mod catalog;
 mod client;
@@ -41,6 +42,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Settings, SettingsError};
 use crate::telemetry;
+use crate::terminal::printable_lines;
 
 /// Exit code for settings that are refused (EX_USAGE of sysexits.h).
 const BAD_SETTINGS: u8 = 64;
@@ -118,7 +120,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable_lines(&format!("{error:#}")));
             if error.is::<SettingsError>() {
                 ExitCode::from(BAD_SETTINGS)
             } else {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::bad_row_args::BadRowArgs;
 use super::switch::Switch;
 use super::{build_steps, output};
 use crate::batch::{Duplicates, ProfileInput, ProfileParams, export_profiles};
@@ -13,10 +14,10 @@ use crate::progress::Progress;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
-    /// Build the profiles of all users from Parquet files of actions.
+    /// Build the profiles of all users from files of actions.
     ///
-    /// Columns: user_id and pin_id (int64 or uint64), time (timestamp, or int64
-    /// seconds), and optionally action (string, "save" when missing) and action_id (16
+    /// Columns: user_id and pin_id (integers), time (timestamp, date, string with a
+    /// zone, or integer seconds), and optionally action (string, "save" when missing) and action_id (16
     /// bytes or a UUID).
     Build(BuildArgs),
     /// Write profiles as Parquet.
@@ -25,8 +26,9 @@ pub(super) enum ProfilesCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Parquet files of actions, in any order.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Files of actions (Parquet, .csv or .jsonl), directories or globs of them, in any
+    /// order. A folder named action=hide above a file is a column of its rows.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     actions: Vec<PathBuf>,
     /// Catalog whose vectors are clustered.
     #[arg(long, value_name = "DIR")]
@@ -55,6 +57,8 @@ pub(super) struct BuildArgs {
     /// the millisecond.
     #[arg(long, value_name = "CHOICE", default_value = "drop")]
     duplicates: DuplicateChoice,
+    #[command(flatten)]
+    bad_rows: BadRowArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -86,7 +90,7 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Result<()> {
     match command {
-        ProfilesCommand::Build(args) => build(&args, settings),
+        ProfilesCommand::Build(args) => build(args, settings),
         ProfilesCommand::Export(args) => {
             let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
             output::print(&format!("{users} profiles in {}", args.out.display()))
@@ -94,14 +98,16 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
     }
 }
 
-fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
+fn build(args: BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     args.override_settings(&mut settings.profiles);
     settings.validate()?;
+    let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
         duplicates: args.duplicates.into(),
+        bad_rows: &bad_rows,
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;

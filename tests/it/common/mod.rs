@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams, build_catalog,
-    build_profiles,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams,
+    build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -28,6 +28,10 @@ pub(crate) const USERS: u64 = 40;
 pub(crate) const FIRST_COPY: u64 = 590;
 pub(crate) const EMBEDDING_VERSION: &str = "test-16";
 pub(crate) const AS_OF: &str = "2026-03-01";
+const NO_BAD_ROWS: BadRowParams = BadRowParams {
+    max: 0,
+    report: None,
+};
 const DAY: i64 = 86_400;
 
 /// A world on disk: files of pins and actions, catalog and profiles.
@@ -100,6 +104,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         catalog,
         as_of: AS_OF.parse().expect("a date"),
         duplicates: Duplicates::Drop,
+        bad_rows: &NO_BAD_ROWS,
     }
 }
 
@@ -108,6 +113,7 @@ pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
         embedding_version: embedding_version.to_owned(),
         min_quality: None,
         changes: ChangeFiles::default(),
+        bad_rows: BadRowParams::default(),
         graph: GraphParams {
             ef_construction: 100,
             seed: 1,
