@@ -10,11 +10,12 @@ default:
 
 # Name the gates in the order in which CI runs them.
 @gates:
-    echo fmt clippy test otlp minimal doc deny protos build demo deploy-kit oracles docs scenarios
+    echo fmt clippy test otlp minimal fuzz doc deny protos build demo deploy-kit oracles docs scenarios
 
 # Check the format of the code.
 fmt:
     cargo fmt --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 # Lint all targets.
 clippy:
@@ -32,6 +33,11 @@ otlp:
 # Check the build of the server's image, without evaluation.
 minimal:
     cargo check --locked --no-default-features
+
+# Check that the targets of cargo fuzz compile; the tests run what they share with them.
+fuzz:
+    cp Cargo.lock fuzz/Cargo.lock
+    cargo check --manifest-path fuzz/Cargo.toml --target-dir target
 
 # Build the documentation of the code.
 doc:

@@ -107,6 +107,12 @@ metrics_table! {
     pub const ACTION_USERS: (Gauge, Count) =
         "pinnersage_action_users",
         "Users of whom recorded actions are in memory";
+    pub const CLOCK_JUMP: (Gauge, Seconds) =
+        "pinnersage_clock_jump_seconds",
+        "How far the clock is from the last use of the log where that is more than a day, else 0";
+    pub const LOG_WRITABLE: (Gauge, Count) =
+        "pinnersage_log_writable",
+        "1 while actions and changes of pins are recorded, 0 while the disk is full";
     pub const PIN_CHANGES: (Counter, Count) =
         "pinnersage_pin_changes_total",
         "Pins that were changed on a running server, by kind of change";
@@ -125,6 +131,12 @@ metrics_table! {
     pub const VERSION_CHANGES: (Counter, Count) =
         "pinnersage_version_changes_total",
         "Changes of the versions that are served, by what became of them";
+    pub const VERSIONS_PINNED: (Gauge, Count) =
+        "pinnersage_versions_pinned",
+        "1 while versions that an operator chose stay, whatever is published";
+    pub const VERSIONS_WAITING: (Gauge, Count) =
+        "pinnersage_versions_waiting",
+        "1 while published versions wait because others are pinned";
     pub const SNAPSHOT_AGE: (Gauge, Seconds) =
         "pinnersage_snapshot_age_seconds",
         "Age of catalog, neighbor lists and profiles";

@@ -1,16 +1,24 @@
 //! The recorded actions of one directory: opened, submitted, read and forgotten.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use metrics::gauge;
+
+use super::clock_guard::{ClockGuard, ClockReading};
 use super::engagement::Engagement;
 use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::shared_state::SharedState;
 use super::user_state::UserState;
-use super::writer::{RecordError, RecordedActions, Writer};
+use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
 use crate::durable::{Log, LogError};
+use crate::metrics as names;
 use crate::model::{Action, ActionId, Timestamp, UserId};
+
+const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// The recorded actions of one directory. It has one writer, this process.
 #[derive(Debug)]
@@ -18,8 +26,16 @@ pub struct Actions {
     log: Arc<Log>,
     shared: Arc<SharedState>,
     writer: Writer,
+    clock: Mutex<JudgedClock>,
     /// In microseconds: days are forgotten as a whole, so it changes once a day.
     forgotten_before: AtomicI64,
+}
+
+/// The guard of the clock, and when it was asked last.
+#[derive(Debug)]
+struct JudgedClock {
+    guard: ClockGuard,
+    judged_at: Instant,
 }
 
 /// Number of actions that were found when the log was replayed.
@@ -40,7 +56,12 @@ impl Actions {
         now: Timestamp,
     ) -> Result<(Self, ReplaySummary), LogError> {
         let shared = SharedState::new(params, log.store_id(), log.accepted());
-        let oldest = shared.params.oldest(now);
+        let mut clock = JudgedClock {
+            guard: ClockGuard::new(log.kept_time()?.unwrap_or(now)),
+            judged_at: Instant::now(),
+        };
+        let oldest = shared.params.oldest(clock.judge(now));
+        log.keep_time(clock.guard.kept())?;
         let mut summary = ReplaySummary {
             actions: 0,
             forgotten: log.forget_before(oldest)?,
@@ -55,22 +76,49 @@ impl Actions {
             writer: writer.map_err(LogError::io(log.path()))?,
             log,
             shared,
+            clock: Mutex::new(clock),
             forgotten_before: AtomicI64::new(oldest.micros()),
         };
         Ok((opened, summary))
     }
 
     /// Forgets actions that are too old at `now`, on disk and in memory, and returns their
-    /// number. Takes a while, once a day; other calls go on meanwhile.
+    /// number: none by a clock that has jumped ahead. Takes a while, once a day; other calls go on meanwhile.
     pub fn forget(&self, now: Timestamp) -> Result<u64, LogError> {
+        let (now, kept) = {
+            // A panic leaves a guard that is as good as before.
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            (clock.judge(now), clock.guard.kept())
+        };
+        self.log.keep_time(kept)?;
         let oldest = self.shared.params.oldest(now);
         let forgotten_before = &self.forgotten_before;
-        let before = forgotten_before.swap(oldest.micros(), Ordering::Relaxed);
-        if before == oldest.micros() {
+        if forgotten_before.load(Ordering::Relaxed) >= oldest.micros() {
             return Ok(0);
         }
+        let forgotten = self.log.forget_before(oldest)?;
         self.shared.forget_before(oldest);
-        self.log.forget_before(oldest)
+        forgotten_before.fetch_max(oldest.micros(), Ordering::Relaxed);
+        Ok(forgotten)
+    }
+
+    /// Why nothing is recorded at present; none while all is well.
+    pub fn failure(&self) -> Option<Arc<String>> {
+        self.log.failure()
+    }
+
+    /// The same, but looks whether the log can be written. May wait for a write in progress.
+    pub fn check(&self) -> Option<Arc<String>> {
+        self.log.check()
+    }
+
+    /// Opens the log again after a failed write, once there is space. Waits for writes in
+    /// progress. It can be called again when it fails.
+    pub fn reopen(&self) -> Result<(), LogError> {
+        match self.writer.run(LogWriter::reopen) {
+            Ok(reopened) => reopened,
+            Err(error) => Err(LogError::io(self.log.path())(io::Error::other(error))),
+        }
     }
 
     /// Whether an action with this id was accepted, and not forgotten since.
@@ -114,5 +162,32 @@ impl Actions {
     pub fn reflects(&self, token: FreshnessToken) -> bool {
         let visible = self.shared.token();
         token.store_id == visible.store_id && token.accepted <= visible.accepted
+    }
+}
+
+impl JudgedClock {
+    /// The time by which to forget when the clock says `now`. A jump is reported.
+    fn judge(&mut self, now: Timestamp) -> Timestamp {
+        let last_used = self.guard.kept();
+        let elapsed = self.judged_at.elapsed();
+        self.judged_at = Instant::now();
+        let (time, reading) = self.guard.judge(now, elapsed);
+        let jump = match reading {
+            ClockReading::Steady => 0.0,
+            ClockReading::Ahead => {
+                tracing::warn!(
+                    %now, %last_used,
+                    "the clock is more than a day ahead of the last use of the log: \
+                     no action is forgotten by it"
+                );
+                now.days_since(last_used)
+            }
+            ClockReading::Behind => {
+                tracing::warn!(%now, %last_used, "the clock is behind the last use of the log");
+                now.days_since(last_used)
+            }
+        };
+        gauge!(names::CLOCK_JUMP).set(jump * SECONDS_PER_DAY);
+        time
     }
 }

@@ -43,13 +43,16 @@ pub enum RecordError {
     #[error("too many calls wait for the action log")]
     Busy,
     /// It is not known whether they are durable; after such a failure the log takes no
-    /// more until it is opened again.
+    /// more until [`super::Actions::reopen`] has opened it again.
     #[error("the action log cannot be written: {0}")]
     Failed(String),
 }
 
 /// Called once with the outcome of a request.
 type Completion = Box<dyn FnOnce(Result<RecordedActions, RecordError>) + Send>;
+
+/// Work that must not be done while actions are written.
+type Exclusive = Box<dyn FnOnce(&mut LogWriter) + Send>;
 
 /// Actions that wait for the writer.
 struct WriteRequest {
@@ -59,22 +62,41 @@ struct WriteRequest {
     complete: Completion,
 }
 
+/// What the writer does next.
+enum Job {
+    Write(WriteRequest),
+    Exclusive(Exclusive),
+}
+
 /// The writing thread. It ends, after the waiting requests are written, when this is
 /// dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
-    requests: Option<SyncSender<WriteRequest>>,
+    jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the writing thread has.
+pub(super) struct LogWriter {
+    pub(super) log: Arc<Log>,
+    pub(super) shared: Arc<SharedState>,
+    /// Actions whose write failed: they may be in the log or not.
+    unconfirmed: Vec<Action>,
 }
 
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(log: Arc<Log>, shared: Arc<SharedState>) -> io::Result<Self> {
-        let (requests, waiting) = sync_channel(MAX_WAITING);
+        let (jobs, waiting) = sync_channel(MAX_WAITING);
         let named = std::thread::Builder::new().name("action-log".to_owned());
-        let thread = named.spawn(move || serve_requests(&log, &shared, &waiting))?;
+        let mut writer = LogWriter {
+            log,
+            shared,
+            unconfirmed: Vec::new(),
+        };
+        let thread = named.spawn(move || writer.work(&waiting))?;
         Ok(Self {
-            requests: Some(requests),
+            jobs: Some(jobs),
             thread: Some(thread),
         })
     }
@@ -86,24 +108,44 @@ impl Writer {
             now,
             complete,
         };
-        let sent = match &self.requests {
-            Some(requests) => requests.try_send(request),
-            None => Err(TrySendError::Disconnected(request)),
+        let sent = match &self.jobs {
+            Some(jobs) => jobs.try_send(Job::Write(request)),
+            None => Err(TrySendError::Disconnected(Job::Write(request))),
         };
-        match sent {
-            Ok(()) => {}
-            Err(TrySendError::Full(request)) => (request.complete)(Err(RecordError::Busy)),
-            Err(TrySendError::Disconnected(request)) => {
-                let stopped = RecordError::Failed("its thread has stopped".to_owned());
-                (request.complete)(Err(stopped));
-            }
+        let (job, error) = match sent {
+            Ok(()) => return,
+            Err(TrySendError::Full(job)) => (job, RecordError::Busy),
+            Err(TrySendError::Disconnected(job)) => (job, stopped()),
+        };
+        if let Job::Write(request) = job {
+            (request.complete)(Err(error));
         }
     }
+
+    /// Lets the thread do `work` between two writes, and returns its result. Waits for it.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut LogWriter) -> T + Send + 'static,
+    ) -> Result<T, RecordError> {
+        let (give, taken) = sync_channel(1);
+        let job = Job::Exclusive(Box::new(move |writer| {
+            // Whoever asked waits for it, but for one that panicked.
+            let _ = give.send(work(writer));
+        }));
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(job).map_err(|_| stopped())?;
+        taken.recv().map_err(|_| stopped())
+    }
+}
+
+/// The error of a writer that has ended.
+fn stopped() -> RecordError {
+    RecordError::Failed("its thread has stopped".to_owned())
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.requests.take());
+        drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has reported that itself.
             let _ = thread.join();
@@ -111,56 +153,135 @@ impl Drop for Writer {
     }
 }
 
-/// Writes requests until no sender is left.
-fn serve_requests(log: &Log, shared: &SharedState, waiting: &Receiver<WriteRequest>) {
-    while let Ok(first) = waiting.recv() {
-        let (requests, count) = take_group(first, waiting);
-        match write_group(log, shared, &requests) {
+impl LogWriter {
+    /// Does what is waiting until no sender is left.
+    fn work(&mut self, waiting: &Receiver<Job>) {
+        let mut next = waiting.recv().ok();
+        while let Some(job) = next {
+            let following = match job {
+                Job::Write(first) => {
+                    let group = take_group(first, waiting);
+                    self.write(group.requests);
+                    group.following
+                }
+                Job::Exclusive(work) => {
+                    work(self);
+                    None
+                }
+            };
+            next = following.or_else(|| waiting.recv().ok());
+        }
+    }
+
+    /// Writes `requests` and completes them.
+    fn write(&mut self, requests: Vec<WriteRequest>) {
+        match self.write_group(&requests) {
             Ok(outcomes) => {
-                let token = shared.token();
+                let token = self.shared.token();
                 for (request, outcomes) in requests.into_iter().zip(outcomes) {
                     (request.complete)(Ok(RecordedActions { outcomes, token }));
                 }
             }
             Err(error) => {
-                tracing::error!(error = %error, actions = count, "actions could not be written");
                 for request in requests {
                     (request.complete)(Err(error.clone()));
                 }
             }
         }
     }
+
+    /// Writes the new actions of `requests`, makes them visible to readers, and returns
+    /// the outcomes of each request.
+    fn write_group(
+        &mut self,
+        requests: &[WriteRequest],
+    ) -> Result<Vec<Vec<ActionOutcome>>, RecordError> {
+        let failed = |error: LogError| RecordError::Failed(error.to_string());
+        let (new, outcomes) = new_actions(&self.log, requests).map_err(failed)?;
+        if !new.is_empty() {
+            let weights = &self.shared.params.weights;
+            let is_negative = |action: &Action| {
+                matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)))
+            };
+            let was_writable = self.log.failure().is_none();
+            let now = requests.iter().map(|request| request.now).max();
+            let now = now.expect("a group has requests");
+            if let Err(error) = self.log.append(&new, now, is_negative) {
+                if was_writable {
+                    let actions = new.len();
+                    tracing::error!(%error, actions, "actions could not be written");
+                    self.unconfirmed.extend(new.into_iter().cloned());
+                }
+                return Err(failed(error));
+            }
+            new.into_iter().for_each(|action| self.shared.apply(action));
+            self.shared.set_accepted(self.log.accepted());
+        }
+        Ok(outcomes)
+    }
+
+    /// Opens the log again after a failed write, and makes visible what that write has
+    /// left there.
+    pub(super) fn reopen(&mut self) -> Result<(), LogError> {
+        self.log.reopen()?;
+        let mut found = 0;
+        for action in std::mem::take(&mut self.unconfirmed) {
+            if self.log.contains(action.id)? {
+                self.shared.apply(&action);
+                found += 1;
+            }
+        }
+        self.shared.set_accepted(self.log.accepted());
+        tracing::info!(found, "the action log takes writes again");
+        Ok(())
+    }
 }
 
-/// The requests that are written together, beginning with `first`, and the number of
-/// their actions.
-fn take_group(first: WriteRequest, waiting: &Receiver<WriteRequest>) -> (Vec<WriteRequest>, usize) {
+/// Requests that are written together.
+struct Group {
+    requests: Vec<WriteRequest>,
+    /// What was waiting behind them, and must be done next.
+    following: Option<Job>,
+}
+
+/// The requests that are written together, beginning with `first`.
+fn take_group(first: WriteRequest, waiting: &Receiver<Job>) -> Group {
     let mut count = first.actions.len();
     let mut requests = vec![first];
+    let mut following = None;
     while count < MAX_GROUP
-        && let Ok(request) = waiting.try_recv()
+        && let Ok(job) = waiting.try_recv()
     {
-        count += request.actions.len();
-        requests.push(request);
+        match job {
+            Job::Write(request) => {
+                count += request.actions.len();
+                requests.push(request);
+            }
+            Job::Exclusive(_) => {
+                following = Some(job);
+                break;
+            }
+        }
     }
-    (requests, count)
+    Group {
+        requests,
+        following,
+    }
 }
 
-/// Writes the new actions of `requests`, makes them visible to readers, and returns the
-/// outcomes of each request.
-fn write_group(
+/// The actions of `requests` that `log` does not have, and the outcomes of each request
+/// once they are written.
+fn new_actions<'r>(
     log: &Log,
-    shared: &SharedState,
-    requests: &[WriteRequest],
-) -> Result<Vec<Vec<ActionOutcome>>, RecordError> {
-    let failed = |error: LogError| RecordError::Failed(error.to_string());
+    requests: &'r [WriteRequest],
+) -> Result<(Vec<&'r Action>, Vec<Vec<ActionOutcome>>), LogError> {
     let mut ids: HashSet<ActionId> = HashSet::new();
     let mut new: Vec<&Action> = Vec::new();
     let mut outcomes = Vec::with_capacity(requests.len());
     for request in requests {
         let mut of_request = Vec::with_capacity(request.actions.len());
         for action in &request.actions {
-            let is_new = ids.insert(action.id) && !log.contains(action.id).map_err(failed)?;
+            let is_new = ids.insert(action.id) && !log.contains(action.id)?;
             if is_new {
                 new.push(action);
                 of_request.push(ActionOutcome::Accepted);
@@ -170,16 +291,5 @@ fn write_group(
         }
         outcomes.push(of_request);
     }
-    if !new.is_empty() {
-        let is_negative = |action: &Action| {
-            let kind = shared.params.weights.kind(&action.name);
-            matches!(kind, Some(ActionKind::Negative(_)))
-        };
-        let now = requests.iter().map(|request| request.now).max();
-        let now = now.expect("a group has requests");
-        log.append(&new, now, is_negative).map_err(failed)?;
-        new.into_iter().for_each(|action| shared.apply(action));
-        shared.set_accepted(log.accepted());
-    }
-    Ok(outcomes)
+    Ok((new, outcomes))
 }

@@ -228,13 +228,12 @@ pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, Reason> {
     if let Some(text) = text(column, row) {
         return time_text::parse(text);
     }
-    let time = match column.data_type() {
-        DataType::Timestamp(unit, _) => timestamp(column, row, *unit),
-        DataType::Date32 => {
-            let days = column.as_primitive::<Date32Type>().value(row);
-            Timestamp::from_seconds(i64::from(days) * 86_400)
-        }
-        _ => return time_text::from_seconds(integer(column, row)),
+    let time = if let DataType::Timestamp(unit, _) = column.data_type() {
+        timestamp(column, row, *unit)
+    } else if let Some(days) = column.as_primitive_opt::<Date32Type>() {
+        Timestamp::from_seconds(i64::from(days.value(row)) * 86_400)
+    } else {
+        return time_text::from_seconds(integer(column, row));
     };
     time.ok_or(time_text::OUT_OF_RANGE)
 }

@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::{
 use super::columns;
 use super::error::BatchError;
 use super::input_files::{Format, InputFile};
-use super::text_rows::TextRows;
+use super::text_rows::{ParsedRows, TextRows};
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -138,7 +138,7 @@ impl<'a> Table<'a> {
 }
 
 impl Source {
-    fn read(&mut self) -> Result<Option<(RecordBatch, BTreeMap<usize, String>)>, String> {
+    fn read(&mut self) -> Result<Option<ParsedRows>, String> {
         match self {
             Self::Parquet { reader, .. } => match reader.next() {
                 None => Ok(None),

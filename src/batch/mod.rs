@@ -4,7 +4,8 @@
 //! actions into profiles, and [`build_neighbors`] the medoids of profiles into neighbor
 //! lists. [`export_profiles`] writes profiles as a file that a warehouse reads.
 //! [`check_catalog`] measures recall and speed of a catalog. [`write_changes`] stores the
-//! pins that changed on a server, for the next catalog. [`UserActions`] groups actions by
+//! pins that changed on a server, for the next catalog, and [`read_pins`] reads files of
+//! pins for a server. [`UserActions`] groups actions by
 //! user, for a replay.
 
 mod action_reader;
@@ -38,7 +39,7 @@ pub use build_neighbors::{NeighborCounts, build_neighbors};
 pub use build_profiles::{ProfileInput, build_profiles};
 pub use error::{BadRow, BatchError};
 pub use export_profiles::export_profiles;
-pub use pin_changes::{ChangeFiles, UpsertedPin, write_changes};
+pub use pin_changes::{ChangeFiles, UpsertedPin, read_pins, write_changes};
 pub use profile_params::ProfileParams;
 pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
 pub use user_actions::{ActionSelection, UserActions};

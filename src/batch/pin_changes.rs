@@ -16,10 +16,11 @@ use parquet::file::properties::WriterProperties;
 use super::bad_rows::{BadRowParams, BadRows};
 use super::columns;
 use super::error::BatchError;
-use super::input_files::InputFile;
+use super::input_files::{self, InputFile};
 use super::input_table::{Table, column};
+use super::pin_reader::{self, QualityColumn, ReadPins};
 use crate::model::PinId;
-use crate::progress::Stage;
+use crate::progress::{Progress, Stage};
 
 const UPSERTED: &str = "upserted.parquet";
 const DELETED: &str = "deleted.parquet";
@@ -99,6 +100,23 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
         Ok(())
     };
     write().map_err(|e| BatchError::file(path, &e))
+}
+
+/// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
+/// normalized; any bad row is an error that names it.
+pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
+    let files = input_files::resolve(files, progress)?;
+    let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
+    let none_bad = BadRowParams::default();
+    let ReadPins { pins: raw, .. } =
+        pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+    let vectors = &raw.vectors;
+    let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
+        id: pin.id,
+        vector: vectors.row(pin.row).to_vec(),
+        title: pin.title,
+    });
+    Ok(pins.collect())
 }
 
 /// The ids in a file of deleted pins.

@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::bad_row_args::BadRowArgs;
-use super::client::{ServerArgs, status_error};
+use super::client::ServerArgs;
+use super::pins::fetch_changes;
 use super::runtime::block_on;
 use super::{build_steps, output};
 use crate::batch::{
-    CatalogParams, ChangeFiles, CheckParams, CurvePoint, UpsertedPin, check_catalog, write_changes,
+    CatalogParams, ChangeFiles, CheckParams, CurvePoint, check_catalog, write_changes,
 };
 use crate::config::Settings;
-use crate::model::PinId;
 use crate::progress::Progress;
-use crate::wire::v1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
@@ -119,37 +118,6 @@ fn changes(args: &ChangesArgs) -> anyhow::Result<()> {
     output::print(&format!(
         "{upserted} pins upserted and {deleted} deleted, in {out}"
     ))
-}
-
-/// Pins that changed on a server since its catalog was built.
-#[derive(Default)]
-struct ChangedPins {
-    upserted: Vec<UpsertedPin>,
-    deleted: Vec<PinId>,
-}
-
-async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<ChangedPins> {
-    let mut client = server.connect_for_pins().await?;
-    let responses = client.list_changes(v1::ListChangesRequest {}).await;
-    let mut responses = responses
-        .map_err(|status| status_error(&status))?
-        .into_inner();
-    let mut changes = ChangedPins::default();
-    while let Some(part) = responses
-        .message()
-        .await
-        .map_err(|status| status_error(&status))?
-    {
-        let upserted = part.upserted.into_iter().map(|pin| UpsertedPin {
-            id: PinId(pin.pin_id.unwrap_or_default()),
-            vector: pin.embedding,
-            title: pin.title,
-        });
-        changes.upserted.extend(upserted);
-        let deleted = part.deleted_pin_ids.into_iter().map(PinId);
-        changes.deleted.extend(deleted);
-    }
-    Ok(changes)
 }
 
 fn check(args: CheckArgs) -> anyhow::Result<()> {

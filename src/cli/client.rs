@@ -14,6 +14,7 @@ use tonic::{Request, Status};
 
 use crate::terminal::printable;
 use crate::wire::v1::action_service_client::ActionServiceClient;
+use crate::wire::v1::admin_service_client::AdminServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
 use crate::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
@@ -52,6 +53,12 @@ pub(super) struct TlsArgs {
 /// A connection whose calls carry the bearer token, if there is one.
 pub(super) type Connection = InterceptedService<Channel, Token>;
 
+/// A client for single pins.
+pub(super) type PinClient = CatalogServiceClient<Connection>;
+
+/// A client for operators.
+pub(super) type AdminClient = AdminServiceClient<Connection>;
+
 /// The `authorization` header of each call.
 #[derive(Clone, Debug)]
 pub(super) struct Token(Option<MetadataValue<Ascii>>);
@@ -82,10 +89,21 @@ impl ServerArgs {
         Ok(ActionServiceClient::new(self.connection().await?))
     }
 
-    pub(super) async fn connect_for_pins(
-        &self,
-    ) -> anyhow::Result<CatalogServiceClient<Connection>> {
+    pub(super) async fn connect_for_pins(&self) -> anyhow::Result<PinClient> {
         Ok(CatalogServiceClient::new(self.connection().await?))
+    }
+
+    pub(super) async fn connect_for_admin(&self) -> anyhow::Result<AdminClient> {
+        self.connect_for_admin_within(CALL_TIMEOUT).await
+    }
+
+    /// The same for calls that may take as long as `timeout`.
+    pub(super) async fn connect_for_admin_within(
+        &self,
+        timeout: Duration,
+    ) -> anyhow::Result<AdminClient> {
+        let connection = connection_within(&self.server, &self.tls, timeout).await?;
+        Ok(AdminServiceClient::new(connection))
     }
 
     pub(super) async fn connection(&self) -> anyhow::Result<Connection> {
@@ -95,9 +113,18 @@ impl ServerArgs {
 
 /// Connects to the server at `url`.
 pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Connection> {
+    connection_within(url, tls, CALL_TIMEOUT).await
+}
+
+/// Connects to the server at `url`, for calls that may take as long as `timeout`.
+async fn connection_within(
+    url: &str,
+    tls: &TlsArgs,
+    timeout: Duration,
+) -> anyhow::Result<Connection> {
     let mut endpoint = Channel::from_shared(url.to_owned())?
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(CALL_TIMEOUT);
+        .timeout(timeout);
     let is_secure = url.starts_with("https:");
     anyhow::ensure!(
         is_secure || tls.ca.is_none(),
@@ -131,9 +158,19 @@ pub(super) async fn connection(url: &str, tls: &TlsArgs) -> anyhow::Result<Conne
     Ok(InterceptedService::new(channel, Token(token)))
 }
 
-/// The error of a failed call, in the words of the server.
+/// The error of a failed call, in the words of the server. A connection that broke has
+/// none, so its causes are told, and what is wrong most often.
 pub(super) fn status_error(status: &tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", status.code(), status.message())
+    let source = std::error::Error::source(status);
+    let Some(broken) = source.filter(|source| source.is::<tonic::transport::Error>()) else {
+        return anyhow::anyhow!("{}: {}", status.code(), status.message());
+    };
+    let causes = std::iter::successors(broken.source(), |cause| cause.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    anyhow::anyhow!(
+        "the connection broke: {} (a server with TLS needs an https:// address and --ca)",
+        causes.join(": ")
+    )
 }
 
 /// A title for people, in one line: a dash for a pin without one.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::client::{ServerArgs, display_title, status_error};
 use super::importance_bar::importance_bar;
-use crate::model::Timestamp;
+use super::times::format_time;
 use crate::wire::v1;
 
 /// The interests of a user; its fields are those of the JSON.
@@ -146,15 +146,6 @@ impl Interest {
             "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {title}{remarks}"
         )
     }
-}
-
-/// A time in RFC 3339; empty where there is none.
-fn format_time(time: Option<prost_types::Timestamp>) -> String {
-    let format = |time: prost_types::Timestamp| {
-        let micros = time.seconds.saturating_mul(1_000_000);
-        Timestamp::from_micros(micros.saturating_add(i64::from(time.nanos) / 1_000)).to_string()
-    };
-    time.map(format).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod neighbors;
 mod output;
 #[cfg(feature = "evaluation")]
 mod output_file;
+mod pins;
 mod profiles;
 mod recommend;
 mod recommendation;
@@ -28,12 +29,16 @@ mod serve;
 mod server_parts;
 #[cfg(feature = "evaluation")]
 mod simulate;
+mod status;
 mod stop_signal;
 mod switch;
+mod table;
+mod times;
 #[cfg(feature = "evaluation")]
 mod tune;
 mod user_requests;
 mod users;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,6 +106,21 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Write requests for a load test.
     Users(users::UsersArgs),
+    /// Show what a running server serves.
+    Status(status::StatusArgs),
+    /// List the versions that a running server has, and what is known of each.
+    Versions(versions::VersionsArgs),
+    /// Serve other versions on a running server, until it follows again.
+    ///
+    /// They are pinned: what is published waits until `load --follow`.
+    Load(versions::LoadArgs),
+    /// Serve what a running server served before its last change.
+    ///
+    /// It is pinned: what is published waits until `load --follow`.
+    Rollback(versions::RollbackArgs),
+    /// Add, replace, delete or list single pins of a running server.
+    #[command(subcommand)]
+    Pins(pins::PinsCommand),
     /// Check whether a server serves.
     Health(health::HealthArgs),
     /// Build and serve the sample data, and show the candidates of a user.
@@ -147,6 +167,11 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Record(args) => record::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Users(args) => users::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Versions(args) => versions::list(&args),
+        Command::Load(args) => versions::load(args),
+        Command::Rollback(args) => versions::roll_back(&args),
+        Command::Pins(command) => pins::run(command),
         Command::Health(args) => health::run(args),
         Command::Demo(args) => demo::run(args, &settings),
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::fs::Mode;
 
 use super::clock::now;
 use super::runtime::block_on;
@@ -42,9 +43,15 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
         let source = source(args.catalog, args.profiles, settings);
+        if args.data.is_some() {
+            keep_files_private();
+        }
         let data = args.data.map(|data| data_params(data, settings));
         let load = move |source: &ServingSource| InitialState::open(source, data, now());
         let params = serve_params(settings, metrics);
+        if !grpc.ip().is_loopback() && params.security.lets_everybody_call() {
+            tracing::warn!(%grpc, "whoever reaches the port may call: set auth.callers or tls.client_ca");
+        }
         let startup = Startup {
             source,
             load,
@@ -54,6 +61,14 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Gives the files that are made from now on to their owner alone: what users did is
+/// nobody else's business.
+fn keep_files_private() {
+    let others = Mode::RWXG | Mode::RWXO;
+    let before = rustix::process::umask(others);
+    rustix::process::umask(before | others);
 }
 
 fn log_ready(loaded: &Loaded, actions: Option<&Actions>) {

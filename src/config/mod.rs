@@ -60,7 +60,14 @@ pub enum SettingsError {
     Source(String),
     /// A value breaks its rule.
     #[error("settings: {0}")]
-    Value(#[from] InvalidSetting),
+    Value(InvalidSetting),
+}
+
+/// The message has the cause already, so that it is no source of the error.
+impl From<InvalidSetting> for SettingsError {
+    fn from(error: InvalidSetting) -> Self {
+        Self::Value(error)
+    }
 }
 
 impl From<config::ConfigError> for SettingsError {

@@ -31,8 +31,8 @@ impl AcknowledgedCount {
             .open(&path)
             .map_err(LogError::io(&path))?;
         if file.try_lock().is_err() {
-            let source = io::Error::other("another process uses it");
-            return Err(LogError::io(directory)(source));
+            let cause = io::Error::other("another process uses it");
+            return Err(LogError::io(directory)(cause));
         }
         Ok(Self { path, file })
     }

@@ -7,20 +7,41 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file system failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Its error.
-        source: io::Error,
+        /// Its error, which the message has already: it is no source.
+        cause: io::Error,
     },
     /// The store failed.
-    #[error("{}: {source:?}", path.display())]
+    #[error("{}: {cause:?}", path.display())]
     Store {
         /// Its directory.
         path: PathBuf,
         /// Its error.
-        source: fjall::Error,
+        cause: fjall::Error,
+    },
+    /// A write failed, and nothing is written until the store is opened again.
+    #[error("{}: nothing is written until it is opened again: {reason}", path.display())]
+    NotWritable {
+        /// The directory of the store.
+        path: PathBuf,
+        /// The failure.
+        reason: String,
+    },
+    /// The file system has too little space to open the store again.
+    #[error(
+        "{}: {} are free, and {} are needed to write again",
+        path.display(), bytesize::ByteSize(*free), bytesize::ByteSize(*needed)
+    )]
+    NoSpace {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
     },
     /// The store cannot read its files.
     #[error(
@@ -69,9 +90,9 @@ pub enum LogError {
 impl LogError {
     /// Adds the path to an error of the file system.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
+        move |cause| Self::Io {
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 }

@@ -92,22 +92,28 @@ impl Journals {
         Ok(None)
     }
 
+    /// Removes the copy that was made, because nothing is damaged.
+    pub(super) fn discard(self) -> io::Result<()> {
+        if self.copy.exists() && !self.is_old_copy {
+            fs::remove_dir_all(&self.copy)?;
+        }
+        Ok(())
+    }
+
     /// Returns what the store has truncated, and removes the copy that was made for it.
     pub(super) fn finish(self) -> io::Result<Vec<TruncatedTail>> {
         let mut tails = Vec::new();
-        for Journal { path, written } in self.journals {
+        for Journal { path, written } in &self.journals {
             // A journal that is gone was no longer needed.
-            let length = fs::metadata(&path).map_or(written, |meta| meta.len());
-            if length < written {
+            let length = fs::metadata(path).map_or(*written, |meta| meta.len());
+            if length < *written {
                 tails.push(TruncatedTail {
-                    journal: path,
+                    journal: path.clone(),
                     bytes: written - length,
                 });
             }
         }
-        if self.copy.exists() && !self.is_old_copy {
-            fs::remove_dir_all(&self.copy)?;
-        }
+        self.discard()?;
         Ok(tails)
     }
 }

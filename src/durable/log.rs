@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::acknowledged::AcknowledgedCount;
 use super::error::LogError;
 use super::journals::{Journals, TruncatedTail};
 use super::places::{self, PlacedAction};
+use super::privacy::make_private;
 use super::records::{
     ActionFacts, LastPlace, PinRecord, Place, decode_action, decode_pin, encode_pin,
 };
@@ -23,20 +25,26 @@ use super::store::{ACCEPTED, PLACED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
-const STORE: &str = "log";
+pub(super) const STORE: &str = "log";
 /// Actions that are forgotten with one write.
 const FORGET_BATCH: usize = 10_000;
 
 /// The log of one directory. One thread appends to it; others may read and forget.
 pub struct Log {
-    store: Store,
+    pub(super) directory: PathBuf,
+    /// The directory of the store.
+    pub(super) path: PathBuf,
+    /// None while it is opened again: see `reopen.rs`.
+    pub(super) store: ArcSwapOption<Store>,
+    /// Why nothing is written; none while all is well.
+    pub(super) failure: ArcSwapOption<String>,
     store_id: u64,
-    acknowledged: AcknowledgedCount,
-    accepted: AtomicU64,
+    pub(super) acknowledged: AcknowledgedCount,
+    pub(super) accepted: AtomicU64,
     /// Time of the last place that was given to an action, in microseconds.
     recorded_at: AtomicI64,
     /// One write at a time, so that the count never falls.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
 }
 
 impl fmt::Debug for Log {
@@ -54,6 +62,7 @@ impl Log {
         let path = directory.join(STORE);
         // Locked before anything is touched: another server may be at work here.
         let acknowledged = AcknowledgedCount::lock(directory)?;
+        make_private(directory)?;
         let journals = Journals::copy_from(&path, directory).map_err(LogError::io(&path))?;
         let store = Store::open(&path, journals.copy_path())?;
         let accepted = store.accepted()?;
@@ -66,7 +75,10 @@ impl Log {
                 Some(id) => id,
                 None => store.create_id()?,
             },
-            store,
+            directory: directory.to_owned(),
+            path,
+            store: ArcSwapOption::from_pointee(store),
+            failure: ArcSwapOption::empty(),
             acknowledged,
             accepted: AtomicU64::new(accepted),
             recorded_at: AtomicI64::new(recorded_at.micros()),
@@ -77,7 +89,7 @@ impl Log {
 
     /// The directory of the store.
     pub fn path(&self) -> &Path {
-        self.store.path()
+        &self.path
     }
 
     /// The random number that tells this store from others.
@@ -100,13 +112,14 @@ impl Log {
     /// The actions that have numbers from `first` on, by ascending number; the first
     /// `max` of them.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
-        places::read(&self.store, first..=self.accepted(), max)
+        places::read(&*self.store()?, first..=self.accepted(), max)
     }
 
     /// Whether an action with this id is there.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
-        let found = self.store.actions.contains_key(id.0);
-        found.map_err(|e| self.store.error(e))
+        let store = self.store()?;
+        let found = store.actions.contains_key(id.0);
+        found.map_err(|e| store.error(e))
     }
 
     /// Appends `actions`, all or none, and returns when they are durable. They were
@@ -121,7 +134,8 @@ impl Log {
         self.recorded_at.fetch_max(now.micros(), Ordering::AcqRel);
         self.write(
             actions.len(),
-            |batch,
+            |store,
+             batch,
              LastPlace {
                  accepted,
                  recorded_at,
@@ -135,7 +149,7 @@ impl Log {
                             recorded_at,
                         }),
                     };
-                    places::insert(&self.store, batch, action, facts);
+                    places::insert(store, batch, action, facts);
                 }
             },
         )
@@ -143,30 +157,32 @@ impl Log {
 
     /// Records changes of pins, all or none, and returns when they are durable.
     pub fn record_pin_changes(&self, changes: &[(PinId, PinRecord)]) -> Result<(), LogError> {
-        self.write(changes.len(), |batch, _| {
+        self.write(changes.len(), |store, batch, _| {
             for (pin, record) in changes {
-                batch.insert(&self.store.pins, pin.0.to_be_bytes(), encode_pin(record));
+                batch.insert(&store.pins, pin.0.to_be_bytes(), encode_pin(record));
             }
         })
     }
 
     /// Removes the changes of `pins`, because a catalog has them.
     pub fn remove_pin_changes(&self, pins: &[PinId]) -> Result<(), LogError> {
-        let mut batch = self.store.database.batch();
+        let store = self.writable_store()?;
+        let mut batch = store.database.batch();
         for pin in pins {
-            batch.remove(&self.store.pins, pin.0.to_be_bytes());
+            batch.remove(&store.pins, pin.0.to_be_bytes());
         }
-        batch.commit().map_err(|e| self.store.error(e))
+        batch.commit().map_err(|e| self.fail(&store, e))
     }
 
     /// The last change of each pin, by ascending id.
     pub fn pin_changes(&self) -> Result<Vec<(PinId, PinRecord)>, LogError> {
+        let store = self.store()?;
         let record = |record: fjall::Guard| {
-            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+            let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
             let decoded = decode_pin(&key, &value);
-            decoded.ok_or_else(|| self.store.damaged_record("pin", &key))
+            decoded.ok_or_else(|| store.damaged_record("pin", &key))
         };
-        self.store.pins.iter().map(record).collect()
+        store.pins.iter().map(record).collect()
     }
 
     /// Passes every action to `visit`, in the order of their ids.
@@ -200,21 +216,23 @@ impl Log {
     fn write(
         &self,
         count: usize,
-        fill: impl FnOnce(&mut OwnedWriteBatch, LastPlace),
+        fill: impl FnOnce(&Store, &mut OwnedWriteBatch, LastPlace),
     ) -> Result<(), LogError> {
         // A poisoned lock is harmless: a panic in here leaves nothing half done.
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.writable_store()?;
+        store.wait_for_room().map_err(|e| self.fail(&store, e))?;
         let accepted = self.accepted() + count as u64;
-        let batch = self.store.database.batch();
+        let batch = store.database.batch();
         let mut batch = batch.durability(Some(PersistMode::SyncData));
         let last = LastPlace {
             accepted,
             recorded_at: Timestamp::from_micros(self.recorded_at.load(Ordering::Acquire)),
         };
-        fill(&mut batch, last);
-        batch.insert(&self.store.meta, ACCEPTED, accepted.to_le_bytes());
-        batch.insert(&self.store.meta, PLACED, last.to_bytes());
-        batch.commit().map_err(|e| self.store.error(e))?;
+        fill(&store, &mut batch, last);
+        batch.insert(&store.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.insert(&store.meta, PLACED, last.to_bytes());
+        batch.commit().map_err(|e| self.fail(&store, e))?;
         self.accepted.store(accepted, Ordering::Release);
         // The write is durable by now, so this is no failure of it. The count may stay
         // too low, and then promises less.
@@ -227,11 +245,12 @@ impl Log {
     /// Removes the actions of `old` and their places, and empties it. The write is not
     /// synced: actions that come back after a crash are forgotten again.
     fn remove_actions(&self, old: &mut Vec<(ActionId, Option<Place>)>) -> Result<(), LogError> {
-        let mut batch = self.store.database.batch();
+        let store = self.writable_store()?;
+        let mut batch = store.database.batch();
         for (id, place) in old.drain(..) {
-            places::remove(&self.store, &mut batch, id, place);
+            places::remove(&store, &mut batch, id, place);
         }
-        batch.commit().map_err(|e| self.store.error(e))
+        batch.commit().map_err(|e| self.fail(&store, e))
     }
 
     /// Passes every action to `visit`, and what is known of it.
@@ -239,11 +258,11 @@ impl Log {
         &self,
         mut visit: impl FnMut(Action, ActionFacts) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        for record in self.store.actions.iter() {
-            let (key, value) = record.into_inner().map_err(|e| self.store.error(e))?;
+        let store = self.store()?;
+        for record in store.actions.iter() {
+            let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
             let decoded = decode_action(&key, &value);
-            let (action, facts) =
-                decoded.ok_or_else(|| self.store.damaged_record("action", &key))?;
+            let (action, facts) = decoded.ok_or_else(|| store.damaged_record("action", &key))?;
             visit(action, facts)?;
         }
         Ok(())
@@ -419,24 +438,31 @@ mod tests {
         log.forget_before(Timestamp::from_micros(i64::MAX))
             .expect("a log");
         assert_eq!(placed(&log), []);
-        assert!(log.store.sequences.is_empty().expect("a store"));
+        assert!(
+            log.store()
+                .expect("a store")
+                .sequences
+                .is_empty()
+                .expect("a store")
+        );
         take(&log, 9, 30);
         assert_eq!(placed(&log), [at(5, 30, action(9, 1))]);
     }
 
     /// Writes `actions` as a server of the format before.
     fn append_without_places(log: &Log, actions: &[Action]) {
-        let mut batch = log.store.database.batch();
+        let store = log.store().expect("a store");
+        let mut batch = store.database.batch();
         for action in actions {
             let facts = ActionFacts {
                 is_kept: false,
                 place: None,
             };
             let record = encode_action(action, facts);
-            batch.insert(&log.store.actions, action.id.0, record);
+            batch.insert(&store.actions, action.id.0, record);
         }
-        let accepted = log.store.accepted().expect("a count") + actions.len() as u64;
-        batch.insert(&log.store.meta, ACCEPTED, accepted.to_le_bytes());
+        let accepted = store.accepted().expect("a count") + actions.len() as u64;
+        batch.insert(&store.meta, ACCEPTED, accepted.to_le_bytes());
         batch.commit().expect("a write");
     }
 

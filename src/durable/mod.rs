@@ -2,11 +2,14 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod clock_mark;
 mod error;
 mod journals;
 mod log;
 mod places;
+mod privacy;
 mod records;
+mod reopen;
 mod store;
 
 pub use error::LogError;

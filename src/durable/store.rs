@@ -1,6 +1,7 @@
 //! The embedded store behind the log: its keyspaces, and opening them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -15,6 +16,8 @@ const META: &str = "meta";
 const ID: &str = "id";
 /// Key in [`META`] of the number of records accepted so far.
 pub(super) const ACCEPTED: &str = "accepted";
+/// Key in [`META`] of the last time at which the log was used, in microseconds.
+pub(super) const CLOCK: &str = "clock";
 /// Key in [`META`] of the number of records accepted when the last of the actions was
 /// given its place, and the time of that one.
 pub(super) const PLACED: &str = "placed";
@@ -24,6 +27,12 @@ const MAX_JOURNAL_BYTES: u64 = 128 << 20;
 /// Most bytes that a keyspace holds in memory before it writes a table: the log must not
 /// take more memory the longer it runs.
 const MAX_MEMTABLE_BYTES: u64 = 8 << 20;
+/// Memtables of a keyspace that wait to be written, and tables that wait to be merged,
+/// before writers wait. The store stops at one more, and at five more.
+const MAX_SEALED_MEMTABLES: usize = 3;
+const MAX_FRESH_TABLES: usize = 25;
+/// Interval at which a waiting writer looks again.
+const ROOM_POLL: Duration = Duration::from_millis(5);
 
 /// The store of one log, opened.
 pub(super) struct Store {
@@ -42,17 +51,13 @@ impl Store {
     /// Opens the store in `path`, or creates it. An error names `journal_copy`, where the
     /// journals are kept as they were.
     pub(super) fn open(path: &Path, journal_copy: &Path) -> Result<Self, LogError> {
-        let database = open_database(path).map_err(|reason| LogError::Unreadable {
-            path: path.to_owned(),
-            reason,
-            kept: journal_copy.display().to_string(),
-        })?;
+        let database = open_database(path, journal_copy)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES);
         let keyspace = |name| {
             let keyspace = database.keyspace(name, options);
-            keyspace.map_err(|source| LogError::Store {
+            keyspace.map_err(|cause| LogError::Store {
                 path: path.to_owned(),
-                source,
+                cause,
             })
         };
         Ok(Self {
@@ -102,17 +107,47 @@ impl Store {
         batch.commit().map_err(|e| self.error(e))
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
+    /// The number under `key`; none where there is none.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, LogError> {
         let value = self.meta.get(key).map_err(|e| self.error(e))?;
         Ok(value.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
     }
 
     /// The error for a failure of the store.
-    pub(super) fn error(&self, source: fjall::Error) -> LogError {
+    pub(super) fn error(&self, cause: fjall::Error) -> LogError {
         LogError::Store {
             path: self.path.clone(),
-            source,
+            cause,
         }
+    }
+
+    /// Waits until the store can take another write, or has failed. It would wait as well,
+    /// but for ever once the threads have failed that write its tables.
+    pub(super) fn wait_for_room(&self) -> Result<(), fjall::Error> {
+        let is_full = |keyspace: &Keyspace| {
+            keyspace.sealed_memtable_count() >= MAX_SEALED_MEMTABLES
+                || keyspace.l0_table_count() >= MAX_FRESH_TABLES
+        };
+        while [&self.actions, &self.meta, &self.pins]
+            .into_iter()
+            .any(is_full)
+        {
+            self.check()?;
+            std::thread::sleep(ROOM_POLL);
+        }
+        Ok(())
+    }
+
+    /// Fails once any write has failed, also one of a thread of the store.
+    pub(super) fn check(&self) -> Result<(), fjall::Error> {
+        self.database.persist(PersistMode::Buffer)
+    }
+
+    /// Writes the number of accepted records again, durably: whether writing works.
+    pub(super) fn try_to_write(&self, accepted: u64) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, ACCEPTED, accepted.to_le_bytes());
+        batch.commit()
     }
 
     /// The error for a record that cannot be decoded.
@@ -125,16 +160,37 @@ impl Store {
     }
 }
 
-/// Opens the database in `path`, or says why it cannot be read.
-fn open_database(path: &Path) -> Result<Database, String> {
+/// Opens the database in `path`. An error that tells of damage names `journal_copy`.
+fn open_database(path: &Path, journal_copy: &Path) -> Result<Database, LogError> {
     let open = || {
         let builder = Database::builder(path);
         builder.max_journaling_size(MAX_JOURNAL_BYTES).open()
     };
+    let unreadable = |reason: String| LogError::Unreadable {
+        path: path.to_owned(),
+        reason,
+        kept: journal_copy.display().to_string(),
+    };
     // The database panics at some damages.
     match std::panic::catch_unwind(open) {
         Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(format!("{error:?}")),
-        Err(_) => Err("the store panicked".to_owned()),
+        Ok(Err(cause)) if is_out_of_space(&cause) => Err(LogError::Store {
+            path: path.to_owned(),
+            cause,
+        }),
+        Ok(Err(error)) => Err(unreadable(format!("{error:?}"))),
+        Err(_) => Err(unreadable("the store panicked".to_owned())),
     }
+}
+
+/// Whether the file system is full, or the quota of its user used up.
+fn is_out_of_space(error: &fjall::Error) -> bool {
+    let (fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause))) = error
+    else {
+        return false;
+    };
+    matches!(
+        cause.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
 }

@@ -4,15 +4,20 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::task::spawn_blocking;
 
 use super::ServeError;
+use super::health::ServiceHealth;
 use super::state::{Live, Loaded, VersionManager};
 use crate::actions::Actions;
+use crate::metrics as names;
 use crate::model::Timestamp;
 
 /// Interval at which actions that are too old are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Interval at which the log is looked at, and opened again once a write has failed.
+const LOG_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Checks the files that are only mapped. Ends when one of them is damaged.
 pub(super) async fn check_mapped<E>(loaded: Arc<Loaded>) -> Result<(), ServeError<E>> {
@@ -43,6 +48,52 @@ pub(super) async fn forget_old_actions(live: &Live, clock: fn() -> Timestamp) {
     loop {
         ticks.tick().await;
         forget(actions.clone(), clock()).await;
+    }
+}
+
+/// Opens the log again when a write has failed, as on a full disk, until that succeeds;
+/// health says meanwhile that nothing is recorded. Never ends.
+pub(super) async fn keep_recording(live: &Arc<Live>, health: &ServiceHealth) {
+    let Some(actions) = live.actions() else {
+        return pending().await;
+    };
+    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    loop {
+        gauge!(names::LOG_WRITABLE).set(1.0);
+        let reason = loop {
+            ticks.tick().await;
+            let actions = actions.clone();
+            if let Ok(Some(reason)) = spawn_blocking(move || actions.check()).await {
+                break reason;
+            }
+        };
+        gauge!(names::LOG_WRITABLE).set(0.0);
+        health.stop_recording().await;
+        tracing::error!(%reason, "nothing is recorded until the log can be written again");
+        reopen_log(live).await;
+        health.record().await;
+    }
+}
+
+/// Opens the log again, as often as it takes.
+async fn reopen_log(live: &Arc<Live>) {
+    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    let mut said = None;
+    loop {
+        ticks.tick().await;
+        let live = live.clone();
+        match spawn_blocking(move || live.reopen_log()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                // Each kind of reason once, not twice a second.
+                let kind = std::mem::discriminant(&error);
+                if said.replace(kind) != Some(kind) {
+                    tracing::warn!(%error, "the log cannot be opened again yet");
+                }
+            }
+            // A panic is in the log already.
+            Err(_) => {}
+        }
     }
 }
 

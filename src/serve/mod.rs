@@ -7,6 +7,7 @@
 //! together.
 
 mod error;
+mod health;
 mod listeners;
 mod maintenance;
 mod middleware;

@@ -6,25 +6,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
-use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tonic_health::server::HealthReporter;
 
+use super::health::ServiceHealth;
 use super::overload::{Limiter, Workers};
 use super::security::Credentials;
 use super::state::{InitialState, Live, Loaded, Probe, ServingSource, VersionManager};
 use super::transport::{ListenerParts, OpsParts, Phase, serve_connections, serve_ops};
 use super::{Listeners, ServeError, ServeParams, maintenance, rpc};
 use crate::actions::Actions;
-use crate::wire::v1::action_service_server;
-use crate::wire::v1::recommendation_service_server;
-
-/// Names that health is asked about: the whole server, and each service.
-const HEALTH_NAMES: [&str; 3] = [
-    "",
-    action_service_server::SERVICE_NAME,
-    recommendation_service_server::SERVICE_NAME,
-];
 
 /// What a server loads, and how.
 #[derive(Debug)]
@@ -42,7 +32,7 @@ struct Server {
     live: Arc<Live>,
     versions: Arc<VersionManager>,
     credentials: Credentials,
-    health: HealthReporter,
+    health: ServiceHealth,
     phase: watch::Sender<Phase>,
     params: ServeParams,
 }
@@ -102,8 +92,7 @@ impl Server {
     ) -> Result<(Self, PortTasks), ServeError<E>> {
         let credentials = Credentials::open(params.security.clone())?;
         let live = Arc::new(Live::default());
-        let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, ServingStatus::NotServing).await;
+        let (health, health_service) = ServiceHealth::new().await;
         let versions = VersionManager::new(live.clone(), source, params.clock)?;
         let server = Self {
             live,
@@ -183,6 +172,7 @@ impl Server {
         tokio::select! {
             damaged = maintenance::check_mapped(loaded) => damaged,
             () = maintenance::forget_old_actions(&self.live, self.params.clock) => Ok(()),
+            () = maintenance::keep_recording(&self.live, &self.health) => Ok(()),
             () = maintenance::watch_versions(&self.versions, self.params.server.watch) => Ok(()),
             () = self.credentials.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
@@ -191,13 +181,18 @@ impl Server {
 
     /// Answers calls from `state` from now on.
     async fn begin_serving(&self, state: InitialState) -> Arc<Loaded> {
-        let InitialState { loaded, durable } = state;
+        let InitialState {
+            loaded,
+            durable,
+            pin,
+        } = state;
+        self.versions.start_with(pin);
         let loaded = Arc::new(loaded);
         if let Some(durable) = durable {
             self.live.set_durable(durable);
         }
         self.live.serve(loaded.clone());
-        set_health(&self.health, ServingStatus::Serving).await;
+        self.health.serve().await;
         loaded
     }
 
@@ -210,7 +205,7 @@ impl Server {
     ) -> Result<(), ServeError<E>> {
         let grpc_ended = matches!(stopped, Stopped::Grpc(_));
         let ended = stopped.into_result();
-        set_health(&self.health, ServingStatus::NotServing).await;
+        self.health.stop_serving().await;
         // Nobody listens any more only when both ports have failed already.
         let _ = self.phase.send(Phase::Draining);
         if ended.is_ok() && self.live.get().is_some() {
@@ -218,9 +213,7 @@ impl Server {
         }
         let _ = self.phase.send(Phase::Closing);
         // Clients that watch health have been notified; their streams would never end.
-        for name in HEALTH_NAMES {
-            self.health.clear_service_status(name).await;
-        }
+        self.health.end().await;
         let drained = if grpc_ended {
             Ok(())
         } else {
@@ -250,11 +243,5 @@ async fn end_calls(grpc: &mut JoinHandle<()>, timeout: Duration) -> Result<(), J
             grpc.abort();
             Ok(())
         }
-    }
-}
-
-async fn set_health(health: &HealthReporter, status: ServingStatus) {
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
     }
 }

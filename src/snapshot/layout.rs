@@ -47,9 +47,12 @@ pub fn versions(path: &Path) -> Result<Vec<String>, SnapshotError> {
     Ok(versions)
 }
 
-/// Whether `name` has the form of the name of a version.
+/// Whether `name` has the form of the name of a version: 16 hexadecimal digits.
 pub fn is_version(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    name.len() == 16
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The directory of the current version of `path`, or `path` when it is itself a version.

@@ -384,10 +384,15 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
     });
     let recorded = is_done.recv_timeout(PATIENCE).expect("an answer");
     recorded.expect("a record");
-    assert_eq!(actions.forget(days(9.0)).expect("a log"), 0);
+    // Day by day: a clock that jumps is not believed.
+    let forget = |from: u32, to: u32| {
+        let forgotten = (from..=to).map(|day| actions.forget(days(f64::from(day))));
+        forgotten.map(|count| count.expect("a log")).sum::<u64>()
+    };
+    assert_eq!(forget(1, 9), 0);
     assert_eq!(actions.users(), 3);
     // Ten days are kept.
-    assert_eq!(actions.forget(days(11.0)).expect("a log"), 2);
+    assert_eq!(forget(10, 11), 2);
     let check = |actions: &Actions| {
         assert_eq!(actions.users(), 2);
         let positive = actions.state(UserId(1)).expect("a user");
@@ -599,4 +604,28 @@ async fn a_token_is_honored_or_refused() {
         Code::FailedPrecondition
     );
     server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_start_with_a_clock_that_is_ten_days_ahead_forgets_nothing() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let mut client = server.action_client().await;
+    let saves = (1..=50).map(|n| action(n, STRANGER, n as u64, "save", n as i64 * HOUR));
+    record_all(&mut client, saves.collect()).await;
+    server.stop().await.expect("a clean end");
+    let open = |days: f64| {
+        let (log, _) = Log::open(&world.path("data")).expect("a log");
+        let now = clock().minus_days(-days);
+        let (_, found) = Actions::open(Arc::new(log), action_params(), now).expect("actions");
+        (found.actions, found.forgotten)
+    };
+    assert_eq!(open(20.0), (50, 0));
+    assert_eq!(open(0.0), (50, 0));
+    // A clock that goes on forgets, as ever.
+    for day in 1..=7 {
+        assert_eq!(open(f64::from(day)), (50, 0));
+    }
+    let forgotten: u64 = (8..=10).map(|day| open(f64::from(day)).1).sum();
+    assert!(forgotten > 0, "{forgotten}");
 }

@@ -1,7 +1,9 @@
-//! Recorded actions through crashes, damage and a full disk.
+//! Recorded actions through crashes and damage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -17,7 +19,6 @@ use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use tonic::Code;
 use tonic::transport::Channel;
 
 const ROUNDS: u64 = 20;
@@ -284,45 +285,43 @@ async fn a_damaged_byte_is_never_passed_over() {
     assert_eq!(std::fs::read(&marker).expect("a count"), acknowledged);
 }
 
-/// A process that has a full disk to itself: a small file system in a name space of its own.
-#[tokio::test]
-#[ignore = "needs unshare(1) and user name spaces; CI runs it with --ignored"]
-async fn a_full_disk_stops_writing_but_not_reading() {
-    let home = Home::new();
-    let full = home.world.path("full");
-    std::fs::create_dir(&full).expect("a directory");
-    let mount = r#"mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@""#;
-    let mut serve = serve_command(&home.world);
-    serve.args(["--data", path(&full.join("data"))]);
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--mount"])
-        .args(["sh", "-c", mount, "sh"])
-        .arg(&full)
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .envs(
-            serve
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-    let process = Process::start(&mut command);
-    let mut client = client(&process).await;
-    let mut accepted = BTreeSet::new();
-    let mut refused = None;
-    for next in (0..100_000).step_by(100) {
-        let numbers: Vec<u64> = (next..next + 100).collect();
-        match send(&mut client, &numbers).await {
-            Ok(_) => accepted.extend(numbers),
-            Err(status) => refused = Some(status),
+/// Mode bits of `directory` and of all below it that others than the owner have.
+fn shared_paths(directory: &Path) -> Vec<PathBuf> {
+    let mut shared = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::metadata(&path).expect("a path");
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a directory");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
         }
-        if refused.is_some() {
-            break;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            shared.push(path);
         }
     }
-    let refused = refused.expect("a full disk");
-    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    assert!(!accepted.is_empty());
-    assert_eq!(counted(&process).await, by_user(&accepted));
+    shared
+}
+
+#[tokio::test]
+async fn what_is_kept_belongs_to_the_owner_alone() {
+    let home = Home::new();
+    let process = home.start();
+    let mut client = client(&process).await;
+    send(&mut client, &[1]).await.expect("an answer");
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
+    process.stop();
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
+    // As a server of before has left it.
+    let (journal, _) = home.journal();
+    let share = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    };
+    share(&journal, 0o644);
+    share(&home.data(), 0o755);
+    let mut process = Process::start_loading(&mut home.command());
+    let message = "files that others could read are the owner's alone now";
+    assert_eq!(process.wait_for(message)["tightened"], 2);
+    process.wait_for("ready");
+    assert_eq!(shared_paths(&home.data()), [] as [PathBuf; 0]);
     process.stop();
 }

@@ -1,32 +1,36 @@
-//! Hostile bytes, a bounded number of them from a fixed seed: requests of nine methods,
-//! files of a catalog and of profiles whose checksums were made to fit, and the
-//! action log. Nothing panics, and nothing says INTERNAL.
+//! Hostile bytes, a bounded number of them from a fixed seed: requests of nine methods;
+//! files of a catalog and of profiles whose checksums were made to fit; files of the log,
+//! and its records. Nothing panics, nothing says INTERNAL, and what a reader accepts is
+//! what its documentation promises.
 //!
-//! `FUZZ_ROUNDS=100000 cargo test --release --test it fuzz` goes on for longer. Requests
-//! start from `tests/corpus/`, files from what a build writes.
+//! All of them start from `tests/corpus/`, and files from every format in it.
+//! `FUZZ_ROUNDS=100000 cargo test --release --test it fuzz` goes on for longer;
+//! `cargo +nightly fuzz run catalog` lets libFuzzer choose the bytes.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use crate::common;
 use crate::common::World;
 use crate::common::raw::Raw;
-use crate::common::server::{NOW, Server, save, source};
-use bytesize::ByteSize;
-use pinnersage::durable::Log;
-use pinnersage::index::{Catalog, CatalogManifest, Index, NeighborLists, NeighborParams};
-use pinnersage::model::UserId;
-use pinnersage::recommend::Retrieve;
+use crate::common::server::{Server, source};
 use pinnersage::serve::{Loaded, ServingSource};
-use pinnersage::snapshot::{ManifestFacts, SnapshotManifest};
-use pinnersage::store::{ProfileManifest, ProfileStore};
 use prost::bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
+use tempfile::TempDir;
 use tonic::client::Grpc;
 use tonic::{Code, Request};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "a library of its own for cargo fuzz")]
+pub(crate) mod targets;
+
+use targets::{
+    Damaged, EDIT, LogFiles, LogRecords, Version, are_profiles_accepted, damage, formats,
+    is_catalog_accepted, is_log_accepted,
+};
 
 /// Methods and the messages of the corpus that are theirs.
 const METHODS: [(&str, &str); 9] = [
@@ -48,47 +52,23 @@ fn rounds(usual: usize) -> usize {
         .unwrap_or(usual)
 }
 
-/// Changes `bytes` in one of the ways in which parsers are caught.
-fn damage(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
-    let place = rng.random_range(0..=bytes.len());
-    match rng.random_range(0..6) {
-        0 => bytes.truncate(place),
-        1 => bytes.insert(place, rng.random()),
-        2 if place < bytes.len() => bytes[place] ^= 1 << rng.random_range(0..8),
-        // Lengths, counts and offsets at their limits.
-        3 if place + 8 <= bytes.len() => {
-            let limits = [
-                0,
-                1,
-                u64::MAX,
-                i64::MAX as u64,
-                1 << 32,
-                u64::from(u32::MAX),
-            ];
-            let limit = limits[rng.random_range(0..limits.len())];
-            let width = [1, 2, 4, 8][rng.random_range(0..4)];
-            bytes[place..place + width].copy_from_slice(&limit.to_le_bytes()[..width]);
-        }
-        4 => {
-            let end = rng.random_range(place..=bytes.len().min(place + 64));
-            let copy = bytes[place..end].to_vec();
-            let target = rng.random_range(0..=bytes.len());
-            bytes.splice(target..target, copy);
-        }
-        _ => {
-            let mut noise = [0; 8];
-            rng.fill_bytes(&mut noise);
-            let end = bytes.len().min(place + noise.len());
-            bytes[place..end].copy_from_slice(&noise[..end - place]);
-        }
-    }
+/// An input for a target: the part that it damages, and one to three edits.
+fn input(rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut input = vec![0; 1 + EDIT * rng.random_range(1..4)];
+    rng.fill_bytes(&mut input);
+    input
+}
+
+/// A directory that damaged files are written to, again and again.
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a directory")
 }
 
 #[tokio::test]
 async fn no_request_of_any_method_is_an_internal_error() {
     let world = World::built();
     let server = Server::start_recording(&world).await;
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let corpus = common::corpus().join("requests");
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let mut client = Grpc::new(server.channel().await);
     for (method, name) in METHODS {
@@ -96,7 +76,7 @@ async fn no_request_of_any_method_is_an_internal_error() {
         for _ in 0..rounds(600) {
             let mut bytes = seed.clone();
             for _ in 0..rng.random_range(0..4) {
-                damage(&mut bytes, rng);
+                damage(&mut bytes, rng.random());
             }
             client.ready().await.expect("a connection");
             let request = Request::new(Bytes::from(bytes.clone()));
@@ -119,181 +99,101 @@ async fn no_request_of_any_method_is_an_internal_error() {
     server.stop().await.expect("a clean end");
 }
 
-/// A version of a snapshot in memory, to be damaged.
-struct Version<F> {
-    manifest: SnapshotManifest<F>,
-    files: Vec<Vec<u8>>,
-}
-
-impl<F: ManifestFacts> Version<F> {
-    fn read(path: &Path) -> Self {
-        let manifest = fs::read(path.join("manifest.json")).expect("a manifest");
-        let manifest: SnapshotManifest<F> = serde_json::from_slice(&manifest).expect("a manifest");
-        let files = manifest.files.iter();
-        let files = files.map(|file| fs::read(path.join(&file.name)).expect("a file"));
-        let files = files.collect();
-        Self { manifest, files }
+/// Damages the parts of a version, with checksums that fit, and asks its reader each time.
+fn fuzz_version(directory: &Path, seed: u64, is_accepted: impl Fn(&Path) -> bool) {
+    let version = Version::read(directory);
+    let scratch = scratch();
+    let whole = Damaged::new(version.parts(), &[0]).expect("a part");
+    version.write_with(scratch.path(), &whole);
+    assert!(is_accepted(scratch.path()), "{directory:?}");
+    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+    let (mut accepted, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..rounds(400) {
+        let damaged = Damaged::new(version.parts(), &input(rng)).expect("a part");
+        version.write_with(scratch.path(), &damaged);
+        match is_accepted(scratch.path()) {
+            true => accepted.insert(damaged.part),
+            false => refused.insert(damaged.part),
+        };
     }
-
-    /// Writes it with one file damaged, and checksums that fit.
-    fn write_damaged(&mut self, path: &Path, rng: &mut ChaCha8Rng) -> String {
-        let at = rng.random_range(0..self.files.len());
-        let mut damaged = self.files[at].clone();
-        for _ in 0..rng.random_range(1..4) {
-            damage(&mut damaged, rng);
-        }
-        let mut entries = self.manifest.files.clone();
-        entries[at].bytes = damaged.len() as u64;
-        entries[at].xxh3 = format!("{:032x}", xxh3_128(&damaged));
-        let named = serde_json::to_vec(&(F::FORMAT, &self.manifest.facts, &entries));
-        let version = format!("{:016x}", xxh3_64(&named.expect("JSON")));
-        let name = entries[at].name.clone();
-        let whole = std::mem::replace(&mut self.manifest.files, entries);
-        self.manifest.version = version;
-        let manifest = serde_json::to_vec(&self.manifest).expect("JSON");
-        self.manifest.files = whole;
-        for (entry, bytes) in self.manifest.files.iter().zip(&self.files) {
-            fs::write(path.join(&entry.name), bytes).expect("a disk");
-        }
-        fs::write(path.join(&name), damaged).expect("a disk");
-        fs::write(path.join("manifest.json"), manifest).expect("a disk");
-        name
-    }
-}
-
-/// The only version below `root`.
-fn version(root: &Path) -> PathBuf {
-    common::version_directory(root)
+    // Every part has a length that must fit, but for titles; vectors may be anything.
+    assert!(refused.len() + 1 >= version.parts().len(), "{refused:?}");
+    assert!(!accepted.is_empty());
 }
 
 #[test]
 fn no_file_of_a_catalog_makes_its_reader_or_a_search_panic() {
-    let world = World::built();
-    let mut catalog = Version::<CatalogManifest>::read(&version(&world.path("catalog")));
-    let directory = world.path("damaged");
-    fs::create_dir(&directory).expect("a directory");
-    let rng = &mut ChaCha8Rng::seed_from_u64(2);
-    let mut opened = 0;
-    for _ in 0..rounds(400) {
-        catalog.write_damaged(&directory, rng);
-        let Ok(catalog) = Catalog::open(&directory) else {
-            continue;
-        };
-        opened += 1;
-        let nowhere = NeighborLists::open(Path::new("/nowhere"), "v").expect("no lists");
-        let params = NeighborParams {
-            depth: 20,
-            budget: ByteSize::b(0),
-            cache: ByteSize::b(0),
-        };
-        let catalog = Arc::new(catalog);
-        let index = Index::new(catalog.clone(), nowhere, 20, params);
-        for &pin in catalog.pins.ids().iter().take(5) {
-            index.neighbors_of(pin, 10, &|_| true);
-            catalog.pins.title(pin);
-        }
+    for format in formats(&common::corpus()) {
+        fuzz_version(&format.join("catalog"), 2, is_catalog_accepted);
     }
-    // Vectors and titles may be anything.
-    assert!(opened > 0);
 }
 
 #[test]
 fn no_file_of_profiles_makes_their_reader_or_an_answer_panic() {
-    let world = World::built();
-    let mut profiles = Version::<ProfileManifest>::read(&version(&world.path("profiles")));
-    let directory = world.path("damaged");
-    fs::create_dir(&directory).expect("a directory");
-    let source = ServingSource {
-        profiles: directory.clone(),
-        ..source(&world)
-    };
-    let rng = &mut ChaCha8Rng::seed_from_u64(3);
-    let mut opened = 0;
-    for _ in 0..rounds(400) {
-        profiles.write_damaged(&directory, rng);
-        let Ok(store) = ProfileStore::open(&directory) else {
-            continue;
-        };
-        opened += 1;
-        for user in 0..common::USERS {
-            if let Some(history) = store
-                .get(UserId(user))
-                .and_then(|profile| profile.history())
-            {
-                history.contains(pinnersage::model::PinId(user));
+    let world = World::files();
+    for format in formats(&common::corpus()) {
+        fuzz_version(&format.join("profiles"), 3, |directory| {
+            let is_accepted = are_profiles_accepted(directory);
+            if is_accepted {
+                let source = ServingSource {
+                    catalog: format.join("catalog"),
+                    profiles: directory.to_owned(),
+                    ..source(&world)
+                };
+                // Warming answers for many users.
+                drop(Loaded::open(&source));
             }
-        }
-        // Warming answers for many users.
-        drop(Loaded::open(&source));
-    }
-    assert!(opened > 0);
-}
-
-/// Copies a directory of files.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("a copy");
-        }
+            is_accepted
+        });
     }
 }
 
-/// All files below `path`, in order.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let entries = fs::read_dir(path).expect("a directory");
-    for entry in entries.map(|entry| entry.expect("an entry").path()) {
-        match entry.is_dir() {
-            true => found.extend(files(&entry)),
-            false => found.push(entry),
-        }
-    }
-    found.sort();
-    found
+/// The log of each format.
+fn logs() -> Vec<LogFiles> {
+    let formats = formats(&common::corpus());
+    let logs = formats.iter().map(|format| format.join("log"));
+    logs.map(|log| LogFiles::read(&log)).collect()
 }
 
-#[tokio::test]
-async fn no_damage_to_the_action_log_makes_it_panic() {
-    use pinnersage::wire::v1;
-    let world = World::built();
-    let server = Server::start_recording(&world).await;
-    let actions = (1..60).map(|at| save(u128::from(at), at, at, NOW));
-    let actions = actions.collect();
-    let request = v1::RecordActionsRequest { actions };
-    let mut client = server.action_client().await;
-    client.record_actions(request).await.expect("recorded");
-    drop(client);
-    server.stop().await.expect("a clean end");
+#[test]
+fn no_damage_to_the_action_log_makes_it_panic() {
     let rng = &mut ChaCha8Rng::seed_from_u64(4);
-    let (whole, damaged) = (world.path("data"), world.path("damaged"));
-    let (mut opened, mut refused) = (0, 0);
-    for _ in 0..rounds(25) {
-        copy(&whole, &damaged);
-        let files = files(&damaged);
-        let file = &files[rng.random_range(0..files.len())];
-        let mut bytes = fs::read(file).expect("a file");
-        // Most of a journal is room for what is to come.
-        let used = bytes
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |last| last + 1);
-        let mut begin = bytes[..used].to_vec();
-        damage(&mut begin, rng);
-        bytes.splice(..used, begin);
-        fs::write(file, bytes).expect("a disk");
-        match Log::open(&damaged) {
-            Ok(_) => opened += 1,
-            Err(error) => {
-                refused += 1;
-                assert!(!error.to_string().is_empty());
+    for log in logs() {
+        let scratch = scratch();
+        let directory = scratch.path().join("log");
+        log.write(&directory);
+        assert!(is_log_accepted(&directory));
+        let (mut accepted, mut refused) = (0, 0);
+        for _ in 0..rounds(25) {
+            let damaged = Damaged::new(log.files(), &input(rng)).expect("a file");
+            log.write_with(&directory, &damaged);
+            match is_log_accepted(&directory) {
+                true => accepted += 1,
+                false => refused += 1,
             }
         }
-        fs::remove_dir_all(&damaged).expect("a disk");
+        assert!(accepted > 0 && refused > 0, "{accepted} {refused}");
     }
-    assert!(opened > 0 && refused > 0, "{opened} {refused}");
+}
+
+#[test]
+fn no_record_of_the_log_makes_its_reader_panic() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    for log in logs() {
+        let scratch = scratch();
+        let directory = scratch.path().join("log");
+        log.write(&directory);
+        let records = LogRecords::read(&directory);
+        let (mut accepted, mut refused) = (0, 0);
+        for _ in 0..rounds(40) {
+            log.write(&directory);
+            let damaged = Damaged::new(records.values(), &input(rng)).expect("a record");
+            records.write_with(&directory, &damaged);
+            match is_log_accepted(&directory) {
+                true => accepted += 1,
+                false => refused += 1,
+            }
+        }
+        assert!(accepted > 0 && refused > 0, "{accepted} {refused}");
+    }
 }

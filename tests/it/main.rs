@@ -10,10 +10,13 @@ mod cli;
 mod crash;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod formats;
+mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
 mod offline;
+mod operations;
 mod overload;
 mod pins;
 mod protocol;

@@ -41,11 +41,15 @@ async fn upsert(client: &mut Pins, pins: Vec<v1::Pin>) -> u64 {
 }
 
 async fn delete(client: &mut Pins, pin_ids: &[u64]) -> u64 {
+    delete_counted(client, pin_ids).await.changed_pins
+}
+
+async fn delete_counted(client: &mut Pins, pin_ids: &[u64]) -> v1::DeletePinsResponse {
     let request = v1::DeletePinsRequest {
         pin_ids: pin_ids.to_vec(),
     };
     let answer = client.delete_pins(request).await.expect("an answer");
-    answer.into_inner().changed_pins
+    answer.into_inner()
 }
 
 async fn recommend(client: &mut Client, user: u64) -> v1::RecommendResponse {
@@ -204,6 +208,21 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
 }
 
 #[tokio::test]
+async fn a_deletion_of_pins_that_are_not_there_changes_none() {
+    let world = World::built();
+    let server = Server::start_recording(&world).await;
+    let mut pins = server.pin_client().await;
+    let counts = delete_counted(&mut pins, &[NEW, NEW, NEW + 1]).await;
+    assert_eq!((counts.changed_pins, counts.unknown_pins), (0, 2));
+    let counts = delete_counted(&mut pins, &[7, NEW]).await;
+    assert_eq!((counts.changed_pins, counts.unknown_pins), (1, 1));
+    let counts = delete_counted(&mut pins, &[7]).await;
+    assert_eq!((counts.changed_pins, counts.unknown_pins), (1, 1));
+    assert_eq!(changes(&mut pins).await, (vec![], vec![7]));
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn bad_pins_are_named_and_none_of_the_call_is_taken() {
     let world = World::built();
     let server = Server::start_recording(&world).await;
@@ -258,7 +277,8 @@ async fn bad_pins_are_named_and_none_of_the_call_is_taken() {
         .map(|id| pin(id, &[1.0; DIMENSION]))
         .collect();
     assert_eq!(upsert(&mut pins, many).await, 50);
-    assert_eq!(delete(&mut pins, &[NEW]).await, 50);
+    // It is as the catalog has it again, but holds its place.
+    assert_eq!(delete(&mut pins, &[NEW]).await, 49);
     let request = v1::DeletePinsRequest { pin_ids: vec![1] };
     let status = pins.delete_pins(request).await.expect_err("too many");
     assert_eq!(status.code(), Code::ResourceExhausted);

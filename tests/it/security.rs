@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::common::World;
-use crate::common::process::{Process, command, output, path, serve_command};
+use crate::common::process::{Process, command, output, path, refusal, serve_command};
 use crate::common::server::{Server, ask, params};
 use crate::common::wait::{PATIENCE, wait_for, wait_until};
 use pinnersage::serve::{AuthParams, SecurityParams, ServeParams, TlsParams};
@@ -287,4 +287,42 @@ async fn a_refused_call_is_one_line_of_the_log_without_the_secret() {
         String::from_utf8_lossy(&answered.stderr)
     );
     server.stop();
+}
+
+#[tokio::test]
+async fn an_address_without_tls_for_a_server_with_it_is_told_with_a_hint() {
+    let files = Files::new();
+    let mut serve = serve_command(&files.world);
+    serve
+        .env("PINNERSAGE__TLS__CERTIFICATE", files.path("server.pem"))
+        .env("PINNERSAGE__TLS__KEY", files.path("server.key"));
+    let server = Process::start(&mut serve);
+    let said = refusal(&mut command([
+        "recommend",
+        "--user",
+        "1",
+        "--server",
+        &server.url,
+    ]));
+    assert!(said.contains("the connection broke: "), "{said}");
+    assert!(said.contains("https:// address and --ca"), "{said}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_server_that_everybody_reaches_and_may_call_warns() {
+    let world = World::built();
+    let serve = |address: &str| {
+        let mut serve = command(["serve", "--listen", address, "--ops-listen", "127.0.0.1:0"]);
+        serve
+            .args(["--catalog", path(&world.path("catalog"))])
+            .args(["--profiles", path(&world.path("profiles"))])
+            .env("PINNERSAGE__LOG__FORMAT", "json");
+        serve
+    };
+    let mut open = Process::start_loading(&mut serve("0.0.0.0:0"));
+    let message = "whoever reaches the port may call: set auth.callers or tls.client_ca";
+    assert!(open.wait_for(message)["grpc"].is_string());
+    open.wait_for("ready");
+    open.stop();
 }

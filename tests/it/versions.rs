@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::common;
-use crate::common::server::{NOW, Server, ask, save, source};
+use crate::common::server::{NOW, Server, ask, params, save, source};
 use crate::common::wait::{PATIENCE, wait_until, within};
 use crate::common::{EMBEDDING_VERSION, World, version_directory};
 use pinnersage::batch::ProfileParams;
@@ -142,8 +143,7 @@ async fn what_is_published_is_taken_over_and_can_be_rolled_back() {
         second.catalog_version
     );
 
-    // A rollback stays, whatever is published, until something else is. It may be
-    // that the catalog was taken over before the profiles.
+    // It may be that the catalog was taken over before the profiles.
     let back = admin.rollback(v1::RollbackRequest {}).await;
     let back = back
         .expect("a rollback")
@@ -210,6 +210,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_stays() {
     for (version, code) in [
         ("0123456789abcdef", Code::NotFound),
         ("../catalog", Code::InvalidArgument),
+        ("abc", Code::InvalidArgument),
     ] {
         let wanted = v1::Versions {
             catalog_version: version.to_owned(),
@@ -224,6 +225,151 @@ async fn what_cannot_be_served_is_refused_and_the_old_stays() {
         .recommend(ask(1))
         .await
         .expect("an answer");
+    server.stop().await.expect("a clean end");
+}
+
+async fn status(admin: &mut Admin) -> v1::GetStatusResponse {
+    let status = admin.get_status(v1::GetStatusRequest {}).await;
+    status.expect("a status").into_inner()
+}
+
+async fn follow(admin: &mut Admin) -> v1::FollowVersionsResponse {
+    let followed = admin.follow_versions(v1::FollowVersionsRequest {}).await;
+    followed.expect("a change").into_inner()
+}
+
+/// A server of `world` that looks for new versions all the time, and has a directory for
+/// its data.
+async fn start_watching_with_data(world: &World) -> Server {
+    let mut params = params();
+    params.server.watch = Some(Duration::from_millis(1));
+    Server::start_recording_with(world, params).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_stays_through_publications_and_a_restart_until_it_is_undone() {
+    let world = World::built();
+    let first = published(&world);
+    let server = start_watching_with_data(&world).await;
+    let mut admin = server.admin_client().await;
+    let before = status(&mut admin).await;
+    assert_eq!(before.version_mode(), v1::VersionMode::Following);
+    assert!(before.survives_restart && before.waiting.is_none());
+    assert_eq!(before.published, Some(first.clone()));
+    publish_fewer(&world);
+    let second = published(&world);
+    load(&mut admin, second.clone()).await.expect("a change");
+    load(&mut admin, first.clone()).await.expect("a change");
+    let pinned = status(&mut admin).await;
+    assert_eq!(pinned.version_mode(), v1::VersionMode::Pinned);
+    assert!(pinned.survives_restart);
+    assert_eq!(pinned.pinned_since.map(|time| time.seconds), Some(NOW));
+    assert_eq!(pinned.waiting, Some(second.clone()));
+    assert_eq!(serving(&mut admin).await, first);
+    server.stop().await.expect("a clean end");
+
+    let server = start_watching_with_data(&world).await;
+    let mut admin = server.admin_client().await;
+    let restarted = status(&mut admin).await;
+    assert_eq!(restarted.serving, Some(first.clone()));
+    assert_eq!(restarted.version_mode(), v1::VersionMode::Pinned);
+    assert_eq!(restarted.pinned_since, pinned.pinned_since);
+    let followed = follow(&mut admin).await;
+    assert_eq!(followed.serving, Some(second.clone()));
+    assert!(followed.survives_restart);
+    let after = status(&mut admin).await;
+    assert_eq!(after.version_mode(), v1::VersionMode::Following);
+    assert_eq!((after.waiting, after.pinned_since), (None, None));
+    server.stop().await.expect("a clean end");
+
+    let server = start_watching_with_data(&world).await;
+    assert_eq!(serving(&mut server.admin_client().await).await, second);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn pinned_versions_that_are_gone_are_reported_and_the_published_ones_served() {
+    let world = World::built();
+    let first = published(&world);
+    let server = Server::start_recording(&world).await;
+    let mut admin = server.admin_client().await;
+    load(&mut admin, first.clone()).await.expect("a change");
+    server.stop().await.expect("a clean end");
+    publish_fewer(&world);
+    let second = published(&world);
+    let catalog = world.path("catalog").join(&first.catalog_version);
+    std::fs::remove_dir_all(catalog).expect("a version to remove");
+
+    for refused in [Some(first), None] {
+        let server = Server::start_recording(&world).await;
+        let after = status(&mut server.admin_client().await).await;
+        assert_eq!(after.serving, Some(second.clone()));
+        assert_eq!(after.version_mode(), v1::VersionMode::Following);
+        let reported = after.refused.and_then(|refused| refused.versions);
+        assert_eq!(reported, refused);
+        server.stop().await.expect("a clean end");
+    }
+}
+
+#[tokio::test]
+async fn without_a_directory_for_data_a_rollback_ends_with_the_server_and_says_so() {
+    let world = World::built();
+    let first = published(&world);
+    let server = Server::start(&world).await;
+    let mut admin = server.admin_client().await;
+    let request = v1::LoadVersionsRequest { versions: None };
+    let loaded = admin.load_versions(request).await.expect("a change");
+    let loaded = loaded.into_inner();
+    assert_eq!(loaded.serving, Some(first));
+    assert!(!loaded.survives_restart);
+    let pinned = status(&mut admin).await;
+    assert_eq!(pinned.version_mode(), v1::VersionMode::Pinned);
+    assert!(!pinned.survives_restart);
+    assert!(follow(&mut admin).await.survives_restart);
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn versions_are_listed_with_what_is_known_of_them() {
+    let world = World::built();
+    let first = published(&world);
+    publish_fewer(&world);
+    let second = published(&world);
+    let server = Server::start(&world).await;
+    let mut admin = server.admin_client().await;
+    load(&mut admin, first.clone()).await.expect("a change");
+    let listed = admin.list_versions(v1::ListVersionsRequest {}).await;
+    let listed = listed.expect("versions").into_inner();
+    let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>();
+    let catalogs = names(&mut listed.catalogs.iter().map(|catalog| &catalog.version));
+    assert_eq!(catalogs, listed.catalog_versions);
+    let profiles = names(&mut listed.profiles.iter().map(|profiles| &profiles.version));
+    assert_eq!(profiles, listed.profile_versions);
+    for catalog in &listed.catalogs {
+        let is_first = catalog.version == first.catalog_version;
+        let expected = if is_first { 600 } else { FEWER as u64 };
+        assert_eq!(catalog.pins, expected);
+        assert_eq!(catalog.embedding_version, EMBEDDING_VERSION);
+        assert!(catalog.size_bytes > 0 && catalog.unreadable.is_empty());
+        assert!(catalog.published_time.is_some_and(|time| time.seconds > 0));
+        let uses: Vec<_> = catalog.uses().collect();
+        let expected = if is_first {
+            [v1::VersionUse::Serving, v1::VersionUse::Pinned]
+        } else {
+            [v1::VersionUse::Previous, v1::VersionUse::Published]
+        };
+        assert_eq!(uses, expected);
+    }
+    let newest = listed.profiles.iter();
+    let mut newest = newest.filter(|profiles| profiles.version == second.profile_version);
+    let newest = newest.next().expect("the published profiles");
+    assert_eq!((newest.users, newest.unreadable.as_str()), (40, ""));
+    assert_eq!(newest.catalog_version, second.catalog_version);
+    let as_of: Timestamp = common::AS_OF.parse().expect("a date");
+    assert_eq!(
+        newest.as_of.map(|time| time.seconds),
+        Some(as_of.seconds_and_nanos().0)
+    );
     server.stop().await.expect("a clean end");
 }
 
@@ -245,6 +391,13 @@ async fn a_server_of_a_single_version_cannot_change_it() {
         refused.expect_err("no directory").code(),
         Code::FailedPrecondition
     );
+    let refused = admin.follow_versions(v1::FollowVersionsRequest {}).await;
+    assert_eq!(
+        refused.expect_err("no directory").code(),
+        Code::FailedPrecondition
+    );
+    let fixed = status(&mut admin).await;
+    assert_eq!(fixed.version_mode(), v1::VersionMode::Fixed);
     server.stop().await.expect("a clean end");
 }
 

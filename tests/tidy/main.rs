@@ -184,6 +184,38 @@ fn every_file_says_what_it_is() {
     assert_none(offenders, "a file must begin with a //! head");
 }
 
+/// The command line prints an error and all its sources, so an error whose message has its
+/// source says it twice.
+#[test]
+fn errors_say_their_sources_once() {
+    let has_source = |lines: &[&str]| {
+        let field = |line: &str| line.trim_start().starts_with("source:");
+        let is_source = |line: &str| line.contains("#[from]") || line.contains("#[source]");
+        lines.iter().any(|line| field(line) || is_source(line))
+    };
+    let mut offenders = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let names = line.contains("{source") || line.contains("{0");
+            // The fields of a variant stand right below its message.
+            let below: Vec<&str> = lines[at + 1..]
+                .iter()
+                .take(8)
+                .take_while(|line| !line.contains("#[error"))
+                .copied()
+                .collect();
+            if line.contains("#[error(\"") && names && has_source(&below) {
+                offenders.push(format!("{}: {line}", source.path));
+            }
+        }
+    }
+    assert_none(
+        offenders,
+        "the message of an error must not have its source",
+    );
+}
+
 #[test]
 fn files_are_short() {
     let sources = sources();

@@ -96,6 +96,12 @@ impl ObservedCall {
 
     /// Logs why the call failed, unless too many failures are logged already.
     fn log(&self, failure: &Status) {
+        if matches!(self.code, Code::InvalidArgument | Code::NotFound) {
+            let (method, code) = (self.method, code_label(self.code));
+            // The caller's fault, and the caller was told: counted, not reported.
+            tracing::debug!(method, code, reason = failure.message(), "call refused");
+            return;
+        }
         static LOGGED: LazyLock<DefaultDirectRateLimiter> =
             LazyLock::new(|| RateLimiter::direct(Quota::per_second(MAX_LOGGED_PER_SECOND)));
         static SUPPRESSED: AtomicU64 = AtomicU64::new(0);

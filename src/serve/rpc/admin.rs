@@ -5,8 +5,12 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::serve::rpc::response::timestamp;
+use crate::serve::rpc::version_messages::{
+    VersionUses, catalog_details, profile_details, versions_message,
+};
 use crate::serve::state::{
-    AvailableVersions, ChangeError, Live, VersionChange, VersionManager, VersionPair, VersionReport,
+    AvailableVersions, ChangeError, Live, Persistence, ServedVersions, VersionChange,
+    VersionManager, VersionPair, VersionReport,
 };
 use crate::serve::status::CallError;
 use crate::snapshot;
@@ -25,14 +29,29 @@ impl AdminService for Service {
         &self,
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let read =
+            |versions: &VersionManager| (versions.published(), versions.has_single_version());
+        let (published, is_fixed) = self.read_versions(read).await?;
         let VersionReport {
             since,
             previous,
             refused,
+            pinned,
+            persistence,
         } = self.versions.report();
         let serving = self.live.get().ok_or(CallError::NotLoaded)?;
         let loaded = &serving.loaded;
         let profiles = &loaded.profiles().manifest().facts;
+        let is_waiting =
+            |published: &VersionPair| pinned.is_some() && *published != loaded.versions();
+        let waiting = published.clone().filter(is_waiting);
+        let mode = if pinned.is_some() {
+            v1::VersionMode::Pinned
+        } else if is_fixed {
+            v1::VersionMode::Fixed
+        } else {
+            v1::VersionMode::Following
+        };
         Ok(Response::new(v1::GetStatusResponse {
             serving: Some(versions_message(loaded.versions())),
             since: Some(timestamp(since)),
@@ -46,6 +65,11 @@ impl AdminService for Service {
             profiles: profiles.users,
             as_of: Some(timestamp(profiles.as_of)),
             takes_actions: self.live.actions().is_some(),
+            version_mode: mode.into(),
+            pinned_since: pinned.map(|pinned| timestamp(pinned.since)),
+            survives_restart: persistence == Persistence::Kept,
+            published: published.map(versions_message),
+            waiting: waiting.map(versions_message),
         }))
     }
 
@@ -53,19 +77,36 @@ impl AdminService for Service {
         &self,
         _: Request<v1::ListVersionsRequest>,
     ) -> Result<Response<v1::ListVersionsResponse>, Status> {
-        let versions = self.versions.clone();
-        let available = tokio::task::spawn_blocking(move || versions.available()).await;
-        let available = available.map_err(|_| CallError::Internal)?;
+        let available = self.read_versions(VersionManager::available).await?;
         let AvailableVersions {
             catalogs,
             profiles,
             published,
         } = available.map_err(CallError::from)?;
+        let VersionReport {
+            previous, pinned, ..
+        } = self.versions.report();
+        let uses = VersionUses {
+            serving: self.live.get().map(|serving| serving.loaded.versions()),
+            previous,
+            published: Some(published.clone()),
+            pinned: pinned.map(|pinned| pinned.versions),
+        };
+        let catalogs: Vec<_> = catalogs
+            .into_iter()
+            .map(|catalog| catalog_details(catalog, &uses))
+            .collect();
+        let profiles: Vec<_> = profiles
+            .into_iter()
+            .map(|profiles| profile_details(profiles, &uses))
+            .collect();
         Ok(Response::new(v1::ListVersionsResponse {
-            catalog_versions: catalogs,
+            catalog_versions: catalogs.iter().map(|one| one.version.clone()).collect(),
             published_catalog_version: published.catalog,
-            profile_versions: profiles,
+            profile_versions: profiles.iter().map(|one| one.version.clone()).collect(),
             published_profile_version: published.profiles,
+            catalogs,
+            profiles,
         }))
     }
 
@@ -76,11 +117,10 @@ impl AdminService for Service {
         let versions = request.into_inner().versions.unwrap_or_default();
         let catalog = version_name("versions.catalog_version", versions.catalog_version)?;
         let profiles = version_name("versions.profile_version", versions.profile_version)?;
-        let change = VersionChange::Load { catalog, profiles };
-        let serving = self.versions.clone().make(change).await;
-        let serving = serving.map_err(CallError::from)?;
+        let served = self.make(VersionChange::Load { catalog, profiles }).await?;
         Ok(Response::new(v1::LoadVersionsResponse {
-            serving: Some(versions_message(serving)),
+            serving: Some(versions_message(served.versions)),
+            survives_restart: served.persistence == Persistence::Kept,
         }))
     }
 
@@ -88,11 +128,39 @@ impl AdminService for Service {
         &self,
         _: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        let serving = self.versions.clone().make(VersionChange::RollBack).await;
-        let serving = serving.map_err(CallError::from)?;
+        let served = self.make(VersionChange::RollBack).await?;
         Ok(Response::new(v1::RollbackResponse {
-            serving: Some(versions_message(serving)),
+            serving: Some(versions_message(served.versions)),
+            survives_restart: served.persistence == Persistence::Kept,
         }))
+    }
+
+    async fn follow_versions(
+        &self,
+        _: Request<v1::FollowVersionsRequest>,
+    ) -> Result<Response<v1::FollowVersionsResponse>, Status> {
+        let served = self.make(VersionChange::Follow).await?;
+        Ok(Response::new(v1::FollowVersionsResponse {
+            serving: Some(versions_message(served.versions)),
+            survives_restart: served.persistence == Persistence::Kept,
+        }))
+    }
+}
+
+impl Service {
+    async fn make(&self, change: VersionChange) -> Result<ServedVersions, CallError> {
+        let served = self.versions.clone().make(change).await;
+        Ok(served?)
+    }
+
+    /// Reads versions on disk, away from the threads that answer calls.
+    async fn read_versions<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&VersionManager) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let versions = self.versions.clone();
+        let read = tokio::task::spawn_blocking(move || read(&versions)).await;
+        read.map_err(|_| CallError::Internal)
     }
 }
 
@@ -103,14 +171,10 @@ fn version_name(field: &str, version: String) -> Result<Option<String>, CallErro
     } else if snapshot::is_version(&version) {
         Ok(Some(version))
     } else {
-        Err(CallError::field(field, "is no name of a version"))
-    }
-}
-
-fn versions_message(versions: VersionPair) -> v1::Versions {
-    v1::Versions {
-        catalog_version: versions.catalog,
-        profile_version: versions.profiles,
+        Err(CallError::field(
+            field,
+            "is no name of a version: 16 hexadecimal digits",
+        ))
     }
 }
 
@@ -141,7 +205,7 @@ mod tests {
         assert_eq!(name(""), Ok(None));
         let version = "0123456789abcdef";
         assert_eq!(name(version), Ok(Some(version.to_owned())));
-        for path in ["../0123456789abcdef", ".", "a/b"] {
+        for path in ["../0123456789abcdef", ".", "a/b", "abc", "0123456789ABCDEF"] {
             let refused = name(path);
             let Err(CallError::Field { field, .. }) = refused else {
                 panic!("{refused:?}");

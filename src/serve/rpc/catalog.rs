@@ -11,7 +11,7 @@ use crate::durable::PinRecord;
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::serve::request_limits::{CHANGED_PINS, TITLE};
-use crate::serve::state::{ChangePinsError, ChangedPins, Live, Serving};
+use crate::serve::state::{ChangePinsError, ChangedPins, Live, PinChangeCounts, Serving};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 use crate::wire::v1::catalog_service_server::CatalogService;
@@ -32,8 +32,10 @@ impl CatalogService for Service {
     ) -> Result<Response<v1::UpsertPinsResponse>, Status> {
         let (serving, changed) = self.context()?;
         let pins = upserted_pins(request.into_inner().pins, &serving)?;
-        let changed_pins = self.change("upserted", pins, changed).await?;
-        Ok(Response::new(v1::UpsertPinsResponse { changed_pins }))
+        let counts = self.change("upserted", pins, changed).await?;
+        Ok(Response::new(v1::UpsertPinsResponse {
+            changed_pins: counts.changed as u64,
+        }))
     }
 
     async fn delete_pins(
@@ -41,12 +43,17 @@ impl CatalogService for Service {
         request: Request<v1::DeletePinsRequest>,
     ) -> Result<Response<v1::DeletePinsResponse>, Status> {
         let (_, changed) = self.context()?;
-        let pins = request.into_inner().pin_ids;
+        let mut pins = request.into_inner().pin_ids;
         CHANGED_PINS.check_not_empty("pin_ids", pins.len())?;
+        pins.sort_unstable();
+        pins.dedup();
         let deletion = |pin| (PinId(pin), PinRecord::Deleted);
         let pins = pins.into_iter().map(deletion).collect();
-        let changed_pins = self.change("deleted", pins, changed).await?;
-        Ok(Response::new(v1::DeletePinsResponse { changed_pins }))
+        let counts = self.change("deleted", pins, changed).await?;
+        Ok(Response::new(v1::DeletePinsResponse {
+            changed_pins: counts.changed as u64,
+            unknown_pins: counts.unknown as u64,
+        }))
     }
 
     type ListChangesStream =
@@ -78,19 +85,19 @@ impl Service {
         Ok((serving, changed.clone()))
     }
 
-    /// Makes the changes durable and serves them. Returns the number of changed pins.
+    /// Makes the changes durable and serves them.
     async fn change(
         &self,
         kind: &'static str,
         pins: Vec<(PinId, PinRecord)>,
         changed: Arc<ChangedPins>,
-    ) -> Result<u64, CallError> {
+    ) -> Result<PinChangeCounts, CallError> {
         let (live, count) = (self.live.clone(), pins.len() as u64);
         let done = spawn_blocking(move || live.change_pins(&changed, pins)).await;
         match done.map_err(|_| CallError::Internal)? {
-            Ok(changed) => {
+            Ok(counts) => {
                 counter!(names::PIN_CHANGES, "kind" => kind).increment(count);
-                Ok(changed as u64)
+                Ok(counts)
             }
             Err(ChangePinsError::TooMany(max)) => Err(CallError::TooManyChanges(max)),
             Err(ChangePinsError::Failed(error)) => {

@@ -1,7 +1,9 @@
 //! The gRPC services: convert, validate, call, convert back.
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
-//! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`), `actions`, `catalog`, `admin`. `routes` puts them behind their layers.
+//! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`),
+//! `actions`, `catalog`, `admin` (with `version_messages`). `routes` puts them behind their
+//! layers.
 //! Limits of requests are in `serve::request_limits`.
 
 mod actions;
@@ -15,5 +17,6 @@ mod routes;
 mod search_budget;
 mod stage_timer;
 mod validated_request;
+mod version_messages;
 
 pub(crate) use routes::{RouteParts, service};

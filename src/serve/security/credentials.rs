@@ -34,6 +34,15 @@ pub struct AuthParams {
     pub reload: Duration,
 }
 
+impl SecurityParams {
+    /// Whether whoever reaches the port may call.
+    #[must_use]
+    pub fn lets_everybody_call(&self) -> bool {
+        let wants_certificates = self.tls.iter().any(|tls| tls.client_ca.is_some());
+        self.auth.callers.is_none() && !wants_certificates
+    }
+}
+
 impl AuthParams {
     /// Refuses values that break their rules, by key.
     pub fn validate(&self) -> Result<(), InvalidSetting> {

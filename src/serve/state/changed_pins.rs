@@ -61,12 +61,8 @@ impl ChangedPins {
 }
 
 impl LockedChanges<'_> {
-    /// Makes `pins` durable, and then a part of the changes. Returns the number of
-    /// changes.
-    pub(crate) fn record(
-        &mut self,
-        pins: Vec<(PinId, PinRecord)>,
-    ) -> Result<usize, ChangePinsError> {
+    /// Makes `pins` durable, and then a part of the changes.
+    pub(crate) fn record(&mut self, pins: Vec<(PinId, PinRecord)>) -> Result<(), ChangePinsError> {
         let is_new = |pin: &PinId| !self.changes.contains_key(pin);
         let new = pins.iter().filter(|(pin, _)| is_new(pin)).count();
         if self.changes.len() + new > self.max_changes {
@@ -76,7 +72,14 @@ impl LockedChanges<'_> {
             .record_pin_changes(&pins)
             .map_err(ChangePinsError::Failed)?;
         self.changes.extend(pins);
-        Ok(self.changes.len())
+        Ok(())
+    }
+
+    /// Reads the changes from the log again, after it was opened again: a write that
+    /// failed may have left some.
+    pub(crate) fn read_again(&mut self) -> Result<(), LogError> {
+        *self.changes = self.log.pin_changes()?.into_iter().collect();
+        Ok(())
     }
 
     /// The changes that `catalog` does not have, as a delta to serve beside it.

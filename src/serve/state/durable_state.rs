@@ -1,4 +1,5 @@
-//! What a server keeps under `--data`: recorded actions and changed pins.
+//! What a server keeps under `--data`: recorded actions, changed pins, and the versions
+//! that are pinned.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use crate::durable::{Log, LogError, TruncatedTail};
 use crate::model::Timestamp;
 use crate::serve::state::changed_pins::ChangedPins;
 use crate::serve::state::loaded::{LoadError, Loaded};
+use crate::serve::state::pinned_versions::{PinFile, PinnedVersions};
 use crate::serve::state::snapshot_source::ServingSource;
+use crate::serve::state::version_history::Refusal;
 
 /// Location and limits of what a server keeps.
 #[derive(Clone, Debug)]
@@ -35,19 +38,84 @@ pub struct InitialState {
     pub loaded: Loaded,
     /// None on a server that keeps nothing.
     pub(crate) durable: Option<DurableState>,
+    pub(crate) pin: InitialPin,
+}
+
+/// What a server finds pinned when it starts.
+#[derive(Debug, Default)]
+pub(crate) struct InitialPin {
+    pub(crate) file: PinFile,
+    /// The versions that were loaded for that; none for the published ones.
+    pub(crate) pinned: Option<PinnedVersions>,
+    /// Pinned versions that could not be loaded.
+    pub(crate) refused: Option<Refusal>,
 }
 
 impl InitialState {
-    /// Opens the catalog and the profiles of `source`, and what is kept in `data`. `now`
-    /// decides which recorded actions are too old.
+    /// Opens the catalog and the profiles of `source`, and what is kept in `data`: the
+    /// pinned versions where there are some, else the published ones. `now` decides which
+    /// recorded actions are too old.
     pub fn open(
         source: &ServingSource,
         data: Option<DataParams>,
         now: Timestamp,
     ) -> Result<Self, LoadError> {
-        let loaded = Loaded::open(source)?;
+        let file = data.as_ref().map(|data| &data.directory);
+        let file = file.map_or_else(PinFile::default, |data| PinFile::in_directory(data));
+        // First, because it keeps a second server away from the directory.
         let durable = data.map(|data| DurableState::open(data, now)).transpose()?;
-        Ok(Self { loaded, durable })
+        let (loaded, pin) = open_versions(source, file, now)?;
+        Ok(Self {
+            loaded,
+            durable,
+            pin,
+        })
+    }
+}
+
+/// Opens the versions that `file` pins, or the published ones where it pins none that can
+/// be served.
+fn open_versions(
+    source: &ServingSource,
+    file: PinFile,
+    now: Timestamp,
+) -> Result<(Loaded, InitialPin), LoadError> {
+    let mut pin = InitialPin::default();
+    match file.read() {
+        Ok(Some(pinned)) if source.has_single_version() => {
+            tracing::warn!(
+                ?pinned,
+                "serving the version of the command line, not the pinned one"
+            );
+        }
+        Ok(Some(pinned)) => match Loaded::open(&source.at(&pinned.versions)) {
+            Ok(loaded) => {
+                pin.pinned = Some(pinned);
+                pin.file = file;
+                return Ok((loaded, pin));
+            }
+            Err(error) => pin.refused = Some(give_up(&file, pinned, &error, now)),
+        },
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "pinned versions cannot be read: following"),
+    }
+    pin.file = file;
+    Ok((Loaded::open(source)?, pin))
+}
+
+/// Follows published versions, because the pinned ones cannot be loaded for `error`.
+fn give_up(file: &PinFile, pinned: PinnedVersions, error: &LoadError, now: Timestamp) -> Refusal {
+    tracing::warn!(
+        catalog = pinned.versions.catalog,
+        profiles = pinned.versions.profiles,
+        %error,
+        "pinned versions cannot be served: following published versions again"
+    );
+    file.replace(None);
+    Refusal {
+        versions: pinned.versions,
+        reason: format!("they were pinned, and cannot be served: {error}"),
+        time: now,
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::durable::PinRecord;
+use crate::durable::{LogError, PinRecord};
 use crate::model::PinId;
-use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins};
+use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::serving::Serving;
@@ -17,6 +17,15 @@ use crate::serve::state::serving::Serving;
 pub(crate) struct Live {
     serving: ArcSwapOption<Serving>,
     durable: OnceLock<DurableState>,
+}
+
+/// Number of pins after a change of some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PinChangeCounts {
+    /// Pins that differ from the catalog that is served.
+    pub(crate) changed: usize,
+    /// Pins of this change that were not there before.
+    pub(crate) unknown: usize,
 }
 
 impl Live {
@@ -49,21 +58,50 @@ impl Live {
         }
     }
 
-    /// Makes `pins` durable in `changed_pins` and then serves them. Returns the number of
-    /// changed pins.
+    /// Makes `pins` durable in `changed_pins` and then serves them.
     pub(crate) fn change_pins(
         &self,
         changed_pins: &ChangedPins,
         pins: Vec<(PinId, PinRecord)>,
-    ) -> Result<usize, ChangePinsError> {
+    ) -> Result<PinChangeCounts, ChangePinsError> {
         // Held until the delta is served: see `LockedChanges`.
         let mut changes = changed_pins.lock();
-        let count = changes.record(pins)?;
+        let before = self.get();
+        let is_there = |pin| {
+            before
+                .as_ref()
+                .is_some_and(|before| before.pins().contains(pin))
+        };
+        let unknown = pins.iter().filter(|&&(pin, _)| !is_there(pin)).count();
+        changes.record(pins)?;
+        let mut changed = 0;
+        if let Some(serving) = before {
+            let catalog = serving.loaded.catalog();
+            changed = changes.unsettled(catalog).count();
+            self.serve_delta(&changes);
+        }
+        Ok(PinChangeCounts { changed, unknown })
+    }
+
+    /// Opens the log again after a failed write, and serves what is in it. It can be called
+    /// again when it fails.
+    pub(crate) fn reopen_log(&self) -> Result<(), LogError> {
+        if let Some(durable) = self.durable.get() {
+            durable.actions.reopen()?;
+            // Held until the delta is served: see `LockedChanges`.
+            let mut changes = durable.changed_pins.lock();
+            changes.read_again()?;
+            self.serve_delta(&changes);
+        }
+        Ok(())
+    }
+
+    /// Serves `changes` beside the catalog that is served.
+    fn serve_delta(&self, changes: &LockedChanges<'_>) {
         if let Some(serving) = self.get() {
             let delta = changes.delta_for(serving.loaded.catalog());
             self.set(serving.with_delta(delta));
         }
-        Ok(count)
     }
 
     fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {
@@ -133,8 +171,10 @@ mod tests {
         (PinId(pin), record)
     }
 
+    /// Changes `pins`, and returns how many differ from the catalog then.
     fn change(live: &Live, pins: Vec<(PinId, PinRecord)>) -> Result<usize, ChangePinsError> {
-        live.change_pins(live.changed_pins().expect("a durable state"), pins)
+        let changed = live.change_pins(live.changed_pins().expect("a durable state"), pins);
+        changed.map(|counts| counts.changed)
     }
 
     fn serves(live: &Live, pin: u64) -> bool {
@@ -151,7 +191,7 @@ mod tests {
         let changed_pins = before.changed_pins().expect("a durable state");
         // The process ends between the write and the swap.
         let recorded = changed_pins.lock().record(vec![upsert(NEW)]);
-        assert_eq!(recorded.expect("a durable change"), 1);
+        recorded.expect("a durable change");
         assert!(!serves(&before, NEW));
         drop(before);
         let after = live(&data);
@@ -179,8 +219,31 @@ mod tests {
         // A pin that changed already takes no further place.
         let many = (100..).take(MAX_CHANGES - 2).map(upsert);
         let many = many.chain([upsert(3)]).collect();
-        assert_eq!(change(&server, many).expect("a change"), MAX_CHANGES);
+        // The other one is as the catalog has it again.
+        assert_eq!(change(&server, many).expect("a change"), MAX_CHANGES - 1);
         assert!(serves(&server, 3));
+    }
+
+    #[test]
+    fn a_deletion_of_an_unknown_pin_changes_nothing_but_lasts() {
+        let world = TestWorld::new();
+        let data = world.path("data");
+        let server = live(&data);
+        server.serve(world.load());
+        let unknown = (PinId(NEW), PinRecord::Deleted);
+        let changed_pins = server.changed_pins().expect("a durable state");
+        let counts = server.change_pins(changed_pins, vec![unknown]);
+        let expected = PinChangeCounts {
+            changed: 0,
+            unknown: 1,
+        };
+        assert_eq!(counts.expect("a change"), expected);
+        // A catalog that was being built when it was deleted does not bring it back.
+        world.publish((0..20).chain([NEW]));
+        server.serve(world.load());
+        assert!(!serves(&server, NEW));
+        let count = change(&server, vec![(PinId(3), PinRecord::Deleted)]);
+        assert_eq!(count.expect("a change"), 2);
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //!
 //! A call holds what it began with, and the old versions leave memory with the last of
 //! these calls. Versions that cannot be served are refused, and the old ones stay.
+//!
+//! Published versions are followed until an operator chooses others. Those are pinned:
+//! what is published waits until published versions are followed again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
@@ -14,11 +17,12 @@ use tokio::sync::{Mutex, oneshot};
 use crate::metrics as names;
 use crate::model::Timestamp;
 use crate::serve::overload::{background_thread, catch_panic};
+use crate::serve::state::durable_state::InitialPin;
 use crate::serve::state::live::Live;
 use crate::serve::state::loaded::{LoadError, Loaded};
-use crate::serve::state::snapshot_source::{
-    AvailableVersions, PublishedState, ServingSource, VersionPair,
-};
+use crate::serve::state::pinned_versions::{Persistence, PinFile, PinnedVersions};
+use crate::serve::state::snapshot_source::{PublishedState, ServingSource, VersionPair};
+use crate::serve::state::version_details::AvailableVersions;
 use crate::serve::state::version_history::{Refusal, VersionHistory, VersionReport};
 use crate::snapshot::SnapshotError;
 
@@ -34,18 +38,30 @@ pub(crate) struct VersionManager {
     /// Held by the one change that is made at a time.
     changing: Mutex<()>,
     history: VersionHistory,
+    /// Keeps pinned versions; set when the server has opened its data.
+    pin_file: OnceLock<PinFile>,
 }
 
 /// A change that an operator asks for.
 #[derive(Debug)]
 pub(crate) enum VersionChange {
-    /// Serve these versions; none keeps the one that is served.
+    /// Serve these versions and pin them; none keeps the one that is served.
     Load {
         catalog: Option<String>,
         profiles: Option<String>,
     },
-    /// Serve what was served before the last change.
+    /// Serve what was served before the last change, and pin it.
     RollBack,
+    /// Serve what is published, now and from now on.
+    Follow,
+}
+
+/// What is served after a change.
+#[derive(Debug)]
+pub(crate) struct ServedVersions {
+    pub(crate) versions: VersionPair,
+    /// How long the change stays.
+    pub(crate) persistence: Persistence,
 }
 
 /// Why other versions are not served.
@@ -78,7 +94,30 @@ impl VersionManager {
             clock,
             changing: Mutex::default(),
             history: VersionHistory::new(clock()),
+            pin_file: OnceLock::new(),
         })
+    }
+
+    /// Goes on from what was pinned when the server started. To be called once, before
+    /// anything is served.
+    pub(crate) fn start_with(&self, pin: InitialPin) {
+        let InitialPin {
+            file,
+            pinned,
+            refused,
+        } = pin;
+        let set = self.pin_file.set(file);
+        debug_assert!(set.is_ok(), "a server starts once");
+        if let Some(pinned) = &pinned {
+            let VersionPair { catalog, profiles } = &pinned.versions;
+            let since = pinned.since;
+            tracing::info!(catalog, profiles, %since, "serving pinned versions");
+        }
+        self.record_pinned(pinned, Persistence::Kept);
+        if let Some(refusal) = refused {
+            counter!(names::VERSION_CHANGES, "result" => "refused").increment(1);
+            self.history.record_refusal(refusal);
+        }
     }
 
     /// What became of versions so far.
@@ -86,51 +125,112 @@ impl VersionManager {
         self.history.report()
     }
 
-    /// All versions that exist, and the published ones.
+    /// All versions that exist, with what is known of each.
     pub(crate) fn available(&self) -> Result<AvailableVersions, ChangeError> {
         let failed = |e: SnapshotError| ChangeError::Refused(e.to_string());
-        let available = self.source.available().map_err(failed)?;
+        let available = AvailableVersions::read(&self.source).map_err(failed)?;
         available.ok_or(ChangeError::SingleVersion)
     }
 
+    /// Whether there are no other versions to change to.
+    pub(crate) fn has_single_version(&self) -> bool {
+        self.source.has_single_version()
+    }
+
+    /// The published versions; none where they cannot be read, or where the server serves
+    /// a single version.
+    pub(crate) fn published(&self) -> Option<VersionPair> {
+        self.source.published().ok().flatten()
+    }
+
     /// Makes `change`, also when the caller stops waiting for it: who gives up waiting
-    /// wants the change all the same. Returns the versions that are served then.
+    /// wants the change all the same.
     pub(crate) async fn make(
         self: Arc<Self>,
         change: VersionChange,
-    ) -> Result<VersionPair, ChangeError> {
+    ) -> Result<ServedVersions, ChangeError> {
         let making = tokio::spawn(async move {
+            let _change = self.changing.lock().await;
             match change {
                 VersionChange::Load { catalog, profiles } => self.load(catalog, profiles).await,
                 VersionChange::RollBack => self.roll_back().await,
+                VersionChange::Follow => self.follow().await,
             }
         });
         let defect = |_| ChangeError::Refused(LoadError::Defect.to_string());
         making.await.map_err(defect)?
     }
 
+    /// Serves these versions and pins them. The caller holds `changing`, as for the two
+    /// below.
     async fn load(
         &self,
         catalog: Option<String>,
         profiles: Option<String>,
-    ) -> Result<VersionPair, ChangeError> {
-        let _change = self.changing.lock().await;
+    ) -> Result<ServedVersions, ChangeError> {
         let served = self.loaded()?.versions();
         let target = VersionPair {
             catalog: catalog.unwrap_or(served.catalog),
             profiles: profiles.unwrap_or(served.profiles),
         };
-        self.change_to(target).await
+        let versions = self.change_to(target).await?;
+        Ok(self.pin(versions).await)
     }
 
-    async fn roll_back(&self) -> Result<VersionPair, ChangeError> {
-        let _change = self.changing.lock().await;
+    async fn roll_back(&self) -> Result<ServedVersions, ChangeError> {
         let previous = self.history.previous();
-        self.change_to(previous.ok_or(ChangeError::NoPrevious)?)
-            .await
+        let previous = previous.ok_or(ChangeError::NoPrevious)?;
+        let versions = self.change_to(previous).await?;
+        Ok(self.pin(versions).await)
     }
 
-    /// Looks for what was published at every `interval`, and serves it. Never ends.
+    /// Serves what is published from now on. Where that cannot be served, what is pinned
+    /// stays so.
+    async fn follow(&self) -> Result<ServedVersions, ChangeError> {
+        let published = self.source.published();
+        let published = published.map_err(|e| ChangeError::Refused(e.to_string()))?;
+        let mut versions = published.ok_or(ChangeError::SingleVersion)?;
+        if !self.is_serving(&versions) {
+            versions = self.change_to(versions).await?;
+        }
+        let persistence = self.keep_pinned(None).await;
+        tracing::info!("following published versions");
+        Ok(ServedVersions {
+            versions,
+            persistence,
+        })
+    }
+
+    /// Pins `versions`, which are served.
+    async fn pin(&self, versions: VersionPair) -> ServedVersions {
+        let pinned = PinnedVersions {
+            versions: versions.clone(),
+            since: (self.clock)(),
+        };
+        ServedVersions {
+            versions,
+            persistence: self.keep_pinned(Some(pinned)).await,
+        }
+    }
+
+    /// Writes down which versions are pinned, if any.
+    async fn keep_pinned(&self, pinned: Option<PinnedVersions>) -> Persistence {
+        let file = self.pin_file.get().cloned().unwrap_or_default();
+        let written = pinned.clone();
+        let written = tokio::task::spawn_blocking(move || file.replace(written.as_ref())).await;
+        // A panic is in the log already.
+        let persistence = written.unwrap_or(Persistence::UntilRestart);
+        self.record_pinned(pinned, persistence);
+        persistence
+    }
+
+    fn record_pinned(&self, pinned: Option<PinnedVersions>, persistence: Persistence) {
+        gauge!(names::VERSIONS_PINNED).set(f64::from(u8::from(pinned.is_some())));
+        self.history.record_pinned(pinned, persistence);
+    }
+
+    /// Looks for what was published at every `interval`, and serves it unless other
+    /// versions are pinned. Never ends.
     ///
     /// A state is taken over when two scans in a row find it: a catalog and the profiles
     /// made from it are not published at the same moment.
@@ -139,6 +239,7 @@ impl VersionManager {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut taken_over = self.published_at_start.clone();
         let mut last_scan = None;
+        let mut waiting = None;
         loop {
             ticks.tick().await;
             let source = self.source.clone();
@@ -149,21 +250,39 @@ impl VersionManager {
             };
             let is_steady = last_scan.as_ref() == Some(&scanned);
             if is_steady && taken_over.as_ref() != Some(&scanned) {
-                let before = taken_over.replace(scanned.clone());
-                self.take_over(before, &scanned.versions).await;
+                self.take_over(&scanned.versions).await;
+                taken_over = Some(scanned.clone());
             }
+            self.report_waiting(&mut waiting, &scanned.versions);
             last_scan = Some(scanned);
         }
     }
 
-    /// Serves the published `versions`. `before` is the state that was taken over last.
-    async fn take_over(&self, before: Option<PublishedState>, versions: &VersionPair) {
-        let only_lists_changed = before.is_some_and(|before| before.versions == *versions);
+    /// Serves the published `versions`, unless others are pinned.
+    async fn take_over(&self, versions: &VersionPair) {
         let _change = self.changing.lock().await;
-        // New neighbor lists alone do not undo a rollback.
-        if !only_lists_changed || self.is_serving(versions) {
+        // Pinned versions get new neighbor lists like any others.
+        if !self.history.is_pinned() || self.is_serving(versions) {
             // A refusal is in the history and in the log.
             let _ = self.change_to(versions.clone()).await;
+        }
+    }
+
+    /// Reports whether the `published` versions wait because others are pinned. `waiting`
+    /// are those that were reported last.
+    fn report_waiting(&self, waiting: &mut Option<VersionPair>, published: &VersionPair) {
+        let is_waiting = self.history.is_pinned() && !self.is_serving(published);
+        gauge!(names::VERSIONS_WAITING).set(f64::from(u8::from(is_waiting)));
+        if !is_waiting {
+            *waiting = None;
+        } else if waiting.as_ref() != Some(published) {
+            let VersionPair { catalog, profiles } = published;
+            tracing::warn!(
+                catalog,
+                profiles,
+                "published versions wait: others are pinned"
+            );
+            *waiting = Some(published.clone());
         }
     }
 
@@ -294,13 +413,13 @@ mod tests {
 
         let second = world.publish(0..30);
         let changed = manager.clone().make(load(&second)).await;
-        assert_eq!(changed.expect("a change"), second);
+        assert_eq!(changed.expect("a change").versions, second);
         assert_eq!(served(&manager), second);
         assert_eq!(manager.report().previous, Some(first.clone()));
         assert_eq!(manager.report().since, clock());
 
         let back = manager.clone().make(VersionChange::RollBack).await;
-        assert_eq!(back.expect("a rollback"), first);
+        assert_eq!(back.expect("a rollback").versions, first);
         assert_eq!(served(&manager), first);
         assert_eq!(manager.report().previous, Some(second.clone()));
 
@@ -320,7 +439,12 @@ mod tests {
             catalog: Some(second.catalog.clone()),
             profiles: None,
         };
-        let changed = manager.clone().make(change).await.expect("a change");
+        let changed = manager
+            .clone()
+            .make(change)
+            .await
+            .expect("a change")
+            .versions;
         assert_eq!(changed.catalog, second.catalog);
         assert_eq!(changed.profiles, first.profiles);
     }
@@ -423,24 +547,75 @@ mod tests {
         assert_eq!(manager.report().previous, Some(first));
     }
 
+    /// A manager that serves what `source` has, and keeps pinned versions in `data`.
+    fn manager_with_data(source: ServingSource, file: PinFile) -> Arc<VersionManager> {
+        let manager = manager(source);
+        let pin = InitialPin {
+            file,
+            ..InitialPin::default()
+        };
+        manager.start_with(pin);
+        manager
+    }
+
+    #[tokio::test]
+    async fn a_rollback_stays_until_published_versions_are_followed_again() {
+        let world = TestWorld::new();
+        let file = PinFile::in_directory(&world.path("catalog"));
+        let manager = manager_with_data(world.source(), file.clone());
+        let first = served(&manager);
+        let second = world.publish(0..30);
+        watch_until(&manager, &second).await;
+        let back = manager.clone().make(VersionChange::RollBack).await;
+        let back = back.expect("a rollback");
+        assert_eq!(
+            (&back.versions, back.persistence),
+            (&first, Persistence::Kept)
+        );
+        let pinned = manager.report().pinned.expect("pinned versions");
+        assert_eq!((&pinned.versions, pinned.since), (&first, clock()));
+        assert_eq!(file.read().expect("a file"), Some(pinned));
+
+        let third = world.publish(0..40);
+        manager.take_over(&third).await;
+        assert_eq!(served(&manager), first);
+        let followed = manager.clone().make(VersionChange::Follow).await;
+        assert_eq!(followed.expect("a change").versions, third);
+        assert_eq!(served(&manager), third);
+        assert_eq!(manager.report().pinned, None);
+        assert_eq!(file.read().expect("no file"), None);
+        let fourth = world.publish(0..50);
+        watch_until(&manager, &fourth).await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_followed_leaves_the_pinned_versions() {
+        let world = TestWorld::new();
+        let manager = manager(world.source());
+        let first = served(&manager);
+        let loaded = manager.clone().make(load(&first)).await;
+        let loaded = loaded.expect("a change");
+        assert_eq!(loaded.persistence, Persistence::UntilRestart);
+        world.publish_profiles_of_another_model();
+        let refused = manager.clone().make(VersionChange::Follow).await;
+        assert!(matches!(refused, Err(ChangeError::Refused(_))));
+        let pinned = manager.report().pinned.expect("pinned versions");
+        assert_eq!(pinned.versions, first);
+    }
+
     #[tokio::test]
     async fn new_neighbor_lists_alone_do_not_undo_a_rollback() {
         let world = TestWorld::new();
         let manager = manager(world.source());
         let first = served(&manager);
         let second = world.publish(0..30);
-        let before = world.source().scan().expect("a published state");
-        manager.clone().make(load(&second)).await.expect("a change");
-        manager
-            .take_over(Some(before.clone()), &before.versions)
-            .await;
-        assert_eq!(served(&manager), second);
+        manager.take_over(&second).await;
         let back = manager.clone().make(VersionChange::RollBack).await;
-        assert_eq!(back.expect("a rollback"), first);
-        manager.take_over(Some(before), &second).await;
+        assert_eq!(back.expect("a rollback").versions, first);
+        manager.take_over(&second).await;
         assert_eq!(served(&manager), first);
-        // Other versions than those that were taken over last do.
-        manager.take_over(None, &second).await;
-        assert_eq!(served(&manager), second);
+        // Those of the pinned versions are taken over.
+        manager.take_over(&first).await;
+        assert_eq!(served(&manager), first);
     }
 }

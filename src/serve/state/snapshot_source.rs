@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::index::{NeighborLists, NeighborParams};
 use crate::snapshot::{self, SnapshotError};
 
@@ -22,18 +24,11 @@ pub struct ServingSource {
 }
 
 /// The versions of a catalog and of profiles.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct VersionPair {
     pub(crate) catalog: String,
     pub(crate) profiles: String,
-}
-
-/// All versions that exist, and the published ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AvailableVersions {
-    pub(crate) catalogs: Vec<String>,
-    pub(crate) profiles: Vec<String>,
-    pub(crate) published: VersionPair,
 }
 
 /// What is published, down to the files that a server would open.
@@ -73,18 +68,6 @@ impl ServingSource {
         Ok(catalog
             .zip(profiles)
             .map(|(catalog, profiles)| VersionPair { catalog, profiles }))
-    }
-
-    /// All versions; none where one of the paths is a single version.
-    pub(crate) fn available(&self) -> Result<Option<AvailableVersions>, SnapshotError> {
-        let published = self.published()?;
-        let catalogs = snapshot::versions(&self.catalog)?;
-        let profiles = snapshot::versions(&self.profiles)?;
-        Ok(published.map(|published| AvailableVersions {
-            catalogs,
-            profiles,
-            published,
-        }))
     }
 
     /// What is published now; none where that cannot be read.

@@ -1,8 +1,10 @@
-//! What became of versions: the last change and the last refusal, for operators.
+//! What became of versions: the last change, the last refusal and what is pinned, for
+//! operators.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::Timestamp;
+use crate::serve::state::pinned_versions::{Persistence, PinnedVersions};
 use crate::serve::state::snapshot_source::VersionPair;
 
 /// State of versions, as far as an operator may ask.
@@ -14,6 +16,11 @@ pub(crate) struct VersionReport {
     pub(crate) previous: Option<VersionPair>,
     /// The last versions that were refused since.
     pub(crate) refused: Option<Refusal>,
+    /// The versions that stay whatever is published; none while published ones are
+    /// followed.
+    pub(crate) pinned: Option<PinnedVersions>,
+    /// Whether that stays after a restart.
+    pub(crate) persistence: Persistence,
 }
 
 /// Versions that were refused.
@@ -36,6 +43,8 @@ impl VersionHistory {
             since: now,
             previous: None,
             refused: None,
+            pinned: None,
+            persistence: Persistence::Kept,
         }))
     }
 
@@ -63,6 +72,18 @@ impl VersionHistory {
         }
         report.since = now;
         report.refused = None;
+    }
+
+    /// Whether versions are pinned.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.lock().pinned.is_some()
+    }
+
+    /// Takes down which versions are pinned, if any, and for how long.
+    pub(crate) fn record_pinned(&self, pinned: Option<PinnedVersions>, persistence: Persistence) {
+        let mut report = self.lock();
+        report.pinned = pinned;
+        report.persistence = persistence;
     }
 
     /// Takes down a refusal.

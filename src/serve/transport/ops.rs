@@ -64,10 +64,20 @@ async fn run_upkeep(metrics: Option<PrometheusHandle>) -> Infallible {
 async fn ready(State(parts): State<OpsParts>) -> (StatusCode, &'static str) {
     let phase = *parts.phases.borrow();
     match (phase, parts.live.get()) {
+        // It answers readers still, so it stays ready.
+        (Phase::Open, Some(_)) if records_nothing(&parts.live) => {
+            (StatusCode::OK, "ready, but nothing is recorded\n")
+        }
         (Phase::Open, Some(_)) => (StatusCode::OK, "ready\n"),
         (Phase::Open, None) => (StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
         (Phase::Draining | Phase::Closing, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
+}
+
+/// Whether writes have failed, and the log is not open again.
+fn records_nothing(live: &Live) -> bool {
+    let actions = live.actions();
+    actions.is_some_and(|actions| actions.failure().is_some())
 }
 
 async fn scrape(State(parts): State<OpsParts>) -> String {

@@ -19,7 +19,7 @@ pub(crate) enum Refusal {
     #[error("the client does not speak HTTP/2")]
     NotHttp2,
     /// The socket failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The server stops.
     #[error("the server closes")]

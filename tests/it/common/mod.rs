@@ -210,3 +210,8 @@ pub(crate) fn version_directory(root: &Path) -> PathBuf {
     let current = std::fs::read_to_string(root.join("CURRENT")).expect("a current version");
     root.join(current.trim_end())
 }
+
+/// The corpus: requests, and files of every format that was ever written.
+pub(crate) fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}

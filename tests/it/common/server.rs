@@ -99,6 +99,11 @@ impl Server {
         Self::start_ready(source(world), Some(world.path("data")), params()).await
     }
 
+    /// The same, with these parameters.
+    pub(crate) async fn start_recording_with(world: &World, params: ServeParams) -> Self {
+        Self::start_ready(source(world), Some(world.path("data")), params).await
+    }
+
     /// The same, with medoids drawn by engagement as well.
     pub(crate) async fn start_with_feedback(world: &World) -> Self {
         let mut params = params();
@@ -115,7 +120,7 @@ impl Server {
         Self::start_from(source).await
     }
 
-    async fn start_ready(
+    pub(crate) async fn start_ready(
         source: ServingSource,
         data: Option<PathBuf>,
         params: ServeParams,
