@@ -4,22 +4,22 @@ use std::borrow::Cow;
 
 /// `text` with its control and direction characters escaped, line ends and tabs too.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, is_unsafe)
+    escaped(text, is_steering)
 }
 
 /// The same for a text of several lines, which stay.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, is_unsafe_in_lines)
+    escaped(text, is_steering_in_lines)
 }
 
 /// The same for JSON, which stays equal JSON.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_unsafe_in_lines) {
+    if !json.contains(is_steering_in_lines) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_unsafe_in_lines(c) {
+        if is_steering_in_lines(c) {
             // All of them are below U+10000, and JSON has them in strings only.
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
@@ -29,13 +29,13 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn is_unsafe_in_lines(c: char) -> bool {
-    is_unsafe(c) && c != '\n'
+fn is_steering_in_lines(c: char) -> bool {
+    is_steering(c) && c != '\n'
 }
 
 /// Whether a character moves the cursor, rings, colors, or turns the direction of what
 /// follows.
-fn is_unsafe(c: char) -> bool {
+fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
 }
