@@ -137,7 +137,7 @@ fn user(medoids: usize, index: &mut Table, rng: &mut ChaCha8Rng) -> StoredUser {
             importance,
             last_action_time: Timestamp::from_micros(0),
             size: 1,
-            reserved: 0,
+            dislikes: 0,
         }
     };
     let mut profile: Vec<Medoid> = (0..medoids).map(medoid).collect();

@@ -140,6 +140,9 @@ metrics_table! {
     pub const SNAPSHOT_AGE: (Gauge, Seconds) =
         "pinnersage_snapshot_age_seconds",
         "Age of catalog, neighbor lists and profiles";
+    pub const COMPLETE_THROUGH_AGE: (Gauge, Seconds) =
+        "pinnersage_profiles_complete_through_age_seconds",
+        "Age of the moment up to which the profiles have all actions";
     pub const BUILD_INFO: (Gauge, Count) =
         "pinnersage_build_info",
         "1, with version and commit of this binary";

@@ -190,7 +190,10 @@ pub fn are_profiles_accepted(directory: &Path) -> bool {
     for (user, profile) in reader.iter() {
         assert!(last < Some(user), "users do not ascend");
         last = Some(user);
-        assert!(!profile.medoids.is_empty() && profile.medoids.iter().all(is_valid));
+        assert!(!profile.medoids.is_empty() || !profile.hidden.is_empty());
+        assert!(profile.medoids.iter().all(is_valid));
+        let mut identities = profile.identities.iter();
+        assert!(identities.all(|&identity| profile.has_action(identity)));
         let stored = store.get(user).expect("a user of the same files");
         assert_eq!(stored.medoids, profile.medoids);
         if let Some(history) = stored.history() {

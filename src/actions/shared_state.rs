@@ -44,7 +44,7 @@ impl SharedState {
             let mut state = self.users.entry(action.user).or_default();
             let limits = &self.params.limits;
             let state = Arc::make_mut(&mut state);
-            state.record(action.pin, action.time, kind, limits);
+            state.record(action, kind, limits);
             if let Some(medoid) = action.medoid {
                 let before = state.total_engagement();
                 state.record_engagement(medoid, action.time, kind, limits);

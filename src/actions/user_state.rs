@@ -1,8 +1,9 @@
 //! State of one user in memory: recent actions, seen and hidden pins, engagement.
 
 use super::engagement::Engagement;
+use super::held_action::HeldAction;
 use super::params::ActionLimits;
-use crate::model::{ActionKind, PinId, RecordedAction, Timestamp};
+use crate::model::{Action, ActionKind, PinId, Timestamp};
 
 /// Engagement of a user with the pins that one medoid found, on one day.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,13 +17,13 @@ struct DailyEngagement {
 /// State of one user from single actions. It is a function of their set: the order in
 /// which they came leaves no trace.
 ///
-/// 24 bytes for each of the `positive` and `negative` actions that are held, 16 for
+/// 40 bytes for each of the `positive` and `negative` actions that are held, 16 for
 /// each of the `seen` pins, 32 a day for each of the `engaged` medoids, 8 for each pin
 /// that was ever hidden.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserState {
-    positive: Vec<RecordedAction>,
-    negative: Vec<RecordedAction>,
+    positive: Vec<HeldAction>,
+    negative: Vec<HeldAction>,
     /// By pin, each with the last time when it was shown.
     seen: Vec<(PinId, Timestamp)>,
     /// Ascending.
@@ -32,9 +33,10 @@ pub struct UserState {
 }
 
 impl UserState {
-    /// Records an action.
-    pub fn record(&mut self, pin: PinId, time: Timestamp, kind: ActionKind, limits: &ActionLimits) {
-        let held = |weight| RecordedAction { time, pin, weight };
+    /// Records an action of this `kind`.
+    pub fn record(&mut self, action: &Action, kind: ActionKind, limits: &ActionLimits) {
+        let (pin, time) = (action.pin, action.time);
+        let held = |weight| HeldAction::new(action, weight);
         match kind {
             ActionKind::Positive(weight) => {
                 keep_latest(&mut self.positive, held(weight), limits.positive)
@@ -119,14 +121,14 @@ impl UserState {
     /// Whether [`Self::forget_before`] would change the state.
     pub fn has_before(&self, oldest: Timestamp) -> bool {
         let first = self.positive.first();
-        first.is_some_and(|held| held.time < oldest)
+        first.is_some_and(|held| held.action.time < oldest)
             || self.seen.iter().any(|&(_, time)| time < oldest)
             || self.engagement.iter().any(|day| day.day < oldest.day())
     }
 
     /// Forgets actions before `oldest`, the beginning of a day, but for negative ones.
     pub fn forget_before(&mut self, oldest: Timestamp) {
-        self.positive.retain(|held| held.time >= oldest);
+        self.positive.retain(|held| held.action.time >= oldest);
         self.seen.retain(|&(_, time)| time >= oldest);
         self.engagement.retain(|day| day.day >= oldest.day());
     }
@@ -145,12 +147,12 @@ impl UserState {
     }
 
     /// The most recent positive actions, by time and then by pin id.
-    pub fn positive(&self) -> &[RecordedAction] {
+    pub fn positive(&self) -> &[HeldAction] {
         &self.positive
     }
 
     /// The most recent negative actions, by time and then by pin id.
-    pub fn negative(&self) -> &[RecordedAction] {
+    pub fn negative(&self) -> &[HeldAction] {
         &self.negative
     }
 
@@ -159,9 +161,9 @@ impl UserState {
         self.hidden.binary_search(&pin).is_ok()
     }
 
-    /// Number of pins that the user has hidden.
-    pub fn hidden_count(&self) -> usize {
-        self.hidden.len()
+    /// The pins that the user has hidden, ascending.
+    pub fn hidden(&self) -> &[PinId] {
+        &self.hidden
     }
 
     /// Whether `pin` must not be recommended: it is hidden, or was shown in the last
@@ -181,8 +183,8 @@ fn sum(days: &[DailyEngagement]) -> Engagement {
 }
 
 /// Inserts `action` and keeps the `max_kept` latest of `actions`.
-fn keep_latest(actions: &mut Vec<RecordedAction>, action: RecordedAction, max_kept: usize) {
-    let rank = actions.partition_point(|held| RecordedAction::by_time(held, &action).is_lt());
+fn keep_latest(actions: &mut Vec<HeldAction>, action: HeldAction, max_kept: usize) {
+    let rank = actions.partition_point(|held| HeldAction::by_time(held, &action).is_lt());
     actions.insert(rank, action);
     if actions.len() > max_kept {
         actions.remove(0);
@@ -196,6 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::{ActionId, UserId};
 
     const LIMITS: ActionLimits = ActionLimits {
         retention: Duration::from_secs(10 * 86_400),
@@ -213,6 +216,17 @@ mod tests {
         Timestamp::from_seconds(day * 86_400).expect("a day")
     }
 
+    fn action(number: u128, pin: u64, at: i64) -> Action {
+        Action {
+            id: ActionId(number.to_be_bytes()),
+            user: UserId(1),
+            pin: PinId(pin),
+            name: "save".to_owned(),
+            time: day(at),
+            medoid: None,
+        }
+    }
+
     fn kind(number: u8) -> ActionKind {
         match number {
             0 => ActionKind::Impression,
@@ -224,13 +238,13 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_of_actions_leaves_no_trace(
-            (actions, shuffled) in prop::collection::vec((0u64..9, 0i64..9, 0u8..4), 0..60)
+            (actions, shuffled) in prop::collection::vec((0u64..9, 0i64..9, 0u8..4, 0u128..9), 0..60)
                 .prop_flat_map(|actions| (Just(actions.clone()), Just(actions).prop_shuffle())),
         ) {
-            let state = |actions: Vec<(u64, i64, u8)>| {
+            let state = |actions: Vec<(u64, i64, u8, u128)>| {
                 let mut state = UserState::default();
-                for (pin, time, number) in actions {
-                    state.record(PinId(pin), day(time), kind(number), &LIMITS);
+                for (pin, time, number, id) in actions {
+                    state.record(&action(id, pin, time), kind(number), &LIMITS);
                     state.record_engagement(PinId(pin % 5), day(time), kind(number), &LIMITS);
                 }
                 state
@@ -247,12 +261,12 @@ mod tests {
     #[test]
     fn a_pin_that_was_shown_comes_back_and_a_hidden_one_does_not() {
         let mut state = UserState::default();
-        state.record(PinId(1), day(10), ActionKind::Impression, &LIMITS);
-        state.record(PinId(2), day(10), ActionKind::Negative(1.0), &LIMITS);
+        state.record(&action(1, 1, 10), ActionKind::Impression, &LIMITS);
+        state.record(&action(2, 2, 10), ActionKind::Negative(1.0), &LIMITS);
         let is_blocked = |pin, now| state.is_blocked(PinId(pin), day(now), 7.0);
         assert!(is_blocked(1, 11) && is_blocked(1, 16) && !is_blocked(1, 17));
         assert!(is_blocked(2, 11) && is_blocked(2, 400) && !is_blocked(3, 11));
         assert!(state.is_hidden(PinId(2)) && !state.is_hidden(PinId(1)));
-        assert_eq!(state.hidden_count(), 1);
+        assert_eq!(state.hidden(), [PinId(2)]);
     }
 }

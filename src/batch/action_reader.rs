@@ -11,7 +11,7 @@ use super::error::BatchError;
 use super::input_files::{self, InputFile};
 use super::input_table::{Table, column};
 use crate::index::PinTable;
-use crate::model::{ActionId, ActionIdentity, PinId, Timestamp, UserId};
+use crate::model::{ActionId, ActionIdentity, IMPRESSION, PinId, Timestamp, UserId};
 use crate::progress::{Progress, Stage};
 use crate::store::ActionCounts;
 
@@ -49,8 +49,11 @@ pub(super) struct Filter<'a> {
     pub(super) from: Timestamp,
     /// First moment after the window.
     pub(super) as_of: Timestamp,
-    /// Names of actions that have a weight.
+    /// Names of actions that have a weight, those of negative ones last.
     pub(super) names: Vec<&'a str>,
+    /// Position of the first name of a negative action, which has no first moment: what
+    /// users do not want holds for good.
+    pub(super) first_negative: usize,
 }
 
 /// What was read.
@@ -254,12 +257,18 @@ impl Filter<'_> {
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
         let name = self.names.iter().position(|&name| name == action.name);
         let Some(name) = name else {
-            counts.refuse_action(action.name);
+            if action.name == IMPRESSION {
+                counts.impressions += 1;
+            } else {
+                counts.refuse_action(action.name);
+            }
             return None;
         };
         let reason = match self.pins.position(action.pin) {
             None => &mut counts.unknown_pin,
-            Some(_) if action.time < self.from => &mut counts.before_window,
+            Some(_) if name < self.first_negative && action.time < self.from => {
+                &mut counts.before_window
+            }
             Some(_) if action.time >= self.as_of => &mut counts.after_as_of,
             Some(position) => {
                 return Some(ActionRecord {

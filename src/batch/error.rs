@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
 
@@ -43,6 +44,14 @@ pub enum BatchError {
         .0.read(), .0.unknown_pin, .0.before_window, .0.after_as_of, names(.0)
     )]
     NoProfiles(ActionCounts),
+    /// The actions are said to be complete up to a moment that the profiles do not reach.
+    #[error("complete_through {given} is after as_of {as_of}: nothing is read from there on")]
+    CompleteThrough {
+        /// The moment that was given.
+        given: Timestamp,
+        /// End of the window.
+        as_of: Timestamp,
+    },
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -7,13 +7,18 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
+use bytemuck::Pod;
+
 use super::error::BatchError;
-use crate::model::{Medoid, UserId};
+use crate::model::UserId;
 use crate::snapshot::SnapshotError;
 use crate::store::ProfileRecord;
 
 /// Bytes of the buffer of each run: all runs are open while they are merged.
 const BUFFER: usize = 1 << 14;
+
+/// Numbers before each profile: the user, and how long each of its parts is.
+const HEADER: usize = 5;
 
 /// A run while it is written: profiles by ascending user.
 pub(super) struct RunWriter {
@@ -42,12 +47,25 @@ impl RunWriter {
             user,
             medoids,
             history,
+            identities,
+            hidden,
         } = profile;
-        let header = [user.0, medoids.len() as u64, history.len() as u64];
+        let lengths = [medoids.len(), history.len(), identities.len(), hidden.len()];
+        let [medoid_count, history_bytes, identity_count, hidden_count] =
+            lengths.map(|length| length as u64);
+        let header: [u64; HEADER] = [
+            user.0,
+            medoid_count,
+            history_bytes,
+            identity_count,
+            hidden_count,
+        ];
         self.file
             .write_all(bytemuck::cast_slice(&header))
             .and_then(|()| self.file.write_all(bytemuck::cast_slice(medoids)))
             .and_then(|()| self.file.write_all(history))
+            .and_then(|()| self.file.write_all(bytemuck::cast_slice(identities)))
+            .and_then(|()| self.file.write_all(bytemuck::cast_slice(hidden)))
             .map_err(|e| SnapshotError::io(&self.path)(e).into())
     }
 
@@ -67,23 +85,27 @@ impl RunWriter {
 impl Run {
     /// The next profile; none at the end of the run.
     fn read_next(&mut self) -> Result<Option<ProfileRecord>, BatchError> {
-        let mut header = [0u64; 3];
+        let mut header = [0u64; HEADER];
         let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut header));
         match read {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             other => other.map_err(SnapshotError::io(&self.path))?,
         }
-        let mut medoids: Vec<Medoid> = vec![bytemuck::Zeroable::zeroed(); header[1] as usize];
-        let mut history = vec![0; header[2] as usize];
-        self.file
-            .read_exact(bytemuck::cast_slice_mut(&mut medoids))
-            .and_then(|()| self.file.read_exact(&mut history))
-            .map_err(SnapshotError::io(&self.path))?;
+        let [user, medoids, history, identities, hidden] = header;
         Ok(Some(ProfileRecord {
-            user: UserId(header[0]),
-            medoids,
-            history,
+            user: UserId(user),
+            medoids: self.read_records(medoids)?,
+            history: self.read_records(history)?,
+            identities: self.read_records(identities)?,
+            hidden: self.read_records(hidden)?,
         }))
+    }
+
+    fn read_records<T: Pod>(&mut self, count: u64) -> Result<Vec<T>, BatchError> {
+        let mut records = vec![T::zeroed(); count as usize];
+        let read = self.file.read_exact(bytemuck::cast_slice_mut(&mut records));
+        read.map_err(SnapshotError::io(&self.path))?;
+        Ok(records)
     }
 }
 
@@ -116,7 +138,7 @@ pub(super) fn merge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PinId, Timestamp};
+    use crate::model::{ActionId, ActionIdentity, Medoid, PinId, Timestamp};
 
     #[test]
     fn runs_are_merged_by_user() {
@@ -127,13 +149,15 @@ mod tests {
                 importance: 1.0,
                 last_action_time: Timestamp::from_micros(5),
                 size: 1,
-                reserved: 0,
+                dislikes: 0,
             };
             let user_id = UserId(user);
             ProfileRecord {
                 user: user_id,
                 medoids: vec![medoid; 2],
                 history: vec![7; user as usize],
+                identities: vec![ActionIdentity::from_id(ActionId([7; 16])); 3],
+                hidden: vec![PinId(user)],
             }
         };
         let runs = [vec![1, 4, 9], vec![], vec![2, 3, 5]]

@@ -1,13 +1,18 @@
 //! Settings of profiles: the section `profiles`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::actions::ActionLimits;
 use crate::cluster::Params;
 use crate::model::{IMPRESSION, MAX_ACTION_NAME};
-use crate::setting_rules::{InvalidSetting, require, require_in_range, require_not_negative};
+use crate::setting_rules::{
+    InvalidSetting, days, require, require_duration_in_range, require_in_range,
+    require_not_negative,
+};
 
 /// The section `profiles` of the settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -24,6 +29,13 @@ pub struct ProfileParams {
     /// Whether profiles carry a filter over the pins of the user's history, which are
     /// then left out of the answers.
     pub history_filter: bool,
+    /// How long an action may take until the input has it, where actions have ids: so far
+    /// before `as_of` the profiles know the ids of the actions in them.
+    #[serde(with = "humantime_serde")]
+    pub late_actions: Duration,
+    /// How long before `as_of` the input may end without a warning.
+    #[serde(with = "humantime_serde")]
+    pub max_input_lag: Duration,
     /// Bytes of actions and profiles that are in memory at a time, beside the vectors of
     /// the catalog and m^2 numbers a thread for a user of m actions.
     pub memory: ByteSize,
@@ -36,10 +48,13 @@ impl ProfileParams {
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         require_not_negative("profiles.alpha", self.alpha)?;
         require_not_negative("profiles.lambda_per_day", self.lambda_per_day)?;
-        let days = self.window_days;
-        let is_positive = days.is_finite() && days > 0.0;
-        require("profiles.window_days", days, is_positive, "above 0")?;
+        let window = self.window_days;
+        let is_positive = window.is_finite() && window > 0.0;
+        require("profiles.window_days", window, is_positive, "above 0")?;
         require_in_range("profiles.max_actions", self.max_actions, 1..=20_000)?;
+        let lags = days(0)..=days(366);
+        require_duration_in_range("profiles.late_actions", self.late_actions, lags.clone())?;
+        require_duration_in_range("profiles.max_input_lag", self.max_input_lag, lags)?;
         let is_enough = self.memory >= ByteSize::mib(64);
         require("profiles.memory", self.memory, is_enough, "at least 64MiB")?;
         self.action_weights
@@ -56,15 +71,43 @@ impl ProfileParams {
         }
     }
 
-    /// The weights above 0. A batch clusters only these actions: negative ones are
-    /// applied by the server, where they hold for good.
+    /// The weights above 0: those of the actions that are clustered.
     #[must_use]
     pub fn positive_weights(&self) -> BTreeMap<String, f64> {
+        self.weights_where(|weight| weight > 0.0)
+    }
+
+    /// The weights below 0: those of the actions that hide pins and lower interests.
+    #[must_use]
+    pub fn negative_weights(&self) -> BTreeMap<String, f64> {
+        self.weights_where(|weight| weight < 0.0)
+    }
+
+    fn weights_where(&self, is_wanted: impl Fn(f64) -> bool) -> BTreeMap<String, f64> {
         let weights = self.action_weights.iter();
         weights
-            .filter(|&(_, &weight)| weight > 0.0)
+            .filter(|&(_, &weight)| is_wanted(weight))
             .map(|(name, &weight)| (name.clone(), weight))
             .collect()
+    }
+}
+
+/// What negative actions do to the interests of a user: settings of the section `actions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NegativeLimits {
+    /// Number of most recent negative actions that lower importance; all of them hide their
+    /// pins.
+    pub most_recent: usize,
+    /// Number of negative actions that silence an interest; 0 for never.
+    pub silenced_by: usize,
+}
+
+impl From<&ActionLimits> for NegativeLimits {
+    fn from(limits: &ActionLimits) -> Self {
+        Self {
+            most_recent: limits.negative,
+            silenced_by: limits.silenced_by,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ enum Lines {
 /// One record before it is parsed.
 enum Line {
     Csv(ByteRecord),
-    Json(String),
+    Json(Vec<u8>),
 }
 
 /// Rows, and why those of them that cannot be read at all cannot, by their position.
@@ -86,9 +86,12 @@ impl TextRows {
     /// Opens a JSON Lines file for the columns `names`, of which each row has some.
     pub(super) fn open_json(path: &Path, names: &[&str]) -> Result<Self, Failure> {
         let mut found: Vec<String> = Vec::new();
-        for line in BufReader::new(File::open(path)?).lines().take(LINES_SEEN) {
+        for line in BufReader::new(File::open(path)?)
+            .split(b'\n')
+            .take(LINES_SEEN)
+        {
             // What is no object is refused as a row.
-            let keys: HashMap<String, Value> = serde_json::from_str(&line?).unwrap_or_default();
+            let keys: HashMap<String, Value> = serde_json::from_slice(&line?).unwrap_or_default();
             for name in names {
                 if keys.contains_key(*name) && !found.iter().any(|known| known == name) {
                     found.push((*name).to_owned());
@@ -172,9 +175,8 @@ impl Lines {
                 if reader.read_until(b'\n', &mut bytes)? == 0 {
                     return Ok(None);
                 }
-                let line = String::from_utf8_lossy(&bytes);
-                if !line.trim().is_empty() {
-                    return Ok(Some(Line::Json(line.into_owned())));
+                if !bytes.trim_ascii().is_empty() {
+                    return Ok(Some(Line::Json(bytes)));
                 }
             },
         }
@@ -196,9 +198,13 @@ impl Lines {
                 let fields = positions.iter().map(|&at| &record[at]);
                 fields.map(csv_value).collect()
             }
-            (_, Line::Json(text)) => {
-                let mut object: HashMap<String, Value> = serde_json::from_str(text)
-                    .map_err(|e| format!("no JSON object in {}: {e}", quoted(text.trim())))?;
+            (_, Line::Json(bytes)) => {
+                let refused = |e: serde_json::Error| {
+                    let text = String::from_utf8_lossy(bytes.trim_ascii());
+                    format!("no JSON object in {}: {e}", quoted(&text))
+                };
+                let mut object: HashMap<String, Value> =
+                    serde_json::from_slice(bytes).map_err(refused)?;
                 let mut take = |name| object.remove(name).unwrap_or(Value::Null);
                 Ok(names.iter().map(&mut take).collect())
             }

@@ -59,6 +59,7 @@ impl UserActions {
             from: selection.from,
             as_of: selection.to,
             names: selection.names.clone(),
+            first_negative: selection.names.len(),
         };
         let stage = progress.stage("reading actions", rows);
         let FilledPartitions {
@@ -67,7 +68,10 @@ impl UserActions {
             facts,
         } = partitions.fill(&files, &filter, &BadRowParams::default(), &stage)?;
         for path in &paths {
-            let loaded = user_histories::load(path, whole(Duplicates::Drop), &mut visit)?;
+            let loaded = user_histories::load(path, whole(Duplicates::Drop), |record| {
+                visit(record);
+                true
+            })?;
             counts.duplicates += loaded.duplicates;
             user_histories::write(path, &loaded.records)?;
         }
@@ -83,7 +87,7 @@ impl UserActions {
     /// time, then by pin.
     pub fn parts(&self) -> impl Iterator<Item = Result<Vec<ActionRecord>, BatchError>> {
         // Repeats are gone.
-        let load = |path| user_histories::load(path, whole(Duplicates::Keep), |_| ());
+        let load = |path| user_histories::load(path, whole(Duplicates::Keep), |_| true);
         self.paths.iter().map(move |path| Ok(load(path)?.records))
     }
 }

@@ -44,8 +44,8 @@ pub(super) struct LoadedPartition {
     pub(super) duplicates: u64,
 }
 
-/// The records of the partition at `path`, with the most recent of each user. Each record
-/// that is no repeat is shown to `visit`, also where it is then cut.
+/// The records of the partition at `path` that `keep` accepts, with the most recent of each
+/// user. Each record that is no repeat is shown to `keep`, also where it is then cut.
 ///
 /// Memory stays near [`HistoryLimits::bytes`] however long one user's history is: a
 /// partition that outgrows it is sorted beside its file, and histories are cut while it
@@ -53,7 +53,7 @@ pub(super) struct LoadedPartition {
 pub(super) fn load(
     path: &Path,
     limits: HistoryLimits,
-    mut visit: impl FnMut(&ActionRecord),
+    mut keep: impl FnMut(&ActionRecord) -> bool,
 ) -> Result<LoadedPartition, BatchError> {
     let mut file = RecordFile::open(path.to_owned())?;
     let capacity = (limits.bytes / size_of::<ActionRecord>() as u64).max(1);
@@ -61,14 +61,14 @@ pub(super) fn load(
     let mut records = file.read_up_to(capacity)?;
     if records.len() == capacity {
         let runs = sorted_runs(records, file, capacity)?;
-        return merge(runs, capacity, limits, visit);
+        return merge(runs, capacity, limits, keep);
     }
     records.sort_unstable_by_key(by_identity);
     let duplicates = match limits.duplicates {
         Duplicates::Keep => 0,
         Duplicates::Drop => drop_repeats(&mut records),
     };
-    records.iter().for_each(&mut visit);
+    records.retain(&mut keep);
     let cut = keep_most_recent(&mut records, limits.max_actions);
     Ok(LoadedPartition {
         records,
@@ -139,7 +139,7 @@ fn merge(
     mut runs: Vec<RecordFile>,
     capacity: usize,
     limits: HistoryLimits,
-    mut visit: impl FnMut(&ActionRecord),
+    mut keep: impl FnMut(&ActionRecord) -> bool,
 ) -> Result<LoadedPartition, BatchError> {
     let mut histories = Histories::new(capacity, limits.max_actions);
     let mut queue = BinaryHeap::new();
@@ -155,8 +155,7 @@ fn merge(
         previous = Some(record);
         if is_repeat && limits.duplicates == Duplicates::Drop {
             duplicates += 1;
-        } else {
-            visit(&record);
+        } else if keep(&record) {
             histories.push(record);
         }
     }
@@ -298,7 +297,7 @@ mod tests {
         let shuffled = (0..1_000).map(|i| record(1, i * 617 % 1_000));
         let records: Vec<ActionRecord> = shuffled.chain((0..5).map(|t| record(2, t))).collect();
         let path = partition(directory.path(), &records);
-        let loaded = load(&path, limits(10, 100 * RECORD), |_| ()).expect("a partition");
+        let loaded = load(&path, limits(10, 100 * RECORD), |_| true).expect("a partition");
         assert!(loaded.records.capacity() <= 256);
         assert_eq!((loaded.cut, loaded.duplicates), (990, 0));
         let expected: Vec<ActionRecord> = (990..1_000)
@@ -330,7 +329,11 @@ mod tests {
         let mut outcomes = Vec::new();
         for limits in [whole(Duplicates::Drop), limits(20, 100 * RECORD)] {
             let mut seen = 0;
-            let loaded = load(&path, limits, |_| seen += 1).expect("a partition");
+            let loaded = load(&path, limits, |_| {
+                seen += 1;
+                true
+            })
+            .expect("a partition");
             outcomes.push((seen, loaded.cut, loaded.duplicates, loaded.records));
         }
         assert_eq!(outcomes[0], outcomes[1]);
@@ -338,7 +341,7 @@ mod tests {
         assert_eq!((*seen, *cut, *duplicates), (1_000, 960, 2_001));
         let last: Vec<ActionRecord> = (0..20).map(|i| record(2, 961 + 2 * i)).collect();
         assert_eq!(records[20..], last);
-        let kept = load(&path, whole(Duplicates::Keep), |_| ()).expect("a partition");
+        let kept = load(&path, whole(Duplicates::Keep), |_| true).expect("a partition");
         assert_eq!((kept.duplicates, kept.cut), (0, 2_961));
     }
 }

@@ -17,10 +17,10 @@ pub(super) struct BadRowArgs {
 }
 
 impl BadRowArgs {
-    pub(super) fn params(self) -> BadRowParams {
+    pub(super) fn params(&self) -> BadRowParams {
         BadRowParams {
             max: self.max_bad_rows,
-            report: self.bad_rows,
+            report: self.bad_rows.clone(),
         }
     }
 }

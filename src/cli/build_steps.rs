@@ -11,6 +11,7 @@ use crate::batch::{
 use crate::index::{CatalogManifest, NeighborParams};
 use crate::model::MAX_TITLE;
 use crate::progress::Progress;
+use crate::setting_rules::in_days;
 use crate::snapshot::SnapshotManifest;
 use crate::store::{ActionCounts, ProfileManifest};
 
@@ -34,6 +35,7 @@ pub(super) fn profiles(
 ) -> anyhow::Result<()> {
     let manifest = build_profiles(input, root, params, progress)?;
     warn_of_duplicates(&manifest.facts.actions);
+    warn_of_lag(&manifest.facts, params);
     output::print(&profiles_summary(&manifest, root))
 }
 
@@ -97,10 +99,15 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
     } = facts;
     let mut lines = vec![
         format!("profiles {version} as of {as_of}, in {}", root.display()),
-        format!("{} actions read", actions.read()),
+        format!("{} actions read{}", actions.read(), range_of_actions(facts)),
+        format!("complete through {}", facts.complete_through),
     ];
     lines.extend(refusals(facts, actions));
     lines.push(format!("{} left out: bad rows", actions.bad));
+    lines.push(format!(
+        "{} left out: they say that a pin was shown",
+        actions.impressions
+    ));
     lines.push(format!(
         "{} left out: they repeat another action",
         actions.duplicates
@@ -110,11 +117,41 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         actions.cut, facts.max_actions
     ));
     lines.push(format!("{} clustered", actions.used));
+    lines.push(format!(
+        "{} negative: they hide pins and lower interests",
+        actions.negative
+    ));
     let medoids_per_user = *medoids as f64 / (*users).max(1) as f64;
     lines.push(format!(
         "{users} users, {medoids} medoids, {medoids_per_user:.1} a user"
     ));
     lines.join("\n  ")
+}
+
+/// The times between which the actions of the input lie.
+fn range_of_actions(facts: &ProfileManifest) -> String {
+    match (facts.oldest_action, facts.newest_action) {
+        (Some(oldest), Some(newest)) => format!(", from {oldest} to {newest}"),
+        _ => String::new(),
+    }
+}
+
+/// Warns of an input that ends so early that the server's log has to stand in for it.
+fn warn_of_lag(facts: &ProfileManifest, params: &ProfileParams) {
+    let ProfileManifest {
+        as_of,
+        complete_through,
+        ..
+    } = facts;
+    let lag_days = as_of.days_since(*complete_through);
+    if lag_days > in_days(params.max_input_lag) {
+        let hours = 24.0 * lag_days;
+        output::warn(&format!(
+            "the input ends at {complete_through}, {hours:.1} hours before --as-of {as_of}. \
+             Actions since then are folded in from the server's log: keep actions.retention \
+             longer than that"
+        ));
+    }
 }
 
 fn warn_of_duplicates(actions: &ActionCounts) {

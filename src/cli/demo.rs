@@ -18,7 +18,8 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -133,8 +134,10 @@ impl BuiltSample {
             actions: std::slice::from_ref(&files.actions),
             catalog: &self.catalog,
             as_of: AS_OF.parse()?,
+            complete_through: None,
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),
+            negative: NegativeLimits::from(&settings.actions),
         };
         let params = ProfileParams {
             // People buy the same groceries again.

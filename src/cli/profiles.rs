@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::bad_row_args::BadRowArgs;
+use super::clock::now;
 use super::switch::Switch;
 use super::{build_steps, output};
-use crate::batch::{Duplicates, ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -39,6 +40,13 @@ pub(super) struct BuildArgs {
     /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z.
     #[arg(long, value_name = "TIME")]
     as_of: Timestamp,
+    /// The moment before which the files have all actions [default: that of the newest
+    /// one]. The server folds in what its log has since then.
+    #[arg(long, value_name = "TIME")]
+    complete_through: Option<Timestamp>,
+    /// Take an --as-of after the present moment.
+    #[arg(long)]
+    allow_future_as_of: bool,
     /// Length of the window in days [default: profiles.window_days].
     #[arg(long, value_name = "DAYS")]
     window_days: Option<f64>,
@@ -90,7 +98,7 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Result<()> {
     match command {
-        ProfilesCommand::Build(args) => build(args, settings),
+        ProfilesCommand::Build(args) => build(&args, settings),
         ProfilesCommand::Export(args) => {
             let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
             output::print(&format!("{users} profiles in {}", args.out.display()))
@@ -98,16 +106,19 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
     }
 }
 
-fn build(args: BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
+fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     args.override_settings(&mut settings.profiles);
     settings.validate()?;
+    args.check_as_of(now())?;
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
+        complete_through: args.complete_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,
+        negative: NegativeLimits::from(&settings.actions),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
@@ -115,6 +126,18 @@ fn build(args: BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
 }
 
 impl BuildArgs {
+    /// Refuses an end of the window that lies ahead of `now`: actions until then would be
+    /// taken for actions in the profiles.
+    fn check_as_of(&self, now: Timestamp) -> anyhow::Result<()> {
+        let as_of = self.as_of;
+        anyhow::ensure!(
+            as_of <= now || self.allow_future_as_of,
+            "--as-of {as_of} is in the future: it is {now}; --allow-future-as-of takes it all \
+             the same"
+        );
+        Ok(())
+    }
+
     fn override_settings(&self, profiles: &mut ProfileParams) {
         profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
         profiles.alpha = self.alpha.unwrap_or(profiles.alpha);

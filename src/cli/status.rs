@@ -50,6 +50,10 @@ fn status_table(status: &v1::GetStatusResponse) -> TextTable {
     row("pins", status.pins.to_string());
     row("profiles", status.profiles.to_string());
     row("as of", format_with_age(status.as_of, now));
+    row(
+        "complete through",
+        format_with_age(status.complete_through, now),
+    );
     row("versions", mode_text(status));
     row("pinned since", format_with_age(status.pinned_since, now));
     row("published", format_versions(status.published.as_ref()));
@@ -100,6 +104,7 @@ struct StatusJson {
     pins: u64,
     profiles: u64,
     as_of: String,
+    complete_through: String,
     version_mode: &'static str,
     pinned_since: String,
     survives_restart: bool,
@@ -133,6 +138,7 @@ impl From<v1::GetStatusResponse> for StatusJson {
             pins: status.pins,
             profiles: status.profiles,
             as_of: format_time(status.as_of),
+            complete_through: format_time(status.complete_through),
             pinned_since: format_time(status.pinned_since),
             survives_restart: status.survives_restart,
             published: versions(status.published),

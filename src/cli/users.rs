@@ -68,7 +68,11 @@ enum Users {
 impl Users {
     fn with_profiles(path: &Path) -> anyhow::Result<Self> {
         let profiles = ProfilesReader::open(path)?;
-        let mut ids: Vec<u64> = profiles.iter().map(|(user, _)| user.0).collect();
+        let mut ids: Vec<u64> = profiles
+            .iter()
+            .filter(|(_, profile)| !profile.medoids.is_empty())
+            .map(|(user, _)| user.0)
+            .collect();
         ids.sort_unstable();
         Ok(Self::Listed(ids))
     }

@@ -155,6 +155,7 @@ fn profile_table(profiles: &[v1::ProfileDetails]) -> TextTable {
         "profiles",
         "published",
         "as of",
+        "complete through",
         "users",
         "size",
         "made from catalog",
@@ -166,6 +167,7 @@ fn profile_table(profiles: &[v1::ProfileDetails]) -> TextTable {
             profiles.version.clone(),
             format_second(profiles.published_time),
             format_second(profiles.as_of),
+            format_second(profiles.complete_through),
             profiles.users.to_string(),
             format_size(profiles.size_bytes),
             profiles.catalog_version.clone(),
@@ -255,6 +257,7 @@ struct ProfileJson {
     embedding_version: String,
     users: u64,
     as_of: String,
+    complete_through: String,
     catalog_version: String,
 }
 
@@ -278,6 +281,7 @@ impl From<v1::ListVersionsResponse> for VersionsJson {
             embedding_version: profiles.embedding_version,
             users: profiles.users,
             as_of: format_time(profiles.as_of),
+            complete_through: format_time(profiles.complete_through),
             catalog_version: profiles.catalog_version,
         });
         Self {

@@ -1,8 +1,8 @@
 //! An interest while recent actions are folded in.
 
 use super::decay::Decay;
-use super::importance::MIN_IMPORTANCE;
 use super::interest::Interest;
+use super::point::Point;
 use crate::model::{Medoid, RecordedAction, Timestamp};
 
 /// A recorded action, and the unit vector of its pin.
@@ -18,13 +18,11 @@ pub(super) struct Draft<'v> {
     pub(super) interest: Interest,
     /// The unit vector of the medoid; none when the catalog no longer has it.
     pub(super) vector: Option<&'v [f32]>,
-    /// Number of negative actions since the last positive one.
-    dislikes: usize,
-    /// The latest recent positive action.
+    /// The latest positive action, as far as it is known.
     last_like: Option<Like>,
 }
 
-/// A recent positive action.
+/// A positive action.
 #[derive(Clone, Copy, Debug)]
 struct Like {
     time: Timestamp,
@@ -39,7 +37,11 @@ impl<'v> Draft<'v> {
         decay_factor: f64,
         vector: Option<&'v [f32]>,
     ) -> Self {
-        let importance = (medoid.importance * decay_factor).max(MIN_IMPORTANCE);
+        let importance = if medoid.is_used_up() {
+            0.0
+        } else {
+            (medoid.importance * decay_factor).max(Medoid::MIN_IMPORTANCE)
+        };
         let interest = Interest {
             profile_clusters: 1,
             ..interest(Medoid {
@@ -50,6 +52,20 @@ impl<'v> Draft<'v> {
         Self::new(interest, vector, None)
     }
 
+    /// A cluster that the batch has just made, whose latest action is `last`.
+    pub(super) fn from_cluster(
+        medoid: Medoid,
+        last: &Point,
+        vector: &'v [f32],
+        decay: Decay,
+    ) -> Self {
+        let like = Like {
+            time: last.time,
+            importance: decay.apply(last.weight, last.time),
+        };
+        Self::new(interest(medoid), Some(vector), Some(like))
+    }
+
     /// One recent positive action.
     pub(super) fn from_action(
         EmbeddedAction { action, vector }: EmbeddedAction<'v>,
@@ -58,10 +74,10 @@ impl<'v> Draft<'v> {
         let importance = decay.apply(action.weight, action.time);
         let medoid = Medoid {
             pin: action.pin,
-            importance: importance.max(MIN_IMPORTANCE),
+            importance: importance.max(Medoid::MIN_IMPORTANCE),
             last_action_time: action.time,
             size: 1,
-            reserved: 0,
+            dislikes: 0,
         };
         let interest = Interest {
             recent_actions: 1,
@@ -82,6 +98,7 @@ impl<'v> Draft<'v> {
         let empty = Medoid {
             importance: 0.0,
             size: 0,
+            dislikes: 0,
             ..medoid.interest.medoid
         };
         let mut union = Self::new(interest(empty), medoid.vector, None);
@@ -95,6 +112,7 @@ impl<'v> Draft<'v> {
             self.last_like = other.last_like;
         }
         let (whole, part) = (&mut self.interest, &other.interest);
+        whole.medoid.dislikes = dislikes_of_union(&whole.medoid, &part.medoid);
         whole.medoid.importance += part.medoid.importance;
         whole.medoid.size = whole.medoid.size.saturating_add(part.medoid.size);
         let last = &mut whole.medoid.last_action_time;
@@ -107,7 +125,6 @@ impl<'v> Draft<'v> {
         Self {
             interest,
             vector,
-            dislikes: 0,
             last_like,
         }
     }
@@ -117,6 +134,9 @@ impl<'v> Draft<'v> {
         let medoid = &mut self.interest.medoid;
         medoid.importance += decay.apply(action.weight, action.time);
         medoid.size = medoid.size.saturating_add(1);
+        if action.time > medoid.last_action_time {
+            medoid.dislikes = 0;
+        }
         medoid.last_action_time = medoid.last_action_time.max(action.time);
         self.interest.recent_actions += 1;
     }
@@ -131,7 +151,7 @@ impl<'v> Draft<'v> {
         let medoid = &mut self.interest.medoid;
         let left = medoid.importance - decay.apply(action.weight, action.time);
         medoid.importance = left.max(min_importance);
-        self.dislikes += usize::from(action.time > medoid.last_action_time);
+        medoid.dislikes += u32::from(action.time > medoid.last_action_time);
         self.interest.negative_actions += 1;
     }
 
@@ -139,10 +159,30 @@ impl<'v> Draft<'v> {
     /// one; 0 never silences.
     pub(super) fn into_interest(self, silenced_by: usize) -> Interest {
         Interest {
-            silenced: silenced_by > 0 && self.dislikes >= silenced_by,
+            silenced: self.interest.medoid.is_silenced(silenced_by),
             ..self.interest
         }
     }
+
+    /// The interest as a profile keeps it: with an importance above 0, and never without a
+    /// trace of what took all of it.
+    pub(super) fn into_medoid(self) -> Medoid {
+        let medoid = self.interest.medoid;
+        let is_used_up = medoid.importance <= 0.0;
+        Medoid {
+            importance: medoid.importance.max(Medoid::MIN_IMPORTANCE),
+            dislikes: medoid.dislikes.max(u32::from(is_used_up)),
+            ..medoid
+        }
+    }
+}
+
+/// Negative actions since the last positive one of two clusters in one. Of those of a
+/// cluster in a profile only the number is known: a positive action after the last one of
+/// the cluster ends them.
+fn dislikes_of_union(a: &Medoid, b: &Medoid) -> u32 {
+    let latest = |medoid: &Medoid| (medoid.last_action_time, medoid.dislikes);
+    latest(a).max(latest(b)).1
 }
 
 /// An interest with nothing counted yet.

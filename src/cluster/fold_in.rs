@@ -5,7 +5,7 @@
 //! clusters of both, with the threshold of the profile. Actions before those only
 //! add to the importance of the cluster that they belong to: the one whose medoid is
 //! nearest, if Ward would merge the two. Negative actions take from it in the same
-//! way.
+//! way, as they do in a batch.
 //!
 //! Importances hold at the latest action, and decay is multiplicative, so bringing
 //! those of the profile there is exact. Sampling sees only their ratios, which are
@@ -15,6 +15,7 @@ use super::assign::assign_cluster;
 use super::decay::Decay;
 use super::draft::{Draft, EmbeddedAction};
 use super::interest::Interest;
+use super::lower::lower;
 use super::medoid::find_medoid;
 use super::params::Params;
 use super::scratch::ClusterScratch;
@@ -95,11 +96,7 @@ pub fn fold_in<'v>(
             draft.add_positive(action, decay);
         }
     }
-    for EmbeddedAction { action, vector } in &negative {
-        if let Some(draft) = assign_cluster(&mut drafts, vector, alpha) {
-            draft.add_negative(action, decay);
-        }
-    }
+    lower(&mut drafts, &negative, alpha, decay);
     FoldInResult {
         interests: finish(drafts, params.silenced_by),
         as_of: decay.as_of,
@@ -310,7 +307,7 @@ mod tests {
             importance,
             last_action_time: day(90),
             size: 4,
-            reserved: 0,
+            dislikes: 0,
         }
     }
 

@@ -10,6 +10,7 @@ mod profile;
 mod assign;
 mod draft;
 mod fold_in;
+mod lower;
 
 mod distances;
 mod medoid;
@@ -25,6 +26,7 @@ mod scratch;
 pub use decay::Decay;
 pub use fold_in::{FoldInParams, FoldInResult, RecentActions, StoredProfile, fold_in};
 pub use interest::Interest;
+pub use lower::{NegativeActions, lower_clusters};
 pub use params::Params;
 pub use point::Point;
 pub use profile::{

@@ -103,6 +103,6 @@ pub fn summarize_cluster(cluster: &Cluster, points: &[Point]) -> Medoid {
         importance: cluster.importance,
         last_action_time: last.unwrap_or(points[cluster.medoid].time),
         size: u32::try_from(cluster.members.len()).unwrap_or(u32::MAX),
-        reserved: 0,
+        dislikes: 0,
     }
 }

@@ -51,6 +51,8 @@ fn is_zero(count: &u64) -> bool {
 
 impl ManifestFacts for CatalogManifest {
     const FORMAT: &'static str = "pinnersage-catalog/3";
+
+    type Before = Self;
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct NeighborListManifest {
 
 impl ManifestFacts for NeighborListManifest {
     const FORMAT: &'static str = "pinnersage-neighbors/1";
+
+    type Before = Self;
 }
 
 /// All lists that were made for one catalog.

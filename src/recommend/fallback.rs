@@ -88,7 +88,7 @@ mod tests {
             importance: 1.0,
             last_action_time: Timestamp::from_micros(0),
             size: 1,
-            reserved: 0,
+            dislikes: 0,
         }
     }
 

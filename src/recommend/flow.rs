@@ -230,7 +230,7 @@ mod tests {
             importance: 4.0 / (at + 1) as f64,
             last_action_time: Timestamp::from_micros(0),
             size: 1,
-            reserved: 0,
+            dislikes: 0,
         };
         pins.iter().enumerate().map(medoid).collect()
     }

@@ -192,6 +192,8 @@ impl Server {
             self.live.set_durable(durable);
         }
         self.live.serve(loaded.clone());
+        let now = (self.params.clock)();
+        self.live.warn_of_forgotten_actions(&loaded, now);
         self.health.serve().await;
         loaded
     }

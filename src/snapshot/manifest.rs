@@ -34,9 +34,27 @@ pub struct FileEntry {
 }
 
 /// The facts of one kind of snapshot.
-pub trait ManifestFacts: Serialize + for<'de> Deserialize<'de> {
-    /// Kind and format version, written to and demanded of every manifest.
+pub trait ManifestFacts: Sized + Serialize + for<'de> Deserialize<'de> {
+    /// Kind and format version, written to every manifest.
     const FORMAT: &'static str;
+
+    /// Facts of the format before, which is read as well; `Self` where there is none.
+    type Before: ManifestFacts + Into<Self>;
+}
+
+impl<F> SnapshotManifest<F> {
+    /// The same with facts of another type.
+    fn convert<G>(self) -> SnapshotManifest<G>
+    where
+        F: Into<G>,
+    {
+        SnapshotManifest {
+            format: self.format,
+            version: self.version,
+            facts: self.facts.into(),
+            files: self.files,
+        }
+    }
 }
 
 /// The checksum of a file as a manifest spells it.
@@ -65,14 +83,27 @@ pub(super) fn read_manifest<F: ManifestFacts>(
     let damaged = |e: serde_json::Error| SnapshotError::damaged(path, e.to_string());
     // The format is read first: the facts of another kind would not parse.
     let Head { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format != F::FORMAT {
-        return Err(SnapshotError::WrongFormat {
+    if format == F::FORMAT {
+        parse_manifest(path, &text)
+    } else if format == F::Before::FORMAT {
+        let before: SnapshotManifest<F::Before> = parse_manifest(path, &text)?;
+        Ok(before.convert())
+    } else {
+        Err(SnapshotError::WrongFormat {
             path: path.to_owned(),
             found: format,
             expected: F::FORMAT,
-        });
+        })
     }
-    let manifest: SnapshotManifest<F> = serde_json::from_slice(&text).map_err(damaged)?;
+}
+
+/// Reads the manifest `text`, whose format is that of `F`, of the file at `path`.
+fn parse_manifest<F: ManifestFacts>(
+    path: &Path,
+    text: &[u8],
+) -> Result<SnapshotManifest<F>, SnapshotError> {
+    let damaged = |e: serde_json::Error| SnapshotError::damaged(path, e.to_string());
+    let manifest: SnapshotManifest<F> = serde_json::from_slice(text).map_err(damaged)?;
     if version_name(&manifest.facts, &manifest.files).map_err(damaged)? != manifest.version {
         return Err(SnapshotError::damaged(
             path,

@@ -15,6 +15,8 @@ struct Note {
 
 impl ManifestFacts for Note {
     const FORMAT: &'static str = "pinnersage-note/1";
+
+    type Before = Self;
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ struct Other {}
 
 impl ManifestFacts for Other {
     const FORMAT: &'static str = "pinnersage-other/1";
+
+    type Before = Self;
 }
 
 fn write(root: &Path, text: &str) -> SnapshotManifest<Note> {
@@ -123,6 +127,8 @@ fn facts_keep_every_bit_of_their_floats() {
     }
     impl ManifestFacts for Half {
         const FORMAT: &'static str = "pinnersage-half/1";
+
+        type Before = Self;
     }
     let root = tempfile::tempdir().expect("a directory");
     for days in 1..200 {

@@ -1,9 +1,11 @@
 //! Profiles by user: in memory, and in their files.
 
 mod files;
+mod format_2;
 mod history;
 mod popularity;
 mod profile_manifest;
+mod profile_spans;
 mod profiles;
 mod write;
 

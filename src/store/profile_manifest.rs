@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::format_2::ManifestOfFormat2;
 use crate::model::Timestamp;
 use crate::snapshot::ManifestFacts;
 
@@ -20,7 +21,18 @@ pub struct ProfileManifest {
     pub catalog_version: String,
     /// The moment at which importances hold and the window ends.
     pub as_of: Timestamp,
-    /// Length of the window in days: as_of - window <= time < as_of.
+    /// All actions before it are in the profiles, as far as they are in the window; at
+    /// most `as_of`.
+    pub complete_through: Timestamp,
+    /// From then on the profiles know the identity of each positive action in them; at
+    /// most `complete_through`. They know that of each negative one, whatever its time.
+    pub identified_from: Timestamp,
+    /// Time of the oldest action of the input; none where that is not known.
+    pub oldest_action: Option<Timestamp>,
+    /// Time of the newest action of the input; none where that is not known.
+    pub newest_action: Option<Timestamp>,
+    /// Length of the window in days: as_of - window <= time < as_of. Negative actions
+    /// count at any time before as_of.
     pub window_days: f64,
     /// Greatest Ward distance of a merge, in squared units.
     pub alpha: f64,
@@ -28,12 +40,13 @@ pub struct ProfileManifest {
     pub lambda_per_day: f64,
     /// Number of most recent actions of a user that were clustered at most.
     pub max_actions: usize,
-    /// Weight of an action by its name.
+    /// Weight of an action by its name; below 0 for a negative one. Format 2 has none of
+    /// these: its batch did not read them.
     pub action_weights: BTreeMap<String, f64>,
     /// Rate at which a pin that the user never acted on is taken for one of the
     /// user's history; none when there are no history filters.
     pub history_false_positive_rate: Option<f64>,
-    /// Number of users with a profile.
+    /// Number of users with a medoid.
     pub users: u64,
     /// Number of medoids of all users.
     pub medoids: u64,
@@ -42,7 +55,42 @@ pub struct ProfileManifest {
 }
 
 impl ManifestFacts for ProfileManifest {
-    const FORMAT: &'static str = "pinnersage-profiles/2";
+    const FORMAT: &'static str = "pinnersage-profiles/3";
+
+    type Before = ManifestOfFormat2;
+}
+
+impl From<ManifestOfFormat2> for ProfileManifest {
+    fn from(facts: ManifestOfFormat2) -> Self {
+        Self {
+            embedding_version: facts.embedding_version,
+            dimension: facts.dimension,
+            catalog_version: facts.catalog_version,
+            as_of: facts.as_of,
+            complete_through: facts.as_of,
+            identified_from: facts.as_of,
+            oldest_action: None,
+            newest_action: None,
+            window_days: facts.window_days,
+            alpha: facts.alpha,
+            lambda_per_day: facts.lambda_per_day,
+            max_actions: facts.max_actions,
+            action_weights: facts.action_weights,
+            history_false_positive_rate: facts.history_false_positive_rate,
+            users: facts.users,
+            medoids: facts.medoids,
+            actions: ActionCounts {
+                used: facts.actions.used,
+                cut: facts.actions.cut,
+                unknown_pin: facts.actions.unknown_pin,
+                before_window: facts.actions.before_window,
+                after_as_of: facts.actions.after_as_of,
+                unknown_action: facts.actions.unknown_action,
+                unknown_action_unlisted: facts.actions.unknown_action_unlisted,
+                ..ActionCounts::default()
+            },
+        }
+    }
 }
 
 /// Most names of unknown actions that are counted separately.
@@ -54,18 +102,20 @@ const MAX_NAMES_LISTED: usize = 100;
 pub struct ActionCounts {
     /// Clustered.
     pub used: u64,
+    /// Negative, and so not clustered: they hide their pins, and lower interests.
+    pub negative: u64,
+    /// Left out: they say that a pin was shown, which shapes no interest.
+    pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
     /// Left out: rows that are no actions. Manifests of older versions do not count them.
     #[serde(default)]
     pub bad: u64,
-    /// Left out: repeats of another action of the same user. Manifests of older versions
-    /// do not count them.
-    #[serde(default)]
+    /// Left out: repeats of another action of the same user.
     pub duplicates: u64,
     /// Refused: the pin is not in the catalog.
     pub unknown_pin: u64,
-    /// Refused: before the window.
+    /// Refused: before the window, and not negative.
     pub before_window: u64,
     /// Refused: at `as_of` or later.
     pub after_as_of: u64,
@@ -78,7 +128,8 @@ pub struct ActionCounts {
 impl ActionCounts {
     /// Number of actions that were read.
     pub fn read(&self) -> u64 {
-        self.used + self.cut + self.duplicates + self.refused()
+        let left_out = self.impressions + self.cut + self.duplicates;
+        self.used + self.negative + left_out + self.refused()
     }
 
     /// Number of rows that were refused, for whatever reason.

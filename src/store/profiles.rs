@@ -1,17 +1,18 @@
 //! Profiles in memory.
 
-use std::ops::Range;
 use std::path::Path;
 
 use dashmap::{DashMap, ReadOnlyView};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::files::{HISTORY, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::files::{HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::format_2::{ManifestOfFormat2, UserOfFormat2};
 use super::history::HistoryFilter;
 use super::popularity::PinActions;
 use super::profile_manifest::ProfileManifest;
-use crate::model::{Medoid, UserId};
-use crate::snapshot::{Reader, SnapshotError, SnapshotManifest};
+use super::profile_spans::{FileLengths, ProfileSpan, profile_spans};
+use crate::model::{ActionIdentity, Medoid, PinId, UserId};
+use crate::snapshot::{ManifestFacts, Reader, SnapshotError, SnapshotManifest};
 
 /// The contents of the files of one version, checked, by ascending user id.
 #[derive(Debug)]
@@ -20,39 +21,31 @@ pub struct ProfilesReader {
     users: Vec<UserRecord>,
     /// One for each user.
     spans: Vec<ProfileSpan>,
-    medoids: Vec<Medoid>,
-    /// History filters, one after the other.
-    history: Vec<u8>,
+    columns: Columns,
     popular: Vec<Medoid>,
     pin_actions: Vec<PinActions>,
 }
 
-/// Where the profile of a user lies.
-#[derive(Clone, Copy, Debug)]
-struct ProfileSpan {
-    medoids: Span,
-    /// In bytes.
-    history: Span,
+/// What profiles point into, each one user after the other.
+#[derive(Debug)]
+struct Columns {
+    medoids: Vec<Medoid>,
+    /// History filters.
+    history: Vec<u8>,
+    identities: Vec<ActionIdentity>,
+    hidden: Vec<PinId>,
 }
 
-/// A range that can be copied.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    begin: usize,
-    end: usize,
-}
-
-impl Span {
-    fn range(self) -> Range<usize> {
-        self.begin..self.end
-    }
-}
-
-/// One user's profile.
+/// What is known of one user.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile<'a> {
-    /// By falling importance; at least one.
+    /// By falling importance; none for a user of whom only negative actions are known.
     pub medoids: &'a [Medoid],
+    /// Ascending: identities of actions in the profile. It has those of all negative ones,
+    /// and of the positive ones since `identified_from`.
+    pub identities: &'a [ActionIdentity],
+    /// Ascending: pins on which the user acted negatively.
+    pub hidden: &'a [PinId],
     history: &'a [u8],
 }
 
@@ -61,37 +54,33 @@ impl<'a> Profile<'a> {
     pub fn history(&self) -> Option<HistoryFilter<'a>> {
         (!self.history.is_empty()).then(|| HistoryFilter::decode(self.history))
     }
+
+    /// Whether the action with this identity is in the profile.
+    pub fn has_action(&self, identity: ActionIdentity) -> bool {
+        self.identities.binary_search(&identity).is_ok()
+    }
 }
 
 impl ProfilesReader {
-    /// Reads and checks the profiles in `path`.
+    /// Reads and checks the profiles in `path`, of this format or the one before.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let reader = Reader::<ProfileManifest>::open(path)?;
-        let users: Vec<UserRecord> = reader.read_all_records(USERS)?;
-        let medoids: Vec<Medoid> = reader.read_all_records(MEDOIDS)?;
-        let history: Vec<u8> = reader.read_all_records(HISTORY)?;
+        check_marks(&reader)?;
+        let users = read_users(&reader)?;
+        let columns = Columns::read(&reader)?;
         let popular: Vec<Medoid> = reader.read_all_records(POPULAR)?;
         let pin_actions: Vec<PinActions> = reader.read_all_records(POPULARITY)?;
         check_order(&reader, &users, &pin_actions)?;
-        check_importances(&reader, MEDOIDS, &medoids)?;
+        check_importances(&reader, MEDOIDS, &columns.medoids)?;
         check_importances(&reader, POPULAR, &popular)?;
         let spans = profile_spans(&users);
-        check_spans(
-            &reader,
-            &users,
-            &spans,
-            FileLengths {
-                medoids: medoids.len(),
-                history: history.len(),
-            },
-        )?;
-        check_history(&reader, &spans, &history)?;
+        check_spans(&reader, &users, &spans, &columns)?;
+        check_profiles(&reader, &spans, &columns)?;
         Ok(Self {
             manifest: reader.into_manifest(),
             users,
             spans,
-            medoids,
-            history,
+            columns,
             popular,
             pin_actions,
         })
@@ -107,45 +96,69 @@ impl ProfilesReader {
         self.users
             .iter()
             .zip(&self.spans)
-            .map(|(user, &span)| (user.user, self.profile(span)))
+            .map(|(user, &span)| (user.user, self.columns.profile(span)))
+    }
+}
+
+impl Columns {
+    fn read(reader: &Reader<ProfileManifest>) -> Result<Self, SnapshotError> {
+        let is_before = is_format_2(reader);
+        Ok(Self {
+            medoids: reader.read_all_records(MEDOIDS)?,
+            history: reader.read_all_records(HISTORY)?,
+            identities: if is_before {
+                Vec::new()
+            } else {
+                reader.read_all_records(IDENTITIES)?
+            },
+            hidden: if is_before {
+                Vec::new()
+            } else {
+                reader.read_all_records(HIDDEN)?
+            },
+        })
     }
 
     fn profile(&self, span: ProfileSpan) -> Profile<'_> {
         Profile {
             medoids: &self.medoids[span.medoids.range()],
+            identities: &self.identities[span.identities.range()],
+            hidden: &self.hidden[span.hidden.range()],
             history: &self.history[span.history.range()],
+        }
+    }
+
+    fn lengths(&self) -> FileLengths {
+        FileLengths {
+            medoids: self.medoids.len(),
+            history: self.history.len(),
+            identities: self.identities.len(),
+            hidden: self.hidden.len(),
         }
     }
 }
 
-/// Lengths of the files that profiles point into.
-#[derive(Clone, Copy, Debug)]
-struct FileLengths {
-    /// Number of medoids.
-    medoids: usize,
-    /// Bytes of history filters.
-    history: usize,
+fn is_format_2(reader: &Reader<ProfileManifest>) -> bool {
+    reader.manifest().format == ManifestOfFormat2::FORMAT
 }
 
-/// Where the profile of each user lies: one behind the other, in the order of `users`.
-fn profile_spans(users: &[UserRecord]) -> Vec<ProfileSpan> {
-    let (mut medoid, mut byte) = (0, 0);
-    let span = |user: &UserRecord| {
-        let (first_medoid, first_byte) = (medoid, byte);
-        medoid += user.medoids as usize;
-        byte += user.history as usize;
-        ProfileSpan {
-            medoids: Span {
-                begin: first_medoid,
-                end: medoid,
-            },
-            history: Span {
-                begin: first_byte,
-                end: byte,
-            },
-        }
-    };
-    users.iter().map(span).collect()
+fn read_users(reader: &Reader<ProfileManifest>) -> Result<Vec<UserRecord>, SnapshotError> {
+    if is_format_2(reader) {
+        let users: Vec<UserOfFormat2> = reader.read_all_records(USERS)?;
+        return Ok(users.into_iter().map(UserRecord::from).collect());
+    }
+    reader.read_all_records(USERS)
+}
+
+/// Refuses moments that cannot be those of one batch.
+fn check_marks(reader: &Reader<ProfileManifest>) -> Result<(), SnapshotError> {
+    let facts = &reader.manifest().facts;
+    let marks = [facts.identified_from, facts.complete_through, facts.as_of];
+    if !marks.is_sorted() {
+        let reason = "identified_from, complete_through and as_of do not ascend";
+        return Err(reader.invalid_facts(reason));
+    }
+    Ok(())
 }
 
 /// Refuses users or pins that do not ascend.
@@ -176,35 +189,50 @@ fn check_importances(
     Ok(())
 }
 
-/// Refuses users whose profiles do not fill the files of medoids and history filters
-/// exactly, or who have no medoid.
+/// Refuses users whose profiles do not fill their files exactly, or of whom nothing is
+/// known.
 fn check_spans(
     reader: &Reader<ProfileManifest>,
     users: &[UserRecord],
     spans: &[ProfileSpan],
-    lengths: FileLengths,
+    columns: &Columns,
 ) -> Result<(), SnapshotError> {
-    let end_of_medoids = spans.last().map_or(0, |span| span.medoids.end);
-    if end_of_medoids != lengths.medoids || users.iter().any(|user| user.medoids == 0) {
-        return Err(reader.damaged(USERS, "does not fit the medoids"));
-    }
-    let end_of_history = spans.last().map_or(0, |span| span.history.end);
-    if end_of_history != lengths.history {
-        return Err(reader.damaged(USERS, "does not fit the history filters"));
-    }
-    Ok(())
+    let ends = spans
+        .last()
+        .map_or(FileLengths::default(), ProfileSpan::ends);
+    let is_nobody = |user: &UserRecord| user.medoids == 0 && user.hidden == 0;
+    let lengths = columns.lengths();
+    let misfit = if ends.medoids != lengths.medoids || users.iter().any(is_nobody) {
+        "does not fit the medoids"
+    } else if ends.history != lengths.history {
+        "does not fit the history filters"
+    } else if ends != lengths {
+        "does not fit the identities and hidden pins"
+    } else {
+        return Ok(());
+    };
+    Err(reader.damaged(USERS, misfit))
 }
 
-/// Refuses malformed history filters: lookups in them would read out of bounds.
-fn check_history(
+/// Refuses malformed history filters, in which lookups would read out of bounds, and
+/// identities and hidden pins that do not ascend, among which lookups would fail.
+fn check_profiles(
     reader: &Reader<ProfileManifest>,
     spans: &[ProfileSpan],
-    history: &[u8],
+    columns: &Columns,
 ) -> Result<(), SnapshotError> {
-    let filters = spans.iter().map(|span| &history[span.history.range()]);
-    for filter in filters.filter(|filter| !filter.is_empty()) {
-        HistoryFilter::check(filter)
-            .map_err(|invalid| reader.damaged(HISTORY, invalid.to_string()))?;
+    for &span in spans {
+        let profile = columns.profile(span);
+        if !profile.history.is_empty() {
+            HistoryFilter::check(profile.history)
+                .map_err(|invalid| reader.damaged(HISTORY, invalid.to_string()))?;
+        }
+        if !profile.identities.is_sorted_by(|a, b| a < b) {
+            return Err(reader.damaged(IDENTITIES, "the identities of a user do not ascend"));
+        }
+        if !profile.hidden.is_sorted_by(|a, b| a < b) {
+            return Err(reader.damaged(HIDDEN, "the hidden pins of a user do not ascend"));
+        }
     }
     Ok(())
 }
@@ -243,12 +271,19 @@ impl ProfileStore {
 
     /// All medoids, those of every user and the popular ones.
     pub fn medoids(&self) -> impl Iterator<Item = &Medoid> {
-        self.files.medoids.iter().chain(&self.files.popular)
+        self.files.columns.medoids.iter().chain(&self.files.popular)
     }
 
-    /// The profile of `user`.
+    /// What is known of `user`, which may be hidden pins alone.
     pub fn get(&self, user: UserId) -> Option<Profile<'_>> {
-        self.spans.get(&user).map(|&span| self.files.profile(span))
+        let span = self.spans.get(&user);
+        span.map(|&span| self.files.columns.profile(span))
+    }
+
+    /// Whether `user` has an interest.
+    pub fn has_medoids(&self, user: UserId) -> bool {
+        let profile = self.get(user);
+        profile.is_some_and(|profile| !profile.medoids.is_empty())
     }
 
     /// Takes the numbers of actions of all users on pins, by ascending id. They are not

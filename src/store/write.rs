@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::files::{HISTORY, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::files::{HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
 use super::popularity::PinActions;
 use super::profile_manifest::ProfileManifest;
-use crate::model::{Medoid, PinId, UserId};
+use crate::model::{ActionIdentity, Medoid, PinId, UserId};
 use crate::snapshot::{FileWriter, SnapshotError, SnapshotManifest, Writer};
 
 /// Number of popular medoids that are kept.
@@ -17,10 +17,14 @@ const MAX_POPULAR_MEDOIDS: usize = 100;
 pub struct ProfileRecord {
     /// The user.
     pub user: UserId,
-    /// By falling importance; at least one.
+    /// By falling importance.
     pub medoids: Vec<Medoid>,
     /// The bytes of a [`super::HistoryFilter`]; empty for none.
     pub history: Vec<u8>,
+    /// Ascending: identities of the actions in the profile that a server may know as well.
+    pub identities: Vec<ActionIdentity>,
+    /// Ascending: pins on which the user acted negatively.
+    pub hidden: Vec<PinId>,
 }
 
 /// Writes the profiles of one version.
@@ -30,18 +34,29 @@ pub struct ProfilesWriter {
     users: FileWriter,
     medoids: FileWriter,
     history: FileWriter,
-    /// The sum of the medoids of all users, by pin.
+    identities: FileWriter,
+    hidden: FileWriter,
+    /// Number of users with a medoid.
+    users_with_medoids: u64,
+    /// Number of negative actions that silence an interest; 0 for never.
+    silenced_by: usize,
+    /// The sum of the medoids of all users that want them, by pin.
     popular: HashMap<PinId, Medoid>,
 }
 
 impl ProfilesWriter {
-    /// Begins a version in the versioned directory `root`.
-    pub fn create(root: &Path) -> Result<Self, SnapshotError> {
+    /// Begins a version in the versioned directory `root`. Interests that `silenced_by`
+    /// negative actions silence, 0 for none, do not make pins popular.
+    pub fn create(root: &Path, silenced_by: usize) -> Result<Self, SnapshotError> {
         let snapshot = Writer::create(root)?;
         Ok(Self {
             users: snapshot.file(USERS)?,
             medoids: snapshot.file(MEDOIDS)?,
             history: snapshot.file(HISTORY)?,
+            identities: snapshot.file(IDENTITIES)?,
+            hidden: snapshot.file(HIDDEN)?,
+            users_with_medoids: 0,
+            silenced_by,
             snapshot,
             popular: HashMap::new(),
         })
@@ -59,6 +74,8 @@ impl ProfilesWriter {
             user,
             medoids,
             history,
+            identities,
+            hidden,
         } = profile;
         // A length that does not fit is caught when the files are opened.
         let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
@@ -66,25 +83,31 @@ impl ProfilesWriter {
             user: *user,
             medoids: length(medoids.len()),
             history: length(history.len()),
+            identities: length(identities.len()),
+            hidden: length(hidden.len()),
         };
-        for &medoid in medoids {
+        self.users_with_medoids += u64::from(!medoids.is_empty());
+        let silenced_by = self.silenced_by;
+        for &medoid in medoids.iter().filter(|m| m.is_active(silenced_by)) {
             self.popular
                 .entry(medoid.pin)
                 .and_modify(|sum| add_medoid(sum, medoid))
-                .or_insert(medoid);
+                .or_insert(Medoid {
+                    dislikes: 0,
+                    ..medoid
+                });
         }
         self.users.append(bytemuck::bytes_of(&record))?;
         self.medoids.append(bytemuck::cast_slice(medoids))?;
-        self.history.append(history)
+        self.history.append(history)?;
+        self.identities.append(bytemuck::cast_slice(identities))?;
+        self.hidden.append(bytemuck::cast_slice(hidden))
     }
 
-    /// Number of users and of medoids so far.
+    /// Number of users with a medoid and of medoids so far.
     pub fn counts(&self) -> (u64, u64) {
-        let records = |file: &FileWriter, size: usize| file.bytes() / size as u64;
-        (
-            records(&self.users, size_of::<UserRecord>()),
-            records(&self.medoids, size_of::<Medoid>()),
-        )
+        let medoids = self.medoids.bytes() / size_of::<Medoid>() as u64;
+        (self.users_with_medoids, medoids)
     }
 
     /// Makes the version the current one. `pin_actions` are the numbers of actions of all
@@ -99,11 +122,16 @@ impl ProfilesWriter {
             users,
             medoids,
             history,
+            identities,
+            hidden,
             popular,
+            ..
         } = self;
         snapshot.close(users)?;
         snapshot.close(medoids)?;
         snapshot.close(history)?;
+        snapshot.close(identities)?;
+        snapshot.close(hidden)?;
         let mut popular: Vec<Medoid> = popular.into_values().collect();
         popular.sort_unstable_by(Medoid::by_descending_importance);
         popular.truncate(MAX_POPULAR_MEDOIDS);

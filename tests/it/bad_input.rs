@@ -280,6 +280,10 @@ fn one_flipped_byte_of_any_file_that_is_served_is_refused_by_name() {
         for entry in fs::read_dir(version).expect("a version") {
             let file = entry.expect("an entry").path();
             let whole = fs::read(&file).expect("a file");
+            if whole.is_empty() {
+                // Nobody hid a pin.
+                continue;
+            }
             let mut damaged = whole.clone();
             damaged[whole.len() / 2] ^= 0x10;
             fs::write(&file, damaged).expect("a damaged file");
@@ -301,7 +305,7 @@ fn a_catalog_is_no_set_of_profiles() {
     let said = refusal_of(&mut serve_command_of(&catalog, &catalog));
     assert_says(
         &said,
-        &[r#"is a "pinnersage-catalog/3", not a "pinnersage-profiles/2""#],
+        &[r#"is a "pinnersage-catalog/3", not a "pinnersage-profiles/3""#],
     );
     let nowhere = world.path("nowhere");
     let out = world.path("x.parquet");

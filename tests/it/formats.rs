@@ -1,6 +1,6 @@
 //! Files that were written by earlier code: a server starts from them and answers as it did.
 //!
-//! `WRITE_CORPUS=format-2 cargo test --test it formats` keeps what today's code writes as a
+//! `WRITE_CORPUS=format-3 cargo test --test it formats` keeps what today's code writes as a
 //! new folder of `tests/corpus/`. Folders that are there are never written again.
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::common;
 use crate::common::server::{NOW, Server, ask, explain, params, recommend, save, source};
-use crate::common::{EMBEDDING_VERSION, World, files, version_directory};
+use crate::common::{EMBEDDING_VERSION, World, files, profile_params, version_directory};
 use crate::fuzz::targets::{
     LogFiles, Version, are_profiles_accepted, files_below, formats, is_catalog_accepted,
     is_log_accepted, newest_format,
@@ -103,7 +103,9 @@ async fn write_files() -> tempfile::TempDir {
     let world = World::files();
     write_input(&world);
     world.build_catalog("catalog", EMBEDDING_VERSION);
-    world.build_profiles("catalog", "profiles", true);
+    let mut params = profile_params(true);
+    params.action_weights.insert("hide".to_owned(), -1.0);
+    world.build_profiles_with("catalog", "profiles", &params);
     record(&world).await;
     let format = tempfile::tempdir().expect("a directory");
     let from = [
@@ -131,9 +133,12 @@ fn write_input(world: &World) {
     files::pins(&world.path("pins.parquet"), &pins);
     let mut actions = common::actions();
     actions.retain(|action| action.user < USERS);
-    actions
-        .iter_mut()
-        .for_each(|action| action.pin %= PINS as i64);
+    for (number, action) in actions.iter_mut().enumerate() {
+        action.pin %= PINS as i64;
+        if number.is_multiple_of(11) {
+            action.name = "hide";
+        }
+    }
     files::actions(&world.path("actions.parquet"), &actions);
 }
 

@@ -5,6 +5,7 @@ mod common;
 
 mod actions;
 mod bad_input;
+mod batch_and_server;
 mod canary;
 mod cli;
 mod crash;

@@ -44,7 +44,7 @@ fn bytes_of(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn equal_actions_give_equal_bytes_in_any_order_and_any_memory() {
     let world = World::built();
     let expected = bytes_of(&world.path("profiles"));
-    assert_eq!(expected.len(), 6);
+    assert_eq!(expected.len(), 8);
 
     let mut actions = common::actions();
     actions.shuffle(&mut ChaCha8Rng::seed_from_u64(4));

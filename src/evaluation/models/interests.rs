@@ -65,6 +65,6 @@ pub(super) fn single_medoid(pin: PinId, last_action_time: Timestamp) -> Medoid {
         importance: 1.0,
         last_action_time,
         size: 1,
-        reserved: 0,
+        dislikes: 0,
     }
 }

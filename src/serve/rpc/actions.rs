@@ -141,22 +141,36 @@ impl Service {
         let Some(kind) = weights.kind(&action.name) else {
             return Some(ActionStatus::UnknownAction);
         };
-        let hides_one_too_many = || {
-            let state = log.state(action.user)?;
-            Some(!state.is_hidden(action.pin) && state.hidden_count() >= MAX_HIDDEN_PINS)
-        };
         if age > limits.retention_days() {
             Some(ActionStatus::TooOld)
         } else if -age > limits.max_ahead_days() {
             Some(ActionStatus::InFuture)
         } else if !serving.pins().contains(action.pin) {
             Some(ActionStatus::UnknownPin)
-        } else if matches!(kind, ActionKind::Negative(_)) && hides_one_too_many() == Some(true) {
+        } else if matches!(kind, ActionKind::Negative(_))
+            && hides_one_too_many(action, serving, log)
+        {
             Some(ActionStatus::TooManyHidden)
         } else {
             None
         }
     }
+}
+
+/// Whether the user has hidden as many pins as may be, not counting that of `action`: in the
+/// profile and since.
+fn hides_one_too_many(action: &Action, serving: &Serving, log: &Actions) -> bool {
+    let state = log.state(action.user);
+    let recorded = state.as_ref().map_or(&[][..], |state| state.hidden());
+    let profile = serving.loaded.profiles().get(action.user);
+    let in_batch = profile.map_or(&[][..], |profile| profile.hidden);
+    if recorded.len() + in_batch.len() < MAX_HIDDEN_PINS {
+        return false;
+    }
+    let is_in_batch = |pin: &PinId| in_batch.binary_search(pin).is_ok();
+    let is_hidden = is_in_batch(&action.pin) || recorded.binary_search(&action.pin).is_ok();
+    let only_recorded = recorded.iter().filter(|pin| !is_in_batch(pin)).count();
+    !is_hidden && only_recorded + in_batch.len() >= MAX_HIDDEN_PINS
 }
 
 /// Returns when `actions`, which came at `now`, are durable and can be seen.

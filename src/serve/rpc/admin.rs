@@ -64,6 +64,7 @@ impl AdminService for Service {
             pins: loaded.catalog().manifest().facts.pins as u64,
             profiles: profiles.users,
             as_of: Some(timestamp(profiles.as_of)),
+            complete_through: Some(timestamp(profiles.complete_through)),
             takes_actions: self.live.actions().is_some(),
             version_mode: mode.into(),
             pinned_since: pinned.map(|pinned| timestamp(pinned.since)),

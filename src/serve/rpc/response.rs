@@ -114,7 +114,10 @@ pub(crate) fn explain_user(user: &UserContext<'_>, serving: &Serving) -> v1::Exp
     let of_medoids = |medoids: &[Medoid], origin| -> Vec<v1::Interest> {
         let medoids = medoids.iter();
         medoids
-            .map(|medoid| interest_of_medoid(medoid, origin, serving))
+            .map(|medoid| v1::Interest {
+                silenced: medoid.is_silenced(user.silenced_by()),
+                ..interest_of_medoid(medoid, origin, serving)
+            })
             .collect()
     };
     let folded = user.folded().filter(|folded| !folded.interests.is_empty());
@@ -180,14 +183,18 @@ fn interest_of_medoid(
     v1::Interest {
         pin_id: medoid.pin.0,
         title: serving.pins().title(medoid.pin).to_owned(),
-        importance: medoid.importance,
+        importance: if medoid.is_used_up() {
+            0.0
+        } else {
+            medoid.importance
+        },
         size: medoid.size,
         last_action_time: Some(timestamp(medoid.last_action_time)),
         origin: origin.into(),
         in_catalog: serving.pins().contains(medoid.pin),
         profile_clusters: u32::from(origin == v1::MedoidOrigin::Profile),
         recent_actions: 0,
-        negative_actions: 0,
+        negative_actions: medoid.dislikes,
         silenced: false,
     }
 }
@@ -196,7 +203,8 @@ fn folded_interest(interest: &Interest, serving: &Serving) -> v1::Interest {
     v1::Interest {
         profile_clusters: interest.profile_clusters,
         recent_actions: interest.recent_actions,
-        negative_actions: interest.negative_actions,
+        // Some of those since the last positive one may be the batch's.
+        negative_actions: interest.negative_actions.max(interest.medoid.dislikes),
         silenced: interest.silenced,
         ..interest_of_medoid(&interest.medoid, origin_of(interest), serving)
     }
@@ -260,7 +268,7 @@ mod tests {
                 importance: 1.0,
                 last_action_time: Timestamp::from_micros(0),
                 size: 1,
-                reserved: 0,
+                dislikes: 0,
             },
             profile_clusters,
             recent_actions,

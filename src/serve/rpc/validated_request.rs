@@ -37,7 +37,7 @@ impl ValidatedRequest {
         let params = RecommendParams::try_from(request)?;
         context.check_token(&params.token)?;
         let profiles = context.serving.loaded.profiles();
-        if params.require_profile && profiles.get(params.user).is_none() {
+        if params.require_profile && !profiles.has_medoids(params.user) {
             return Err(CallError::NoProfile(params.user));
         }
         let seed = params.seed.unwrap_or_else(rand::random);

@@ -81,6 +81,7 @@ pub(crate) fn profile_details(
             message.embedding_version = manifest.facts.embedding_version;
             message.users = manifest.facts.users;
             message.as_of = Some(timestamp(manifest.facts.as_of));
+            message.complete_through = Some(timestamp(manifest.facts.complete_through));
             message.catalog_version = manifest.facts.catalog_version;
         }
         Err(reason) => message.unreadable = reason,

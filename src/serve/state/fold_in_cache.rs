@@ -10,10 +10,11 @@ use quick_cache::sync::Cache;
 
 use crate::actions::UserState;
 use crate::cluster::ClusterScratch;
-use crate::model::{Medoid, UserId};
+use crate::model::UserId;
 use crate::pool::Pool;
 use crate::serve::state::answer_params::AnswerParams;
 use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
+use crate::store::Profile;
 
 /// Number of users in the cache. One of 100 interests takes about 10 kB, and keeps its
 /// recorded actions of that time in memory.
@@ -34,13 +35,13 @@ impl FoldInCache {
         }
     }
 
-    /// The profile `batch_medoids` of `user` with the actions of `state` folded in. The
+    /// The `profile` of `user`, none for one without, with the actions of `state` folded in. The
     /// profiles and the catalog of `source` must be the same at every call.
     pub(crate) fn get_or_fold(
         &self,
         user: UserId,
         state: Arc<UserState>,
-        batch_medoids: &[Medoid],
+        profile: Option<Profile<'_>>,
         source: FoldInSource<'_>,
         params: AnswerParams,
     ) -> Arc<RecentInterests> {
@@ -49,8 +50,7 @@ impl FoldInCache {
         {
             return cached;
         }
-        let fold =
-            |scratch: &mut _| RecentInterests::fold(state, batch_medoids, source, params, scratch);
+        let fold = |scratch: &mut _| RecentInterests::fold(state, profile, source, params, scratch);
         let folded = Arc::new(self.scratches.with(fold));
         self.users.insert(user, folded.clone());
         folded
@@ -77,7 +77,7 @@ mod tests {
                 pins: &loaded.catalog().pins,
                 delta,
             };
-            cache.get_or_fold(UNKNOWN_USER, state.clone(), &[], source, ANSWERS)
+            cache.get_or_fold(UNKNOWN_USER, state.clone(), None, source, ANSWERS)
         };
         let state = user_state(&[(6, PROFILE_DAY, ActionKind::Positive(1.0))]);
         let unchanged = delta();

@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
 use crate::durable::{LogError, PinRecord};
-use crate::model::PinId;
+use crate::model::{PinId, Timestamp};
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
@@ -48,6 +48,24 @@ impl Live {
     pub(crate) fn set_durable(&self, durable: DurableState) {
         let set = self.durable.set(durable);
         debug_assert!(set.is_ok(), "a server has one durable state");
+    }
+
+    /// Warns where `loaded` lacks actions that the log has forgotten at `now`.
+    pub(crate) fn warn_of_forgotten_actions(&self, loaded: &Loaded, now: Timestamp) {
+        let Some(actions) = self.actions() else {
+            return;
+        };
+        let complete_through = loaded.profiles().manifest().facts.complete_through;
+        let lag_days = now.days_since(complete_through);
+        let retention_days = actions.params().limits.retention_days();
+        if lag_days > retention_days {
+            tracing::warn!(
+                %complete_through,
+                lag_days,
+                retention_days,
+                "the log has forgotten actions that the profiles lack"
+            );
+        }
     }
 
     /// Serves `loaded` beside the pins that changed, in the place of what is served.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::actions::UserState;
+use crate::actions::{HeldAction, UserState};
 use crate::cluster::{
     ClusterScratch, FoldInParams, FoldInResult, Params, RecentActions, StoredProfile, fold_in,
 };
 use crate::index::{Delta, DeltaView, PinTable};
 use crate::model::{Medoid, PinId, RecordedAction};
 use crate::serve::state::answer_params::AnswerParams;
-use crate::store::{ProfileManifest, ProfileStore};
+use crate::store::{Profile, ProfileManifest, ProfileStore};
 
 /// The profiles and the pins that actions are folded in with.
 #[derive(Clone, Copy, Debug)]
@@ -52,23 +52,24 @@ impl FoldInSource<'_> {
 }
 
 impl RecentInterests {
-    /// Folds the actions of `state` into the profile `batch_medoids`, which is empty for
-    /// a user without one.
+    /// Folds the actions of `state` that the batch did not have into `profile`, none for a
+    /// user without one.
     pub(crate) fn fold(
         state: Arc<UserState>,
-        batch_medoids: &[Medoid],
+        profile: Option<Profile<'_>>,
         source: FoldInSource<'_>,
         params: AnswerParams,
         scratch: &mut ClusterScratch,
     ) -> Self {
         let facts = source.facts();
-        let positive = positive_since_profile(&state, facts);
-        let folded = fold_actions(&state, batch_medoids, source, params, scratch);
+        let news = ActionsSinceBatch::new(&state, profile, facts);
+        let batch_medoids = profile.map_or(&[][..], |profile| profile.medoids);
+        let folded = fold_actions(&news, batch_medoids, source, params, scratch);
         let interests = folded.iter().flat_map(|folded| &folded.interests);
         let active = interests.clone().filter(|interest| interest.is_active());
         let mut blocked_pins: Vec<PinId> = batch_medoids.iter().map(|medoid| medoid.pin).collect();
         if facts.history_false_positive_rate.is_some() {
-            blocked_pins.extend(positive.iter().map(|held| held.pin));
+            blocked_pins.extend(news.positive.iter().map(|held| held.pin));
         }
         blocked_pins.extend(interests.clone().map(|interest| interest.medoid.pin));
         blocked_pins.sort_unstable();
@@ -109,29 +110,43 @@ impl RecentInterests {
     }
 }
 
-/// The positive actions that the batch did not have.
-fn positive_since_profile<'s>(
-    state: &'s UserState,
-    facts: &ProfileManifest,
-) -> &'s [RecordedAction] {
-    let positive = state.positive();
-    let begin = positive.partition_point(|held| held.time < facts.as_of);
-    &positive[begin..]
+/// Recorded actions that the batch did not have, each list by time.
+struct ActionsSinceBatch {
+    positive: Vec<RecordedAction>,
+    negative: Vec<RecordedAction>,
 }
 
-/// The profile with the actions of `state` in it; none when no action is on a pin that
-/// exists.
+impl ActionsSinceBatch {
+    fn new(state: &UserState, profile: Option<Profile<'_>>, facts: &ProfileManifest) -> Self {
+        let is_new = |held: &&HeldAction| {
+            let in_batch = |profile: Profile<'_>| {
+                profile.has_action(held.by_id) || profile.has_action(held.by_content)
+            };
+            !profile.is_some_and(in_batch)
+        };
+        // The batch has all positive actions before, but does not know which they are.
+        let positive = state.positive();
+        let begin = positive.partition_point(|held| held.action.time < facts.identified_from);
+        let positive = positive[begin..].iter().filter(is_new);
+        // It knows all negative ones that it has, however old they are.
+        let negative = state.negative().iter().filter(is_new);
+        Self {
+            positive: positive.map(|held| held.action).collect(),
+            negative: negative.map(|held| held.action).collect(),
+        }
+    }
+}
+
+/// The profile with the actions `news` in it; none when no action is on a pin that exists.
 fn fold_actions(
-    state: &UserState,
+    news: &ActionsSinceBatch,
     batch_medoids: &[Medoid],
     source: FoldInSource<'_>,
     params: AnswerParams,
     scratch: &mut ClusterScratch,
 ) -> Option<FoldInResult> {
     let (pins, facts) = (source.layered_pins(), source.facts());
-    let positive = positive_since_profile(state, facts);
-    // The batch reads no negative actions, so all that are held count.
-    let negative = state.negative();
+    let ActionsSinceBatch { positive, negative } = news;
     let exists = |held: &RecordedAction| pins.contains(held.pin);
     if !positive.iter().any(exists) && !negative.iter().any(exists) {
         return None;

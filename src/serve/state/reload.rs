@@ -348,6 +348,7 @@ impl VersionManager {
         let VersionPair { catalog, profiles } = target;
         tracing::info!(catalog, profiles, "serving other versions");
         counter!(names::VERSION_CHANGES, "result" => "served").increment(1);
+        self.live.warn_of_forgotten_actions(&loaded, (self.clock)());
         let live = self.live.clone();
         // Files are read and written where pins have changed. A panic in there is in the
         // log already, and leaves what was served.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::{PinId, Timestamp};
 use crate::serve::state::recent_interests::RecentInterests;
-use crate::store::HistoryFilter;
+use crate::store::{HistoryFilter, Profile};
 
 /// Decides about pins for one user at one moment.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct SeenAndHiddenFilter<'a> {
     /// Pins that the user acted on before the profile was made; none where the profiles
     /// do not keep them.
     history: Option<HistoryFilter<'a>>,
+    /// Ascending: pins that the user hid before the profile was made.
+    hidden: &'a [PinId],
     /// None for a user without recorded actions.
     recent: Option<Arc<RecentInterests>>,
     now: Timestamp,
@@ -22,10 +24,11 @@ pub(crate) struct SeenAndHiddenFilter<'a> {
 }
 
 impl<'a> SeenAndHiddenFilter<'a> {
-    /// The filter of a user without recorded actions.
-    pub(crate) fn from_history(history: Option<HistoryFilter<'a>>, now: Timestamp) -> Self {
+    /// The filter of a user with this profile, or none, and without recorded actions.
+    pub(crate) fn from_profile(profile: Option<Profile<'a>>, now: Timestamp) -> Self {
         Self {
-            history,
+            history: profile.and_then(|profile| profile.history()),
+            hidden: profile.map_or(&[], |profile| profile.hidden),
             recent: None,
             now,
             seen_days: 0.0,
@@ -44,7 +47,9 @@ impl<'a> SeenAndHiddenFilter<'a> {
 
     /// Whether `pin` must not be recommended.
     pub(crate) fn is_blocked(&self, pin: PinId) -> bool {
-        self.is_in_history(pin) || self.is_blocked_by_recent(pin)
+        self.is_in_history(pin)
+            || self.hidden.binary_search(&pin).is_ok()
+            || self.is_blocked_by_recent(pin)
     }
 
     fn is_in_history(&self, pin: PinId) -> bool {
@@ -79,7 +84,7 @@ mod tests {
         let world = TestWorld::new();
         let loaded = world.load();
         let profile = loaded.profiles().get(KNOWN_USER).expect("a profile");
-        let filter = SeenAndHiddenFilter::from_history(profile.history(), day(TODAY));
+        let filter = SeenAndHiddenFilter::from_profile(Some(profile), day(TODAY));
         assert!(
             [1, 2, 3]
                 .into_iter()
@@ -88,7 +93,7 @@ mod tests {
         let others = (4..20).filter(|&pin| filter.is_blocked(PinId(pin)));
         // One in 256 other pins is blocked by mistake.
         assert!(others.count() <= 1);
-        let nothing = SeenAndHiddenFilter::from_history(None, day(TODAY));
+        let nothing = SeenAndHiddenFilter::from_profile(None, day(TODAY));
         assert!(!nothing.is_blocked(PinId(1)));
     }
 
@@ -102,7 +107,7 @@ mod tests {
         ]);
         let recent = fold(&loaded, UNKNOWN_USER, state);
         let is_blocked = |pin: u64, today: i64| {
-            SeenAndHiddenFilter::from_history(None, day(today))
+            SeenAndHiddenFilter::from_profile(None, day(today))
                 .with_recent(recent.clone(), 7.0)
                 .is_blocked(PinId(pin))
         };
@@ -122,7 +127,7 @@ mod tests {
         ]);
         let recent = fold(&loaded, KNOWN_USER, state);
         // The history is left out, to see what recorded actions block alone.
-        let filter = SeenAndHiddenFilter::from_history(None, day(TODAY)).with_recent(recent, 7.0);
+        let filter = SeenAndHiddenFilter::from_profile(None, day(TODAY)).with_recent(recent, 7.0);
         let blocked: Vec<u64> = (0..20)
             .filter(|&pin| filter.is_blocked(PinId(pin)))
             .collect();

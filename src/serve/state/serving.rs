@@ -64,6 +64,7 @@ impl Serving {
         let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
         let context = UserContext::from_profile(self.loaded.profiles(), user, now)
+            .with_silenced_by(params.limits.silenced_by)
             .with_engagement_factors(factors);
         let Some(state) = recorded.state else {
             return context;
@@ -73,9 +74,9 @@ impl Serving {
             pins: &self.loaded.catalog().pins,
             delta: &self.delta,
         };
-        let batch_medoids = context.batch_medoids().unwrap_or_default();
+        let profile = source.profiles.get(user);
         let cache = &self.fold_in_cache;
-        let recent = cache.get_or_fold(user, state, batch_medoids, source, params);
+        let recent = cache.get_or_fold(user, state, profile, source, params);
         context.with_recent(recent, params.limits.seen_days())
     }
 }

@@ -12,7 +12,7 @@ use crate::index::{
     Catalog, CatalogManifest, Delta, GraphParams, NeighborParams, Pin, PinTable, QuantizedVectors,
     build_graph,
 };
-use crate::model::{ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
+use crate::model::{Action, ActionId, ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
 use crate::progress::Progress;
 use crate::serve::state::answer_params::AnswerParams;
 use crate::serve::state::loaded::Loaded;
@@ -120,8 +120,16 @@ pub(crate) fn day(day: i64) -> Timestamp {
 /// The state of a user who did these things with these pins on these days.
 pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
     let mut state = UserState::default();
-    for &(pin, on, kind) in actions {
-        state.record(PinId(pin), day(on), kind, &LIMITS);
+    for (number, &(pin, on, kind)) in (0u128..).zip(actions) {
+        let action = Action {
+            id: ActionId(number.to_be_bytes()),
+            user: KNOWN_USER,
+            pin: PinId(pin),
+            name: "save".to_owned(),
+            time: day(on),
+            medoid: None,
+        };
+        state.record(&action, kind, &LIMITS);
     }
     Arc::new(state)
 }
@@ -129,14 +137,13 @@ pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
 /// `state` folded into the profile of `user`, where nothing changed.
 pub(crate) fn fold(loaded: &Loaded, user: UserId, state: Arc<UserState>) -> Arc<RecentInterests> {
     let profile = loaded.profiles().get(user);
-    let batch_medoids = profile.map_or(&[][..], |profile| profile.medoids);
     let source = FoldInSource {
         profiles: loaded.profiles(),
         pins: &loaded.catalog().pins,
         delta: &Arc::new(Delta::new(loaded.catalog().pins.vectors())),
     };
     let scratch = &mut cluster::ClusterScratch::default();
-    let folded = RecentInterests::fold(state, batch_medoids, source, ANSWERS, scratch);
+    let folded = RecentInterests::fold(state, profile, source, ANSWERS, scratch);
     Arc::new(folded)
 }
 
@@ -192,14 +199,16 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         importance,
         last_action_time: day(PROFILE_DAY - 1),
         size: 1,
-        reserved: 0,
+        dislikes: 0,
     };
     let history = HistoryFilter::encode(&[PinId(1), PinId(2), PinId(3)]);
-    let mut writer = ProfilesWriter::create(root).expect("a directory");
+    let mut writer = ProfilesWriter::create(root, 0).expect("a directory");
     let profile = ProfileRecord {
         user: KNOWN_USER,
         medoids: vec![medoid(1, 2.0), medoid(2, 1.0)],
         history: history.expect("distinct pins"),
+        identities: Vec::new(),
+        hidden: Vec::new(),
     };
     writer.append(&profile).expect("a profile");
     let facts = ProfileManifest {
@@ -207,6 +216,10 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         dimension: DIMENSION,
         catalog_version: catalog_version.to_owned(),
         as_of: day(PROFILE_DAY),
+        complete_through: day(PROFILE_DAY),
+        identified_from: day(PROFILE_DAY),
+        oldest_action: None,
+        newest_action: None,
         window_days: 90.0,
         alpha: 0.1,
         lambda_per_day: 0.01,

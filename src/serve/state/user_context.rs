@@ -1,6 +1,7 @@
 //! State of one user at request time: the profile, the recorded actions folded in, and
 //! the pins that must not be recommended.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::actions::{Engagement, UserState};
@@ -25,6 +26,12 @@ pub(crate) struct RecordedActions {
 pub(crate) struct UserContext<'a> {
     /// The profile as the batch left it; none for a user without one.
     batch_medoids: Option<&'a [Medoid]>,
+    /// Those of them that can be sampled.
+    active: Cow<'a, [Medoid]>,
+    /// Those of them that cannot.
+    inactive: Vec<PinId>,
+    /// Number of negative actions that silence an interest; 0 for never.
+    silenced_by: usize,
     /// The moment at which importances of the profile hold.
     profile_time: Timestamp,
     filter: SeenAndHiddenFilter<'a>,
@@ -48,12 +55,36 @@ impl<'a> UserContext<'a> {
     /// State of `user` at `now` from the profile alone.
     pub(crate) fn from_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
         let profile = profiles.get(user);
-        let history = profile.and_then(|profile| profile.history());
+        let medoids = profile.map_or(&[][..], |profile| profile.medoids);
         Self {
-            batch_medoids: profile.map(|profile| profile.medoids),
+            batch_medoids: (!medoids.is_empty()).then_some(medoids),
+            active: Cow::Borrowed(medoids),
+            inactive: Vec::new(),
+            silenced_by: 0,
             profile_time: profiles.manifest().facts.as_of,
-            filter: SeenAndHiddenFilter::from_history(history, now),
+            filter: SeenAndHiddenFilter::from_profile(profile, now),
             engagement_factors: None,
+        }
+    }
+
+    /// The same without the interests that negative actions used up, or that so many of
+    /// them silence; 0 never silence one.
+    pub(crate) fn with_silenced_by(self, silenced_by: usize) -> Self {
+        let medoids = self.batch_medoids.unwrap_or_default();
+        // Nearly all users have only interests that nobody dislikes.
+        if medoids.iter().all(|medoid| medoid.dislikes == 0) {
+            return Self {
+                silenced_by,
+                ..self
+            };
+        }
+        let is_active = |medoid: &&Medoid| medoid.is_active(silenced_by);
+        let (active, inactive): (Vec<&Medoid>, Vec<&Medoid>) = medoids.iter().partition(is_active);
+        Self {
+            active: active.into_iter().copied().collect(),
+            inactive: inactive.into_iter().map(|medoid| medoid.pin).collect(),
+            silenced_by,
+            ..self
         }
     }
 
@@ -86,7 +117,8 @@ impl<'a> UserContext<'a> {
             folded.is_some_and(|folded| !folded.interests.is_empty())
         });
         let active = folded.map(RecentInterests::active);
-        let medoids = active.or(self.batch_medoids)?;
+        let of_batch = self.batch_medoids.map(|_| &*self.active);
+        let medoids = active.or(of_batch)?;
         Some(UserMedoids { medoids, origin })
     }
 
@@ -119,7 +151,12 @@ impl<'a> UserContext<'a> {
 
     /// Whether `pin` must not be recommended to this user.
     pub(crate) fn is_blocked(&self, pin: PinId) -> bool {
-        self.filter.is_blocked(pin)
+        self.filter.is_blocked(pin) || self.inactive.contains(&pin)
+    }
+
+    /// Number of negative actions that silence an interest; 0 for never.
+    pub(crate) fn silenced_by(&self) -> usize {
+        self.silenced_by
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::drain::{Phase, wait_for_phase};
 use crate::index::DeltaCounts;
 use crate::metrics as names;
+use crate::model::Timestamp;
 use crate::serve::overload::Limiter;
 use crate::serve::state::{Live, Loaded};
 
@@ -126,7 +127,9 @@ fn describe_ages(loaded: &Loaded, now: SystemTime) {
     if let Some(written_at) = loaded.index().lists().written_at() {
         gauge!(names::SNAPSHOT_AGE, "kind" => "neighbors").set(since(written_at));
     }
-    let as_of = loaded.profiles().manifest().facts.as_of.micros() as f64 / 1e6;
-    let profiles_age = since(SystemTime::UNIX_EPOCH) - as_of;
-    gauge!(names::SNAPSHOT_AGE, "kind" => "profiles").set(profiles_age);
+    // Unlike the age of a file, these are below 0 for a moment that is yet to come.
+    let age = |time: Timestamp| since(SystemTime::UNIX_EPOCH) - time.micros() as f64 / 1e6;
+    let profiles = &loaded.profiles().manifest().facts;
+    gauge!(names::SNAPSHOT_AGE, "kind" => "profiles").set(age(profiles.as_of));
+    gauge!(names::COMPLETE_THROUGH_AGE).set(age(profiles.complete_through));
 }

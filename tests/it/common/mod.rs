@@ -7,11 +7,12 @@ pub(crate) mod server;
 pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ProfileInput, ProfileParams,
-    build_catalog, build_profiles,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -103,8 +104,13 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         actions,
         catalog,
         as_of: AS_OF.parse().expect("a date"),
+        complete_through: None,
         duplicates: Duplicates::Drop,
         bad_rows: &NO_BAD_ROWS,
+        negative: NegativeLimits {
+            most_recent: 20,
+            silenced_by: 3,
+        },
     }
 }
 
@@ -129,6 +135,8 @@ pub(crate) fn profile_params(history_filter: bool) -> ProfileParams {
         max_actions: 3_000,
         action_weights: [("save".to_owned(), 1.0), ("click".to_owned(), 0.5)].into(),
         history_filter,
+        late_actions: Duration::from_secs(8 * 86_400),
+        max_input_lag: Duration::from_secs(3_600),
         memory: ByteSize::mib(64),
     }
 }

@@ -1,0 +1,28 @@
+//! What a batch of profiles reads.
+
+use std::path::{Path, PathBuf};
+
+use super::bad_rows::BadRowParams;
+use super::profile_params::NegativeLimits;
+use super::user_histories::Duplicates;
+use crate::model::Timestamp;
+
+/// Input of a batch of profiles, and how it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ProfileInput<'a> {
+    /// Files of actions, directories or globs of them, in any order.
+    pub actions: &'a [PathBuf],
+    /// Directory of the catalog whose vectors are clustered.
+    pub catalog: &'a Path,
+    /// End of the window, and the moment at which importances hold.
+    pub as_of: Timestamp,
+    /// The moment before which `actions` has all actions, at most `as_of`; none for the
+    /// time of the newest one.
+    pub complete_through: Option<Timestamp>,
+    /// What becomes of actions that the input has more than once.
+    pub duplicates: Duplicates,
+    /// How many bad rows are left out.
+    pub bad_rows: &'a BadRowParams,
+    /// What negative actions do.
+    pub negative: NegativeLimits,
+}
