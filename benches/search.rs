@@ -60,6 +60,8 @@ fn catalog() -> Arc<Catalog> {
         embedding_version: "bench".to_owned(),
         dimension: DIMENSION,
         read: PINS as u64,
+        bad: 0,
+        cut_titles: 0,
         low_quality: 0,
         min_quality: None,
         near_duplicates: 0,

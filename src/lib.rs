@@ -26,7 +26,7 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 | [`memory`], [`setting_rules`] | huge pages, mapped files, prefetching; rules for settings |
+//! | 0 | [`memory`], [`setting_rules`], [`terminal`] | huge pages, mapped files, prefetching; rules for settings; what may be printed |
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
@@ -58,6 +58,7 @@
 
 pub mod memory;
 pub mod setting_rules;
+pub mod terminal;
 
 #[cfg_attr(
     not(test),

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::terminal::printable_lines;
+
 /// How the progress of a command is shown, on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -35,6 +37,13 @@ impl Progress {
         }
     }
 
+    /// Says what a person should look into.
+    pub fn note(self, text: &str) {
+        if self != Self::Silent {
+            eprintln!("note: {}", printable_lines(text));
+        }
+    }
+
     /// Begins a stage of `total` steps.
     pub fn stage(self, name: &'static str, total: u64) -> Stage {
         let target = match self {
@@ -60,6 +69,11 @@ impl Stage {
     /// Counts `steps` more as done.
     pub fn advance(&self, steps: u64) {
         self.bar.inc(steps);
+    }
+
+    /// Says what a person should look into, above the bar.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| self.style.note(text));
     }
 }
 

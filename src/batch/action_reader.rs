@@ -1,15 +1,18 @@
 //! Reading files of actions: each action is accepted, or refused and counted by reason.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use bytemuck::{Pod, Zeroable};
 
-use super::error::{BadRows, BatchError};
-use super::parquet_columns::{self as columns, Table, column};
+use super::bad_rows::{BadRowParams, BadRows, Reason};
+use super::columns;
+use super::error::BatchError;
+use super::input_files::{self, InputFile};
+use super::input_table::{Table, column};
 use crate::index::PinTable;
 use crate::model::{ActionId, ActionIdentity, IMPRESSION, PinId, Timestamp, UserId};
-use crate::progress::Stage;
+use crate::progress::{Progress, Stage};
 use crate::store::ActionCounts;
 
 const USER_ID: &str = "user_id";
@@ -54,7 +57,7 @@ pub(super) struct Filter<'a> {
 }
 
 /// What was read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ReadActions {
     /// Outcome of each action; the accepted ones are not counted yet.
     pub(super) counts: ActionCounts,
@@ -72,65 +75,125 @@ pub struct InputFacts {
     pub all_have_ids: bool,
 }
 
+impl Default for InputFacts {
+    fn default() -> Self {
+        Self {
+            oldest: None,
+            newest: None,
+            all_have_ids: true,
+        }
+    }
+}
+
+impl ReadActions {
+    /// The record of `action`, if `filter` accepts it.
+    fn take(&mut self, action: &RawAction<'_>, filter: &Filter<'_>) -> Option<ActionRecord> {
+        self.facts.see(action.time);
+        let record = filter.apply(action, &mut self.counts)?;
+        self.facts.all_have_ids &= action.id.is_some();
+        Some(record)
+    }
+}
+
 impl InputFacts {
+    fn are_all_in_1970(&self) -> bool {
+        let year = Timestamp::from_micros(0).minus_days(-365.0);
+        let is_in_1970 = |time: Timestamp| time.micros() >= 0 && time < year;
+        self.oldest.is_some_and(is_in_1970) && self.newest.is_some_and(is_in_1970)
+    }
+
     fn see(&mut self, time: Timestamp) {
         self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
         self.newest = self.newest.max(Some(time));
     }
 }
 
-/// Number of rows of all `files`. A file without the columns of actions is an error.
-pub(super) fn count_rows(files: &[PathBuf]) -> Result<u64, BatchError> {
-    files.iter().map(|path| Ok(open(path, &[])?.rows())).sum()
+/// Files of actions whose columns are those of actions.
+#[derive(Debug)]
+pub(super) struct ActionFiles {
+    files: Vec<InputFile>,
+    rows: u64,
 }
 
-/// Gives every action of `files` that `filter` accepts to `accept`, and counts the
-/// others. Any bad row is an error that names it.
-pub(super) fn read(
-    files: &[PathBuf],
-    filter: &Filter<'_>,
-    stage: &Stage,
-    mut accept: impl FnMut(ActionRecord) -> Result<(), BatchError>,
-) -> Result<ReadActions, BatchError> {
-    let mut counts = ActionCounts::default();
-    let mut facts = InputFacts {
-        oldest: None,
-        newest: None,
-        all_have_ids: true,
-    };
-    let mut bad = BadRows::default();
-    for path in files {
-        for batch in open(path, &[])?.batches() {
-            let (first, batch) = batch?;
-            let Some(rows) = ActionColumns::new(&batch) else {
-                continue;
-            };
-            for row in 0..batch.num_rows() {
-                match rows.action(row) {
-                    Ok(action) => {
-                        facts.see(action.time);
-                        if let Some(record) = filter.apply(&action, &mut counts) {
-                            facts.all_have_ids &= action.id.is_some();
-                            accept(record)?;
-                        }
-                    }
-                    Err(reason) => bad.push(path, first + row as u64, reason),
-                }
-            }
-            stage.advance(batch.num_rows() as u64);
+impl ActionFiles {
+    /// The files that `arguments` name. One without the columns of actions is an error.
+    pub(super) fn open(arguments: &[PathBuf], progress: Progress) -> Result<Self, BatchError> {
+        let files = input_files::resolve(arguments, progress)?;
+        let (mut rows, mut unnamed) = (0, 0);
+        for file in &files {
+            let table = open(file, &[])?;
+            unnamed += usize::from(!table.has(ACTION));
+            rows += table.count()?;
         }
+        if unnamed > 0 {
+            progress.note(&format!(
+                "{unnamed} of {} files have no column {ACTION}: all their rows count as \
+                 {DEFAULT_ACTION}",
+                files.len()
+            ));
+        }
+        Ok(Self { files, rows })
     }
-    bad.into_result()?;
-    Ok(ReadActions { counts, facts })
+
+    /// Number of rows of all files.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The files, in the order in which they are read.
+    pub(super) fn files(&self) -> &[InputFile] {
+        &self.files
+    }
+
+    /// Gives every action that `filter` accepts to `accept`, and counts the others. More
+    /// bad rows than `bad_rows` allows are an error that names them.
+    pub(super) fn read(
+        &self,
+        filter: &Filter<'_>,
+        bad_rows: &BadRowParams,
+        stage: &Stage,
+        mut accept: impl FnMut(ActionRecord) -> Result<(), BatchError>,
+    ) -> Result<ReadActions, BatchError> {
+        let mut read = ReadActions::default();
+        let mut bad = BadRows::new(bad_rows)?;
+        for file in &self.files {
+            for rows in open(file, &[])?.batches() {
+                let rows = rows?;
+                let Some(columns) = ActionColumns::new(&rows.batch) else {
+                    continue;
+                };
+                for row in 0..rows.batch.num_rows() {
+                    let action = match rows.malformed.get(&row) {
+                        Some(reason) => Err(reason.clone()),
+                        None => columns.action(row),
+                    };
+                    match action {
+                        Ok(action) => read.take(&action, filter).map_or(Ok(()), &mut accept)?,
+                        Err(reason) => bad.push(&file.path, rows.first + row as u64, reason),
+                    }
+                }
+                stage.advance(rows.batch.num_rows() as u64);
+            }
+        }
+        read.counts.bad = bad.finish(stage)?;
+        if read.facts.are_all_in_1970() {
+            stage.note(
+                "all actions are in the year 1970: seconds were most likely taken for \
+                 nanoseconds, as pandas.to_datetime does without unit=\"s\"",
+            );
+        }
+        Ok(read)
+    }
 }
 
 /// Opens a file of actions, for their columns and `others`.
-pub(super) fn open(path: &Path, others: &[&str]) -> Result<Table, BatchError> {
+pub(super) fn open<'f>(file: &'f InputFile, others: &[&str]) -> Result<Table<'f>, BatchError> {
     let names = [&[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID], others].concat();
-    let table = Table::open(path, &names)?;
-    table.require(USER_ID, "Int64 or UInt64", columns::is_id)?;
-    table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
-    table.require(TIME, "a Timestamp, or Int64 seconds", columns::is_time)?;
+    let table = Table::open(file, &names)?;
+    table.require(USER_ID, "an integer", columns::is_id)?;
+    table.require(PIN_ID, "an integer", columns::is_id)?;
+    let expected = "a timestamp, a date, a string or integer seconds";
+    table.require(TIME, expected, columns::is_time)?;
     if table.has(ACTION) {
         table.require(ACTION, "a string", columns::is_text)?;
     }
@@ -171,7 +234,7 @@ impl<'a> ActionColumns<'a> {
     }
 
     pub(super) fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
-        let named = |name: &'static str| move |reason: &str| format!("{name} {reason}");
+        let named = |name: &'static str| move |reason: Reason| format!("{name} {reason}");
         Ok(RawAction {
             user: UserId(columns::id(self.users, row).map_err(named(USER_ID))?),
             pin: PinId(columns::id(self.pins, row).map_err(named(PIN_ID))?),
@@ -236,15 +299,15 @@ mod tests {
 
     #[test]
     fn facts_are_those_of_all_rows() {
-        let mut facts = InputFacts {
-            oldest: None,
-            newest: None,
-            all_have_ids: true,
-        };
+        let mut facts = InputFacts::default();
         for seconds in [5, -3, 9, 0] {
             facts.see(Timestamp::from_micros(seconds));
         }
         let at = |micros| Some(Timestamp::from_micros(micros));
         assert_eq!((facts.oldest, facts.newest), (at(-3), at(9)));
+        assert!(!facts.are_all_in_1970());
+        let mut facts = InputFacts::default();
+        facts.see(Timestamp::from_micros(1_700_000_000));
+        assert!(facts.are_all_in_1970());
     }
 }

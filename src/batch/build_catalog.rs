@@ -7,9 +7,11 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
+use super::bad_rows::BadRowParams;
 use super::error::BatchError;
+use super::input_files::{self, InputFile};
 use super::pin_changes::{self, ChangeFiles};
-use super::pin_reader::{self, QualityColumn};
+use super::pin_reader::{self, QualityColumn, ReadPins};
 use super::raw_pins::{RawPin, RawPins};
 use crate::index::{
     Catalog, CatalogManifest, GraphParams, Pin, PinTable, QuantizedVectors, build_graph,
@@ -28,14 +30,16 @@ pub struct CatalogParams {
     pub min_quality: Option<f64>,
     /// Pins that changed since the files of pins were written.
     pub changes: ChangeFiles,
+    /// How many bad rows are left out.
+    pub bad_rows: BadRowParams,
     /// Parameters of the graph.
     pub graph: GraphParams,
 }
 
-/// Builds a catalog from `files` as the current version of `root`.
+/// Builds a catalog from `files`, or directories or globs of them, as the current version of `root`.
 ///
 /// Read -> drop low quality -> drop near-duplicates -> apply changes -> share equal
-/// vectors -> graph -> write. Any bad row stops it before anything is written.
+/// vectors -> graph -> write. More bad rows than may be stop it before anything is written.
 pub fn build_catalog(
     files: &[PathBuf],
     root: &Path,
@@ -55,6 +59,8 @@ pub fn build_catalog(
         embedding_version: params.embedding_version.clone(),
         dimension: pins.vectors().dimension(),
         read: counts.read,
+        bad: counts.bad,
+        cut_titles: counts.cut_titles,
         low_quality: counts.low_quality,
         min_quality: params.min_quality,
         near_duplicates: counts.near_duplicates,
@@ -71,6 +77,8 @@ pub fn build_catalog(
 #[derive(Default)]
 struct PinCounts {
     read: u64,
+    bad: u64,
+    cut_titles: u64,
     low_quality: u64,
     near_duplicates: u64,
     upserted: u64,
@@ -83,8 +91,9 @@ fn read_pins(
     params: &CatalogParams,
     progress: Progress,
 ) -> Result<(RawPins, PinCounts), BatchError> {
+    let files = input_files::resolve(files, progress)?;
     let mut counts = PinCounts {
-        read: pin_reader::count_rows(files)?,
+        read: pin_reader::count_rows(&files)?,
         ..PinCounts::default()
     };
     let quality = match params.min_quality {
@@ -93,7 +102,9 @@ fn read_pins(
     };
     let mut raw = {
         let stage = progress.stage("reading pins", counts.read);
-        pin_reader::read(files, quality, &stage)?
+        let read = pin_reader::read(&files, quality, &params.bad_rows, &stage)?;
+        (counts.bad, counts.cut_titles) = (read.bad, read.cut_titles);
+        read.pins
     };
     if let Some(min_quality) = params.min_quality {
         counts.low_quality = raw.drop_low_quality(min_quality);
@@ -103,7 +114,8 @@ fn read_pins(
         counts.upserted = upsert(path, &mut raw, progress)?;
     }
     if let Some(path) = &params.changes.deleted {
-        counts.deleted = raw.delete(&pin_changes::read_deleted(path)?);
+        let stage = progress.stage("reading deleted pins", 0);
+        counts.deleted = raw.delete(&pin_changes::read_deleted(path, &stage)?);
     }
     if raw.pins.is_empty() {
         return Err(BatchError::NoPins { read: counts.read });
@@ -113,15 +125,17 @@ fn read_pins(
 
 /// Adds or replaces the pins in the file `path`, and returns how many they are.
 fn upsert(path: &Path, raw: &mut RawPins, progress: Progress) -> Result<u64, BatchError> {
-    let files = [path.to_owned()];
+    let files = [InputFile::new(path.to_owned())?];
     let rows = pin_reader::count_rows(&files)?;
     // The vectors of a file without rows have no known dimension.
     if rows == 0 {
         return Ok(0);
     }
     let stage = progress.stage("reading changed pins", rows);
-    let changed = pin_reader::read(&files, QualityColumn::Optional, &stage)?;
-    raw.upsert(changed).map_err(|e| BatchError::file(path, e))
+    let none_bad = BadRowParams::default();
+    let ReadPins { pins, .. } =
+        pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+    raw.upsert(pins).map_err(|e| BatchError::file(path, e))
 }
 
 /// The distinct vectors of the pins, in the order of their first pin, and for each row

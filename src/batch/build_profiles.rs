@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::action_reader;
+use super::action_reader::ActionFiles;
 use super::cluster_users::{Actions, Clustered, Clustering};
 use super::complete_through::Completeness;
 use super::error::BatchError;
@@ -28,7 +28,8 @@ pub fn build_profiles(
     params: &ProfileParams,
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
-    let rows = action_reader::count_rows(input.actions)?;
+    let files = ActionFiles::open(input.actions, progress)?;
+    let rows = files.rows();
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
     let mut writer = ProfilesWriter::create(root, input.negative.silenced_by)?;
     let actions = Actions::new(params);
@@ -40,7 +41,7 @@ pub fn build_profiles(
         let partitions = Partitions::create(&writer.scratch()?, rows, bytes)?;
         let from = input.as_of.minus_days(params.window_days);
         let filter = actions.filter(&pins, from, input.as_of);
-        partitions.fill(input.actions, &filter, &stage)?
+        partitions.fill(&files, &filter, input.bad_rows, &stage)?
     };
     let FilledPartitions {
         paths,

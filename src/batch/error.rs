@@ -7,13 +7,13 @@ use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
 
-/// Rows that an error lists before it only counts them.
-const ROWS_SHOWN: usize = 10;
+/// Names of actions that an error lists.
+const NAMES_SHOWN: usize = 10;
 
 /// A catalog or a set of profiles could not be built, checked or exported.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// An input file cannot be read as Parquet.
+    /// An input file cannot be read.
     #[error("{}: {reason}", path.display())]
     File {
         /// The file.
@@ -22,12 +22,14 @@ pub enum BatchError {
         reason: String,
     },
     /// Rows of the input are not what they should be.
-    #[error("{count} bad rows\n{}", lines(rows, *count))]
+    #[error("{count} bad rows{} (rows count from 0)\n{}", limit(*max), lines(rows, *count))]
     Rows {
         /// The first of them.
         rows: Vec<BadRow>,
         /// Number of all of them.
         count: u64,
+        /// Number of them that would have been left out.
+        max: u64,
     },
     /// No pin is left to index.
     #[error("none of the {read} pins that were read can be indexed")]
@@ -38,8 +40,8 @@ pub enum BatchError {
     /// No action is left to cluster.
     #[error(
         "none of the {} actions that were read can be clustered: {} of unknown pins, {} before \
-         the window, {} after it, the others of actions without a weight",
-        .0.read(), .0.unknown_pin, .0.before_window, .0.after_as_of
+         the window, {} after it, the others of actions without a weight{}",
+        .0.read(), .0.unknown_pin, .0.before_window, .0.after_as_of, names(.0)
     )]
     NoProfiles(ActionCounts),
     /// The actions are said to be complete up to a moment that the profiles do not reach.
@@ -84,7 +86,30 @@ impl fmt::Display for BadRow {
     }
 }
 
-fn lines(rows: &[BadRow], count: u64) -> String {
+/// The names of actions without a weight, each with its number.
+fn names(actions: &ActionCounts) -> String {
+    let all = actions.unknown_action.iter();
+    let mut names: Vec<String> = all
+        .take(NAMES_SHOWN)
+        .map(|(name, count)| format!("{count} {name:?}"))
+        .collect();
+    if actions.unknown_action.len() > NAMES_SHOWN {
+        names.push("others".to_owned());
+    }
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(": {}", names.join(", "))
+}
+
+fn limit(max: u64) -> String {
+    match max {
+        0 => String::new(),
+        max => format!(", where at most {max} may be left out"),
+    }
+}
+
+pub(super) fn lines(rows: &[BadRow], count: u64) -> String {
     let mut lines: Vec<String> = rows.iter().map(|row| format!("  {row}")).collect();
     let rest = count - rows.len() as u64;
     if rest > 0 {
@@ -98,37 +123,6 @@ impl BatchError {
         Self::File {
             path: path.to_owned(),
             reason: reason.to_string(),
-        }
-    }
-}
-
-/// Bad rows of the files read so far. Reading goes on after one, so that a
-/// person who mends a file learns of all of them at once.
-#[derive(Debug, Default)]
-pub(super) struct BadRows {
-    rows: Vec<BadRow>,
-    count: u64,
-}
-
-impl BadRows {
-    pub(super) fn push(&mut self, path: &Path, row: u64, reason: impl fmt::Display) {
-        self.count += 1;
-        if self.rows.len() < ROWS_SHOWN {
-            self.rows.push(BadRow {
-                path: path.to_owned(),
-                row,
-                reason: reason.to_string(),
-            });
-        }
-    }
-
-    pub(super) fn into_result(self) -> Result<(), BatchError> {
-        match self.count {
-            0 => Ok(()),
-            count => Err(BatchError::Rows {
-                rows: self.rows,
-                count,
-            }),
         }
     }
 }

@@ -13,11 +13,14 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::error::{BadRows, BatchError};
-use super::parquet_columns::{self as columns, Table, column};
-use super::pin_reader::{self, QualityColumn};
+use super::bad_rows::{BadRowParams, BadRows};
+use super::columns;
+use super::error::BatchError;
+use super::input_files::{self, InputFile};
+use super::input_table::{Table, column};
+use super::pin_reader::{self, QualityColumn, ReadPins};
 use crate::model::PinId;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 
 const UPSERTED: &str = "upserted.parquet";
 const DELETED: &str = "deleted.parquet";
@@ -102,8 +105,11 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
 /// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
 /// normalized; any bad row is an error that names it.
 pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
-    let stage = progress.stage("read pins", pin_reader::count_rows(files)?);
-    let raw = pin_reader::read(files, QualityColumn::Optional, &stage)?;
+    let files = input_files::resolve(files, progress)?;
+    let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
+    let none_bad = BadRowParams::default();
+    let ReadPins { pins: raw, .. } =
+        pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
     let vectors = &raw.vectors;
     let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
         id: pin.id,
@@ -114,22 +120,28 @@ pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPi
 }
 
 /// The ids in a file of deleted pins.
-pub(super) fn read_deleted(path: &Path) -> Result<HashSet<PinId>, BatchError> {
-    let table = Table::open(path, &[PIN_ID])?;
-    table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
-    let (mut deleted, mut bad) = (HashSet::new(), BadRows::default());
-    for batch in table.batches() {
-        let (first, batch) = batch?;
-        let Some(ids) = column(&batch, PIN_ID) else {
+pub(super) fn read_deleted(path: &Path, stage: &Stage) -> Result<HashSet<PinId>, BatchError> {
+    let file = InputFile::new(path.to_owned())?;
+    let table = Table::open(&file, &[PIN_ID])?;
+    table.require(PIN_ID, "an integer", columns::is_id)?;
+    let mut deleted = HashSet::new();
+    let mut bad = BadRows::new(&BadRowParams::default())?;
+    for rows in table.batches() {
+        let rows = rows?;
+        let Some(ids) = column(&rows.batch, PIN_ID) else {
             continue;
         };
-        for row in 0..batch.num_rows() {
+        for row in 0..rows.batch.num_rows() {
             match columns::id(ids, row) {
                 Ok(id) => _ = deleted.insert(PinId(id)),
-                Err(reason) => bad.push(path, first + row as u64, format!("{PIN_ID} {reason}")),
+                Err(reason) => {
+                    let reason = format!("{PIN_ID} {reason}");
+                    bad.push(path, rows.first + row as u64, reason);
+                }
             }
         }
+        stage.advance(rows.batch.num_rows() as u64);
     }
-    bad.into_result()?;
+    bad.finish(stage)?;
     Ok(deleted)
 }

@@ -1,19 +1,22 @@
 //! Reading files of pins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 
-use super::error::{BadRows, BatchError};
-use super::parquet_columns::{self as columns, Table, column};
+use super::bad_rows::{BadRowParams, BadRows, Reason};
+use super::columns;
+use super::error::BatchError;
+use super::input_files::InputFile;
+use super::input_table::{Rows, Table, column};
 use super::raw_pins::{RawPin, RawPins};
-use crate::model::PinId;
+use super::text_rows::EMBEDDING;
+use crate::model::{MAX_TITLE, PinId};
 use crate::progress::Stage;
 
 const PIN_ID: &str = "pin_id";
-const EMBEDDING: &str = "embedding";
 const TITLE: &str = "title";
 const QUALITY: &str = "quality";
 const SIGNATURE: &str = "signature";
@@ -25,67 +28,94 @@ pub(super) enum QualityColumn {
     Optional,
 }
 
-/// Number of rows of all `files`.
-pub(super) fn count_rows(files: &[PathBuf]) -> Result<u64, BatchError> {
-    files
-        .iter()
-        .map(|path| Ok(Table::open(path, &[])?.rows()))
-        .sum()
+/// What was read.
+pub(super) struct ReadPins {
+    pub(super) pins: RawPins,
+    /// Number of bad rows that were left out.
+    pub(super) bad: u64,
+    /// Number of titles that were cut to their limit.
+    pub(super) cut_titles: u64,
 }
 
-/// Reads all pins of `files`. Any bad row is an error that names it.
+/// Number of rows of all `files`.
+pub(super) fn count_rows(files: &[InputFile]) -> Result<u64, BatchError> {
+    let count = |file| Table::open(file, &[])?.count();
+    files.iter().map(count).sum()
+}
+
+/// Reads all pins of `files`. More bad rows than `bad_rows` allows are an error that
+/// names them.
 pub(super) fn read(
-    files: &[PathBuf],
+    files: &[InputFile],
     quality: QualityColumn,
+    bad_rows: &BadRowParams,
     stage: &Stage,
-) -> Result<RawPins, BatchError> {
-    let mut reader = PinReader::default();
-    for path in files {
-        let table = Table::open(path, &[PIN_ID, EMBEDDING, TITLE, QUALITY, SIGNATURE])?;
+) -> Result<ReadPins, BatchError> {
+    let mut reader = PinReader::new(BadRows::new(bad_rows)?);
+    for file in files {
+        let table = Table::open(file, &[PIN_ID, EMBEDDING, TITLE, QUALITY, SIGNATURE])?;
         check_columns(&table, quality)?;
-        for batch in table.batches() {
-            let (first_row, batch) = batch?;
-            reader.read_batch(path, first_row, &batch);
-            stage.advance(batch.num_rows() as u64);
+        for rows in table.batches() {
+            let rows = rows?;
+            reader.read_batch(&file.path, &rows);
+            stage.advance(rows.batch.num_rows() as u64);
         }
     }
-    reader.finish()
+    reader.finish(stage)
 }
 
-fn check_columns(table: &Table, quality: QualityColumn) -> Result<(), BatchError> {
-    table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;
-    table.require(EMBEDDING, "a list of Float32", columns::is_vector)?;
+fn check_columns(table: &Table<'_>, quality: QualityColumn) -> Result<(), BatchError> {
+    table.require(PIN_ID, "an integer", columns::is_id)?;
+    table.require(EMBEDDING, "a list of floats", columns::is_vector)?;
     if table.has(TITLE) {
         table.require(TITLE, "a string", columns::is_text)?;
     }
     if quality == QualityColumn::Required || table.has(QUALITY) {
-        table.require(QUALITY, "Float32 or Float64", columns::is_float)?;
+        table.require(QUALITY, "a number", columns::is_number)?;
     }
     if table.has(SIGNATURE) {
-        table.require(SIGNATURE, "UInt64 or Int64", columns::is_id)?;
+        table.require(SIGNATURE, "an integer", columns::is_id)?;
     }
     Ok(())
 }
 
 /// The pins of the files read so far.
-#[derive(Default)]
 struct PinReader<'a> {
-    /// None until the first vector tells the dimension.
+    /// None until the first vectors tell the dimension.
     raw: Option<RawPins>,
     /// File and row of each pin.
     origins: HashMap<PinId, (&'a Path, u64)>,
     bad: BadRows,
+    cut_titles: u64,
 }
 
 impl<'a> PinReader<'a> {
-    /// Reads the rows of `batch`, which are those of the file `path` from `first_row` on.
-    fn read_batch(&mut self, path: &'a Path, first_row: u64, batch: &RecordBatch) {
-        let Some(columns) = PinColumns::new(batch) else {
+    fn new(bad: BadRows) -> Self {
+        Self {
+            raw: None,
+            origins: HashMap::new(),
+            bad,
+            cut_titles: 0,
+        }
+    }
+
+    /// Reads `rows` of the file `path`.
+    fn read_batch(&mut self, path: &'a Path, rows: &Rows) {
+        let Some(columns) = PinColumns::new(&rows.batch) else {
             return;
         };
+        if self.raw.is_none() {
+            // A dimension that is none is refused row by row.
+            let dimension = usual_dimension(columns.vectors);
+            self.raw = dimension.and_then(|dimension| RawPins::new(dimension).ok());
+        }
         let mut vector = Vec::new();
-        for (row, origin_row) in (0..batch.num_rows()).zip(first_row..) {
-            let pin = columns.pin(row, &mut vector);
+        for row in 0..rows.batch.num_rows() {
+            let origin_row = rows.first + row as u64;
+            let pin = match rows.malformed.get(&row) {
+                Some(reason) => Err(reason.clone()),
+                None => columns.pin(row, &mut vector),
+            };
             let pushed = pin.and_then(|pin| self.push(pin, &vector, (path, origin_row)));
             if let Err(reason) = pushed {
                 self.bad.push(path, origin_row, reason);
@@ -109,16 +139,42 @@ impl<'a> PinReader<'a> {
         raw.vectors.push(vector).map_err(|e| pin_error(id, &e))?;
         self.origins.insert(id, origin);
         let row = raw.vectors.len() - 1;
-        raw.pins.push(RawPin { row, ..pin });
+        let (title, was_cut) = cut_title(pin.title);
+        self.cut_titles += u64::from(was_cut);
+        raw.pins.push(RawPin { row, title, ..pin });
         Ok(())
     }
 
-    fn finish(self) -> Result<RawPins, BatchError> {
-        self.bad.into_result()?;
-        let mut raw = self.raw.ok_or(BatchError::NoPins { read: 0 })?;
-        raw.pins.sort_unstable_by_key(|pin| pin.id);
-        Ok(raw)
+    fn finish(self, stage: &Stage) -> Result<ReadPins, BatchError> {
+        let bad = self.bad.finish(stage)?;
+        let mut pins = self.raw.ok_or(BatchError::NoPins { read: 0 })?;
+        pins.pins.sort_unstable_by_key(|pin| pin.id);
+        Ok(ReadPins {
+            pins,
+            bad,
+            cut_titles: self.cut_titles,
+        })
     }
+}
+
+/// The dimension of most vectors; none without any.
+fn usual_dimension(vectors: &ArrayRef) -> Option<usize> {
+    let (mut vector, mut counts) = (Vec::new(), BTreeMap::<usize, usize>::new());
+    for row in 0..vectors.len() {
+        if columns::vector(vectors, row, &mut vector).is_ok() && !vector.is_empty() {
+            *counts.entry(vector.len()).or_default() += 1;
+        }
+    }
+    let most = counts.into_iter().max_by_key(|&(_, count)| count);
+    most.map(|(dimension, _)| dimension)
+}
+
+/// A title of at most [`MAX_TITLE`] bytes, and whether it was longer.
+fn cut_title(mut title: String) -> (String, bool) {
+    let end = title.floor_char_boundary(MAX_TITLE);
+    let is_longer = end < title.len();
+    title.truncate(end);
+    (title, is_longer)
 }
 
 /// The columns of one batch of rows.
@@ -147,12 +203,17 @@ impl<'a> PinColumns<'a> {
         let id = id.map_err(|e| format!("{PIN_ID} {e}"))?;
         columns::vector(self.vectors, row, vector)
             .map_err(|e| pin_error(id, &format!("{EMBEDDING} {e}")))?;
-        let quality = self
-            .qualities
-            .and_then(|column| columns::float(column, row));
-        if quality.is_some_and(f64::is_nan) {
-            return Err(pin_error(id, &format!("{QUALITY} is not a number")));
-        }
+        let named =
+            |name: &'static str| move |reason: Reason| pin_error(id, &format!("{name} {reason}"));
+        let quality = match self.qualities {
+            Some(column) => columns::number(column, row).map_err(named(QUALITY))?,
+            None => None,
+        };
+        let signature = match self.signatures {
+            // A signature is a bit pattern: a negative one is as good as any.
+            Some(column) => columns::bits(column, row).map_err(named(SIGNATURE))?,
+            None => None,
+        };
         let title = self.titles.and_then(|column| columns::text(column, row));
         Ok(RawPin {
             id,
@@ -160,14 +221,25 @@ impl<'a> PinColumns<'a> {
             // Its vector has no row yet.
             row: 0,
             quality,
-            // A signature is a bit pattern: a negative one is as good as any.
-            signature: self
-                .signatures
-                .and_then(|column| columns::bits(column, row)),
+            signature,
         })
     }
 }
 
 fn pin_error(id: PinId, reason: &dyn Display) -> String {
     format!("pin {id}: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_cut_between_characters() {
+        assert_eq!(cut_title("tea".to_owned()), ("tea".to_owned(), false));
+        let exact = "x".repeat(MAX_TITLE);
+        assert_eq!(cut_title(exact.clone()), (exact, false));
+        let (cut, was_cut) = cut_title(format!("{}茶", "x".repeat(MAX_TITLE - 1)));
+        assert_eq!((cut.len(), was_cut), (MAX_TITLE - 1, true));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bad_rows::BadRowParams;
 use super::profile_params::NegativeLimits;
 use super::user_histories::Duplicates;
 use crate::model::Timestamp;
@@ -9,7 +10,7 @@ use crate::model::Timestamp;
 /// Input of a batch of profiles, and how it is read.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileInput<'a> {
-    /// Parquet files of actions, in any order.
+    /// Files of actions, directories or globs of them, in any order.
     pub actions: &'a [PathBuf],
     /// Directory of the catalog whose vectors are clustered.
     pub catalog: &'a Path,
@@ -20,6 +21,8 @@ pub struct ProfileInput<'a> {
     pub complete_through: Option<Timestamp>,
     /// What becomes of actions that the input has more than once.
     pub duplicates: Duplicates,
+    /// How many bad rows are left out.
+    pub bad_rows: &'a BadRowParams,
     /// What negative actions do.
     pub negative: NegativeLimits,
 }

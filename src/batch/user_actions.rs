@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::action_reader::{self, ActionRecord, Filter, InputFacts};
+use super::action_reader::{ActionFiles, ActionRecord, Filter, InputFacts};
+use super::bad_rows::BadRowParams;
 use super::error::BatchError;
 use super::user_histories::{self, Duplicates, HistoryLimits};
 use super::user_partitions::{FilledPartitions, Partitions};
@@ -48,7 +49,8 @@ impl UserActions {
         progress: Progress,
         mut visit: impl FnMut(&ActionRecord),
     ) -> Result<Self, BatchError> {
-        let rows = action_reader::count_rows(files)?;
+        let files = ActionFiles::open(files, progress)?;
+        let rows = files.rows();
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
         // Partitions may turn out larger than the average, and grow while they are read.
         let partitions = Partitions::create(directory.path(), rows, selection.memory / 4)?;
@@ -64,7 +66,7 @@ impl UserActions {
             paths,
             mut counts,
             facts,
-        } = partitions.fill(files, &filter, &stage)?;
+        } = partitions.fill(&files, &filter, &BadRowParams::default(), &stage)?;
         for path in &paths {
             let loaded = user_histories::load(path, whole(Duplicates::Drop), |record| {
                 visit(record);

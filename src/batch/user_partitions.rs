@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::action_reader::{self, ActionRecord, Filter, InputFacts, ReadActions};
+use super::action_reader::{ActionFiles, ActionRecord, Filter, InputFacts, ReadActions};
+use super::bad_rows::BadRowParams;
 use super::error::BatchError;
 use crate::progress::Stage;
 use crate::snapshot::SnapshotError;
@@ -57,12 +58,13 @@ impl Partitions {
     /// Reads the actions of `files` that `filter` accepts into the partitions.
     pub(super) fn fill(
         mut self,
-        files: &[PathBuf],
+        files: &ActionFiles,
         filter: &Filter<'_>,
+        bad_rows: &BadRowParams,
         stage: &Stage,
     ) -> Result<FilledPartitions, BatchError> {
         let ReadActions { counts, facts } =
-            action_reader::read(files, filter, stage, |record| self.push(record))?;
+            files.read(filter, bad_rows, stage, |record| self.push(record))?;
         Ok(FilledPartitions {
             paths: self.close()?,
             counts,

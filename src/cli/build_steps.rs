@@ -9,6 +9,7 @@ use crate::batch::{
     build_profiles,
 };
 use crate::index::{CatalogManifest, NeighborParams};
+use crate::model::MAX_TITLE;
 use crate::progress::Progress;
 use crate::setting_rules::in_days;
 use crate::snapshot::SnapshotManifest;
@@ -64,6 +65,8 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
         embedding_version,
         dimension,
         read,
+        bad,
+        cut_titles,
         low_quality,
         near_duplicates,
         upserted,
@@ -75,6 +78,8 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
     format!(
         "catalog {version}, embedding version {embedding_version}, in {}
   {read} pins read
+  {bad} left out: bad rows
+  {cut_titles} titles cut to {MAX_TITLE} bytes
   {low_quality} dropped: quality too low
   {near_duplicates} dropped: near-duplicates of a better pin
   {upserted} came or changed on a server, {deleted} went
@@ -98,6 +103,7 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         format!("complete through {}", facts.complete_through),
     ];
     lines.extend(refusals(facts, actions));
+    lines.push(format!("{} left out: bad rows", actions.bad));
     lines.push(format!(
         "{} left out: they say that a pin was shown",
         actions.impressions

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::bad_row_args::BadRowArgs;
 use super::client::ServerArgs;
 use super::pins::fetch_changes;
 use super::runtime::block_on;
@@ -16,10 +17,10 @@ use crate::progress::Progress;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CatalogCommand {
-    /// Build a catalog from Parquet files of pins.
+    /// Build a catalog from files of pins.
     ///
-    /// Columns: pin_id (int64 or uint64), embedding (list of float32), and
-    /// optionally title (string), quality (float), signature (uint64).
+    /// Columns: pin_id (integer), embedding (list of floats), and optionally title
+    /// (string), quality (number), signature (integer).
     Build(BuildArgs),
     /// Check the files of a catalog, and measure recall against speed.
     ///
@@ -59,8 +60,8 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Parquet files of pins.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Files of pins (Parquet or .jsonl), directories or globs of them.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pins: Vec<PathBuf>,
     /// Directory that holds the versions of the catalog.
     #[arg(long, value_name = "DIR")]
@@ -75,6 +76,8 @@ pub(super) struct BuildArgs {
     /// Directory of changes on a server, written by `catalog changes`.
     #[arg(long, value_name = "DIR")]
     changes: Option<PathBuf>,
+    #[command(flatten)]
+    bad_rows: BadRowArgs,
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +104,7 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
         changes: args.changes.map_or_else(ChangeFiles::default, |directory| {
             ChangeFiles::in_directory(&directory)
         }),
+        bad_rows: args.bad_rows.params(),
         graph: settings.index.graph(),
     };
     build_steps::catalog(&args.pins, &args.out, &params, Progress::for_stderr())
@@ -133,7 +137,7 @@ fn check(args: CheckArgs) -> anyhow::Result<()> {
     if args.json {
         return curve
             .iter()
-            .try_for_each(|point| output::print(&serde_json::to_string(point)?));
+            .try_for_each(|point| output::print_json(&serde_json::to_string(point)?));
     }
     print_curve(&curve, args.k)
 }

@@ -1,5 +1,6 @@
 //! gRPC clients for the commands that call a server.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
@@ -11,6 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Request, Status};
 
+use crate::terminal::printable;
 use crate::wire::v1::action_service_client::ActionServiceClient;
 use crate::wire::v1::admin_service_client::AdminServiceClient;
 use crate::wire::v1::catalog_service_client::CatalogServiceClient;
@@ -171,7 +173,7 @@ pub(super) fn status_error(status: &tonic::Status) -> anyhow::Error {
     )
 }
 
-/// A title for people: a dash for a pin without one.
-pub(super) fn display_title(title: &str) -> &str {
-    if title.is_empty() { "-" } else { title }
+/// A title for people, in one line: a dash for a pin without one.
+pub(super) fn display_title(title: &str) -> Cow<'_, str> {
+    printable(if title.is_empty() { "-" } else { title })
 }

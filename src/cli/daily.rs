@@ -9,7 +9,7 @@ use super::clock::now;
 use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{Duplicates, NegativeLimits, ProfileInput};
+use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -64,6 +64,7 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         as_of,
         complete_through: None,
         duplicates: Duplicates::Drop,
+        bad_rows: &BadRowParams::default(),
         negative: NegativeLimits::from(&settings.actions.limits),
     };
     let progress = Progress::for_stderr();

@@ -18,7 +18,8 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput, ProfileParams,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -124,6 +125,7 @@ impl BuiltSample {
             embedding_version: EMBEDDING_VERSION.to_owned(),
             min_quality: None,
             changes: ChangeFiles::default(),
+            bad_rows: BadRowParams::default(),
             graph: settings.index.graph(),
         };
         let pins = std::slice::from_ref(&files.pins);
@@ -134,6 +136,7 @@ impl BuiltSample {
             as_of: AS_OF.parse()?,
             complete_through: None,
             duplicates: Duplicates::Drop,
+            bad_rows: &BadRowParams::default(),
             negative: NegativeLimits::from(&settings.actions.limits),
         };
         let params = ProfileParams {

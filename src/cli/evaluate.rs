@@ -69,7 +69,7 @@ pub(super) fn run(args: EvaluateArgs, settings: &Settings) -> anyhow::Result<()>
         return output::print(&text(&reports));
     }
     for report in &reports {
-        output::print(&serde_json::to_string(report)?)?;
+        output::print_json(&serde_json::to_string(report)?)?;
     }
     Ok(())
 }

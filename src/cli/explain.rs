@@ -22,7 +22,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     block_on(async {
         let interests = interest_list::fetch(args.user, &args.server).await?;
         if args.json {
-            return output::print(&serde_json::to_string_pretty(&interests)?);
+            return output::print_json(&serde_json::to_string_pretty(&interests)?);
         }
         output::print(&interests)
     })

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and the files that commands share.
 
 mod actions;
+mod bad_row_args;
 mod build_steps;
 mod catalog;
 mod client;
@@ -49,6 +50,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Settings, SettingsError};
 use crate::telemetry;
+use crate::terminal::printable_lines;
 
 /// Exit code for settings that are refused (EX_USAGE of sysexits.h).
 const BAD_SETTINGS: u8 = 64;
@@ -154,7 +156,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable_lines(&format!("{error:#}")));
             if error.is::<SettingsError>() {
                 ExitCode::from(BAD_SETTINGS)
             } else if error.is::<daily::NothingToBuild>() {

@@ -3,14 +3,26 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
+use crate::terminal::{printable_json, printable_lines};
+
 /// Says on standard error what a person should look into.
 pub(super) fn warn(text: &impl Display) {
-    eprintln!("warning: {text}");
+    eprintln!("warning: {}", printable_lines(&text.to_string()));
 }
 
-/// Prints `text` and an end of line. A closed pipe, as in
+/// Prints JSON and an end of line.
+pub(super) fn print_json(json: &str) -> anyhow::Result<()> {
+    write_line(&printable_json(json))
+}
+
+/// Prints `text` and an end of line. What could steer a terminal is escaped: titles and
+/// names come from anywhere. A closed pipe, as in
 /// `pinnersage recommend ... | head`, is no error.
 pub(super) fn print(text: &impl Display) -> anyhow::Result<()> {
+    write_line(&printable_lines(&text.to_string()))
+}
+
+fn write_line(text: &str) -> anyhow::Result<()> {
     match writeln!(stdout(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

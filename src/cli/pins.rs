@@ -34,7 +34,7 @@ pub(super) enum PinsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct UpsertArgs {
-    /// Parquet files of pins.
+    /// Files of pins (Parquet or .jsonl), directories or globs of them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -164,7 +164,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
 fn changes_table(changes: &ChangedPins) -> TextTable {
     let mut table = TextTable::new(&["pin", "change", "title"]);
     for pin in &changes.upserted {
-        let title = display_title(&pin.title).to_owned();
+        let title = display_title(&pin.title).into_owned();
         table.push([pin.id.to_string(), "upserted".to_owned(), title]);
     }
     for pin in &changes.deleted {

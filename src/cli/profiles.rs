@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::bad_row_args::BadRowArgs;
 use super::clock::now;
 use super::switch::Switch;
 use super::{build_steps, output};
@@ -14,10 +15,10 @@ use crate::progress::Progress;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
-    /// Build the profiles of all users from Parquet files of actions.
+    /// Build the profiles of all users from files of actions.
     ///
-    /// Columns: user_id and pin_id (int64 or uint64), time (timestamp, or int64
-    /// seconds), and optionally action (string, "save" when missing) and action_id (16
+    /// Columns: user_id and pin_id (integers), time (timestamp, date, string with a
+    /// zone, or integer seconds), and optionally action (string, "save" when missing) and action_id (16
     /// bytes or a UUID).
     Build(BuildArgs),
     /// Write profiles as Parquet.
@@ -26,8 +27,9 @@ pub(super) enum ProfilesCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Parquet files of actions, in any order.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Files of actions (Parquet, .csv or .jsonl), directories or globs of them, in any
+    /// order. A folder named action=hide above a file is a column of its rows.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     actions: Vec<PathBuf>,
     /// Catalog whose vectors are clustered.
     #[arg(long, value_name = "DIR")]
@@ -63,6 +65,8 @@ pub(super) struct BuildArgs {
     /// the millisecond.
     #[arg(long, value_name = "CHOICE", default_value = "drop")]
     duplicates: DuplicateChoice,
+    #[command(flatten)]
+    bad_rows: BadRowArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -108,12 +112,14 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     if !args.allow_future_as_of {
         check_as_of(args.as_of, now())?;
     }
+    let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
         complete_through: args.complete_through,
         duplicates: args.duplicates.into(),
+        bad_rows: &bad_rows,
         negative: NegativeLimits::from(&settings.actions.limits),
     };
     let progress = Progress::for_stderr();

@@ -45,7 +45,7 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
     block_on(async {
         let recommendation = recommendation::fetch(args.user, request, &args.server).await?;
         if args.json {
-            return output::print(&serde_json::to_string_pretty(&recommendation)?);
+            return output::print_json(&serde_json::to_string_pretty(&recommendation)?);
         }
         output::print(&recommendation)
     })

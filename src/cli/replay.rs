@@ -11,8 +11,9 @@ use crate::model::Timestamp;
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Parquet files of actions, in any order.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Files of actions (Parquet, .csv or .jsonl), directories or globs of them, in any
+    /// order. An action that is there more than once counts once.
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub(super) actions: Vec<PathBuf>,
     /// Catalog whose pins are recommended.
     #[arg(long, value_name = "DIR")]

@@ -16,6 +16,12 @@ pub struct CatalogManifest {
     pub dimension: usize,
     /// Rows that were read: pins that were kept and pins that were dropped.
     pub read: u64,
+    /// Rows that were left out because they are no pins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bad: u64,
+    /// Titles that were cut to their limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_titles: u64,
     /// Pins dropped for a quality below `min_quality`.
     pub low_quality: u64,
     /// Lowest quality that was kept; none when quality did not matter.
@@ -58,6 +64,8 @@ mod tests {
             embedding_version: "model-1".to_owned(),
             dimension: 64,
             read: 10,
+            bad: 0,
+            cut_titles: 0,
             low_quality: 1,
             min_quality: Some(0.1),
             near_duplicates: 2,

@@ -288,6 +288,8 @@ mod tests {
             embedding_version: "e".to_owned(),
             dimension: 8,
             read: pins,
+            bad: 0,
+            cut_titles: 0,
             low_quality: 0,
             min_quality: None,
             near_duplicates: 0,

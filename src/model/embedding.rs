@@ -22,7 +22,7 @@ pub enum EmbeddingError {
     #[error("the embedding has dimension {0}, not one from {MIN_DIMENSION} to {MAX_DIMENSION}")]
     Dimension(usize),
     /// The vector is longer or shorter than the others.
-    #[error("the embedding has dimension {actual} where the first has {expected}")]
+    #[error("the embedding has dimension {actual} where most have {expected}")]
     Length {
         /// The dimension of the matrix.
         expected: usize,

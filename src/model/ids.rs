@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[repr(transparent)]
 pub struct UserId(pub u64);
 
+/// Maximum length of the title of a pin, in bytes.
+pub const MAX_TITLE: usize = 1_024;
+
 /// Identifies a pin, the item that a user acts on and that is recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]

@@ -15,6 +15,6 @@ pub use action::{
 pub use action_identity::ActionIdentity;
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
-pub use ids::{PinId, UserId};
+pub use ids::{MAX_TITLE, PinId, UserId};
 pub use profile::Medoid;
 pub use time::{ParseTimestampError, Timestamp};

@@ -1,6 +1,7 @@
 //! Limits of requests, with their defaults. Each is checked before any work is done.
 
 use super::status::CallError;
+use crate::model::MAX_TITLE;
 
 /// Number of candidates of a request that does not say how many.
 pub(crate) const DEFAULT_LIMIT: usize = 400;
@@ -30,7 +31,7 @@ pub(crate) const MAX_HIDDEN_PINS: usize = 10_000;
 /// Pins of one call that changes pins.
 pub(crate) const CHANGED_PINS: MaxCount = MaxCount::new(1_000, "pins");
 /// Length of the title of a pin.
-pub(crate) const TITLE: MaxCount = MaxCount::new(1_024, "bytes");
+pub(crate) const TITLE: MaxCount = MaxCount::new(MAX_TITLE, "bytes");
 
 /// The greatest count of something in a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

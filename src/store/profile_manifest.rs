@@ -108,6 +108,9 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
+    /// Left out: rows that are no actions. Manifests of older versions do not count them.
+    #[serde(default)]
+    pub bad: u64,
     /// Left out: repeats of another action of the same user.
     pub duplicates: u64,
     /// Refused: the pin is not in the catalog.
@@ -129,11 +132,11 @@ impl ActionCounts {
         self.used + self.negative + left_out + self.refused()
     }
 
-    /// Number of actions that were refused, for whatever reason.
+    /// Number of rows that were refused, for whatever reason.
     pub fn refused(&self) -> u64 {
         let unknown_action: u64 = self.unknown_action.values().sum();
         let unknown_action = unknown_action + self.unknown_action_unlisted;
-        self.unknown_pin + self.before_window + self.after_as_of + unknown_action
+        self.bad + self.unknown_pin + self.before_window + self.after_as_of + unknown_action
     }
 
     /// Counts an action that has no weight. Names come from the input, so only the first

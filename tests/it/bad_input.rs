@@ -91,12 +91,46 @@ fn bad_vectors_are_named_by_file_row_and_pin() {
         &said,
         &[
             "4 bad rows",
-            "pins.parquet: row 1: pin 11: the embedding has dimension 3 where the first has 2",
+            "pins.parquet: row 1: pin 11: the embedding has dimension 3 where most have 2",
             "pins.parquet: row 2: pin 12: component 1 of the embedding is not finite",
             "pins.parquet: row 3: pin 13: the embedding is all zero",
             "pins.parquet: row 4: pin 14: the embedding is empty",
         ],
     );
+}
+
+#[test]
+fn a_ragged_first_row_blames_no_other_one() {
+    let rows: [&[f32]; 4] = [&[1.0, 2.0, 3.0], &[1.0, 0.0], &[0.0, 1.0], &[1.0, 1.0]];
+    let named = vec![
+        ("pin_id", ids([10, 11, 12, 13])),
+        ("embedding", vectors(rows)),
+    ];
+    let said = catalog_refusal(named);
+    let reason = "row 0: pin 10: the embedding has dimension 3 where most have 2";
+    assert_says(&said, &["1 bad rows", "rows count from 0", reason]);
+}
+
+#[test]
+fn names_of_the_input_do_not_steer_the_terminal() {
+    let world = World::with_catalog();
+    let actions = world.path("actions.parquet");
+    let named = vec![
+        ("user_id", ids([1])),
+        ("pin_id", ids([1])),
+        ("time", ids([1_770_000_000])),
+        ("action", texts(["\u{1b}[31mlike\u{202e}"])),
+    ];
+    columns(&actions, named);
+    let said = profiles_refusal_of(&world);
+    assert_says(&said, &[r#"without a weight: 1 "\u{1b}[31mlike\u{202e}""#]);
+    fs::rename(&actions, world.path("\u{9b}31m.csv")).expect("a file");
+    let (catalog, out) = (world.path("catalog"), world.path("out"));
+    let directory = world.path("");
+    let mut build = command(["profiles", "build", "--as-of", common::AS_OF, "--actions"]);
+    build.arg(directory.join("\u{9b}31m.csv"));
+    build.args(["--catalog", path(&catalog), "--out", path(&out)]);
+    assert_says(&refusal_of(&mut build), &[r"\u{9b}31m.csv: "]);
 }
 
 #[test]
@@ -138,12 +172,12 @@ fn files_that_are_not_what_they_should_be_are_named() {
     ]);
     assert_says(
         &said,
-        &["column pin_id is Utf8, where it should be Int64 or UInt64"],
+        &["column pin_id is Utf8, where it should be an integer"],
     );
     let said = catalog_refusal(vec![("pin_id", ids([1])), ("embedding", ids([1]))]);
     assert_says(
         &said,
-        &["column embedding is Int64, where it should be a list of Float32"],
+        &["column embedding is Int64, where it should be a list of floats"],
     );
     let none: [&[f32]; 0] = [];
     let said = catalog_refusal(vec![("pin_id", ids([])), ("embedding", vectors(none))]);
@@ -213,7 +247,7 @@ fn bad_actions_are_named_by_file_and_row() {
     let said = profiles_refusal_of(&world);
     assert_says(
         &said,
-        &["column time is Utf8, where it should be a Timestamp, or Int64 seconds"],
+        &["row 0: time \"now\" is no time like 2026-03-01T06:00:00Z"],
     );
     let left: Vec<_> = fs::read_dir(world.path("out"))
         .into_iter()

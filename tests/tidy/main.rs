@@ -13,7 +13,7 @@ use source::{Source, sources};
 
 /// Modules by floor, bottom first: a module uses only modules of lower floors.
 const FLOORS: [&[&str]; 8] = [
-    &["memory", "setting_rules"],
+    &["memory", "setting_rules", "terminal"],
     &["kernel", "pool"],
     &["model"],
     &[

@@ -50,7 +50,7 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<()> {
     let users = user_requests::read(&args.users)?;
     let report = block_on(compare(args, &users))?;
     if args.json {
-        output::print(&serde_json::to_string_pretty(&report)?)?;
+        output::print_json(&serde_json::to_string_pretty(&report)?)?;
     } else {
         output::print(&report)?;
     }

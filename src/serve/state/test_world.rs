@@ -178,6 +178,8 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
         embedding_version: MODEL.to_owned(),
         dimension: DIMENSION,
         read: table.ids().len() as u64,
+        bad: 0,
+        cut_titles: 0,
         low_quality: 0,
         min_quality: None,
         near_duplicates: 0,

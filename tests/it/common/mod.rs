@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput, ProfileParams,
-    build_catalog, build_profiles,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -29,6 +29,10 @@ pub(crate) const USERS: u64 = 40;
 pub(crate) const FIRST_COPY: u64 = 590;
 pub(crate) const EMBEDDING_VERSION: &str = "test-16";
 pub(crate) const AS_OF: &str = "2026-03-01";
+const NO_BAD_ROWS: BadRowParams = BadRowParams {
+    max: 0,
+    report: None,
+};
 const DAY: i64 = 86_400;
 
 /// A world on disk: files of pins and actions, catalog and profiles.
@@ -102,6 +106,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         as_of: AS_OF.parse().expect("a date"),
         complete_through: None,
         duplicates: Duplicates::Drop,
+        bad_rows: &NO_BAD_ROWS,
         negative: NegativeLimits {
             most_recent: 20,
             silenced_by: 3,
@@ -114,6 +119,7 @@ pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
         embedding_version: embedding_version.to_owned(),
         min_quality: None,
         changes: ChangeFiles::default(),
+        bad_rows: BadRowParams::default(),
         graph: GraphParams {
             ef_construction: 100,
             seed: 1,

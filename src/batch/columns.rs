@@ -1,112 +1,21 @@
-//! Typed columns of Parquet files.
-//!
-//! A file is opened with the names of its columns; the others are not read.
-//! A column that is missing or of another type is an error of the file. Within a
-//! column, a value is `None` where the file says null.
-
-use std::fs::File;
-use std::path::{Path, PathBuf};
+//! Typed values of columns. A value of a text file, or of the name of a folder, is a string
+//! and is read as what its column should be.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    Date32Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, SchemaRef, TimeUnit};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, TimeUnit};
 
-use super::error::BatchError;
+use super::bad_rows::{NULL, Reason, quoted};
+use super::time_text;
 use crate::model::{ActionId, Timestamp};
 
-const BATCH_ROWS: usize = 8_192;
-
-/// A Parquet file of which some columns are read.
-pub(super) struct Table {
-    path: PathBuf,
-    schema: SchemaRef,
-    rows: u64,
-    reader: ParquetRecordBatchReader,
-}
-
-impl Table {
-    /// Opens the file at `path` for those of the columns `names` that it has.
-    pub(super) fn open(path: &Path, names: &[&str]) -> Result<Self, BatchError> {
-        let failed = |e: &dyn std::fmt::Display| BatchError::file(path, e);
-        let file = File::open(path).map_err(|e| failed(&e))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-            .map_err(|e| failed(&format!("not a readable Parquet file: {e}")))?;
-        let schema = builder.schema().clone();
-        let indices = (0..schema.fields().len())
-            .filter(|&index| names.contains(&schema.field(index).name().as_str()));
-        let mask = ProjectionMask::roots(builder.parquet_schema(), indices);
-        let rows = builder.metadata().file_metadata().num_rows();
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|e| failed(&e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            schema,
-            rows: rows.max(0).cast_unsigned(),
-            reader,
-        })
-    }
-
-    /// Number of rows of the file.
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Whether the file has the column `name`.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.schema.column_with_name(name).is_some()
-    }
-
-    /// Refuses the file unless its column `name` is there and of a type that
-    /// `accepts`, which the error calls `expected`.
-    pub(super) fn require(
-        &self,
-        name: &str,
-        expected: &str,
-        accepts: fn(&DataType) -> bool,
-    ) -> Result<(), BatchError> {
-        match self.schema.field_with_name(name) {
-            Err(_) => Err(BatchError::file(
-                &self.path,
-                format!("column {name} is missing"),
-            )),
-            Ok(field) if accepts(field.data_type()) => Ok(()),
-            Ok(field) => {
-                let found = field.data_type();
-                let reason = format!("column {name} is {found}, where it should be {expected}");
-                Err(BatchError::file(&self.path, reason))
-            }
-        }
-    }
-
-    /// The next rows, and the number of the first of them.
-    pub(super) fn batches(self) -> impl Iterator<Item = Result<(u64, RecordBatch), BatchError>> {
-        let Self { path, reader, .. } = self;
-        let mut next = 0;
-        reader.map(move |batch| {
-            let batch = batch.map_err(|e| BatchError::file(&path, e))?;
-            let first = next;
-            next += batch.num_rows() as u64;
-            Ok((first, batch))
-        })
-    }
-}
-
-/// The column `name` of a batch, if the file has it.
-pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
-    batch.column_by_name(name)
-}
-
 pub(super) fn is_id(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Int64 | DataType::UInt64)
+    data_type.is_integer()
 }
 
 pub(super) fn is_text(data_type: &DataType) -> bool {
@@ -128,8 +37,15 @@ pub(super) fn is_action_id(data_type: &DataType) -> bool {
     is_bytes || is_text(data_type)
 }
 
-pub(super) fn is_float(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Float32 | DataType::Float64)
+pub(super) fn is_number(data_type: &DataType) -> bool {
+    is_float(data_type) || data_type.is_integer()
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Float16 | DataType::Float32 | DataType::Float64
+    )
 }
 
 pub(super) fn is_vector(data_type: &DataType) -> bool {
@@ -138,23 +54,48 @@ pub(super) fn is_vector(data_type: &DataType) -> bool {
     else {
         return false;
     };
-    *item.data_type() == DataType::Float32
+    is_float(item.data_type())
 }
 
 pub(super) fn is_time(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..) | DataType::Int64)
+    let is_moment = matches!(data_type, DataType::Timestamp(..) | DataType::Date32);
+    is_moment || data_type.is_integer() || is_text(data_type)
 }
 
 /// The id in `row`. Null and negative numbers are no ids.
-pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, &'static str> {
+pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, Reason> {
     if column.is_null(row) {
-        return Err("is null");
+        return Err(NULL);
     }
-    match column.as_primitive_opt::<UInt64Type>() {
-        Some(ids) => Ok(ids.value(row)),
-        None => {
-            u64::try_from(column.as_primitive::<Int64Type>().value(row)).map_err(|_| "is negative")
-        }
+    let number = match text(column, row) {
+        None => integer(column, row),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{} is no whole number", quoted(text)))?,
+    };
+    match number {
+        ..0 => Err("is negative".into()),
+        _ => u64::try_from(number).map_err(|_| "is above 2^64 - 1".into()),
+    }
+}
+
+/// The integer in `row` of a column of integers.
+fn integer(column: &ArrayRef, row: usize) -> i128 {
+    macro_rules! value {
+        ($kind:ty) => {
+            column.as_primitive::<$kind>().value(row).into()
+        };
+    }
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other integer type")]
+    match column.data_type() {
+        DataType::Int64 => value!(Int64Type),
+        DataType::Int32 => value!(Int32Type),
+        DataType::UInt32 => value!(UInt32Type),
+        DataType::Int16 => value!(Int16Type),
+        DataType::UInt16 => value!(UInt16Type),
+        DataType::Int8 => value!(Int8Type),
+        DataType::UInt8 => value!(UInt8Type),
+        _ => value!(UInt64Type),
     }
 }
 
@@ -174,7 +115,7 @@ pub(super) fn text(column: &ArrayRef, row: usize) -> Option<&str> {
 
 /// The id of an action in `row`; none where the file says null. It is 16 bytes, or a
 /// string of 32 hexadecimal digits, with or without the hyphens of a UUID.
-pub(super) fn action_id(column: &ArrayRef, row: usize) -> Result<Option<ActionId>, &'static str> {
+pub(super) fn action_id(column: &ArrayRef, row: usize) -> Result<Option<ActionId>, Reason> {
     if column.is_null(row) {
         return Ok(None);
     }
@@ -182,7 +123,7 @@ pub(super) fn action_id(column: &ArrayRef, row: usize) -> Result<Option<ActionId
         Some(text) => raw_action_id(text.as_bytes()).or_else(|| spelled_action_id(text)),
         None => raw_action_id(bytes(column, row)),
     };
-    id.map(Some).ok_or("is neither 16 bytes nor a UUID")
+    id.map(Some).ok_or("is neither 16 bytes nor a UUID".into())
 }
 
 fn raw_action_id(bytes: &[u8]) -> Option<ActionId> {
@@ -211,26 +152,51 @@ fn bytes(column: &ArrayRef, row: usize) -> &[u8] {
     }
 }
 
-/// The number in `row`.
-pub(super) fn float(column: &ArrayRef, row: usize) -> Option<f64> {
-    if column.is_null(row) {
-        return None;
-    }
-    match column.as_primitive_opt::<Float32Type>() {
-        Some(floats) => Some(f64::from(floats.value(row))),
-        None => Some(column.as_primitive::<Float64Type>().value(row)),
+/// Whether `row` holds what `value` spells.
+pub(super) fn says(column: &ArrayRef, row: usize, value: Option<&str>) -> bool {
+    let Some(value) = value.filter(|_| column.is_valid(row)) else {
+        return value.is_none() && column.is_null(row);
+    };
+    let data_type = column.data_type();
+    if is_text(data_type) {
+        text(column, row) == Some(value)
+    } else if data_type.is_integer() {
+        value.parse() == Ok(integer(column, row))
+    } else if is_time(data_type) {
+        time_text::parse(value) == time(column, row)
+    } else {
+        false
     }
 }
 
+/// The number in `row`.
+pub(super) fn number(column: &ArrayRef, row: usize) -> Result<Option<f64>, Reason> {
+    if column.is_null(row) {
+        return Ok(None);
+    }
+    let number = if let Some(text) = text(column, row) {
+        let refused = |_| format!("{} is no number", quoted(text));
+        text.parse().map_err(refused)?
+    } else if let Some(floats) = column.as_primitive_opt::<Float64Type>() {
+        floats.value(row)
+    } else if let Some(floats) = column.as_primitive_opt::<Float32Type>() {
+        f64::from(floats.value(row))
+    } else if let Some(floats) = column.as_primitive_opt::<Float16Type>() {
+        f64::from(floats.value(row))
+    } else {
+        integer(column, row) as f64
+    };
+    if number.is_nan() {
+        return Err("is not a number".into());
+    }
+    Ok(Some(number))
+}
+
 /// Replaces `out` by the vector in `row`.
-pub(super) fn vector(
-    column: &ArrayRef,
-    row: usize,
-    out: &mut Vec<f32>,
-) -> Result<(), &'static str> {
+pub(super) fn vector(column: &ArrayRef, row: usize, out: &mut Vec<f32>) -> Result<(), Reason> {
     out.clear();
     if column.is_null(row) {
-        return Err("is null");
+        return Err(NULL);
     }
     let items = if let Some(lists) = column.as_list_opt::<i32>() {
         lists.value(row)
@@ -240,59 +206,72 @@ pub(super) fn vector(
         column.as_fixed_size_list().value(row)
     };
     if items.null_count() > 0 {
-        return Err("has a null component");
+        return Err("has a null component".into());
     }
-    out.extend_from_slice(items.as_primitive::<Float32Type>().values());
+    if let Some(floats) = items.as_primitive_opt::<Float32Type>() {
+        out.extend_from_slice(floats.values());
+    } else if let Some(floats) = items.as_primitive_opt::<Float64Type>() {
+        // What is too large for a component becomes infinite, and is refused as that.
+        out.extend(floats.values().iter().map(|&float| float as f32));
+    } else {
+        let floats = items.as_primitive::<Float16Type>();
+        out.extend(floats.values().iter().map(|&float| f32::from(float)));
+    }
     Ok(())
 }
 
-/// The time in `row`: a timestamp of any unit, or seconds since 1970.
-pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, &'static str> {
-    const RANGE: &str = "is out of range";
+/// The time in `row`: a timestamp of any unit, a date, seconds since 1970, or a text.
+pub(super) fn time(column: &ArrayRef, row: usize) -> Result<Timestamp, Reason> {
     if column.is_null(row) {
-        return Err("is null");
+        return Err(NULL);
     }
-    let DataType::Timestamp(unit, _) = column.data_type() else {
-        let seconds = column.as_primitive::<Int64Type>().value(row);
-        return Timestamp::from_seconds(seconds).ok_or(RANGE);
+    if let Some(text) = text(column, row) {
+        return time_text::parse(text);
+    }
+    let time = if let DataType::Timestamp(unit, _) = column.data_type() {
+        timestamp(column, row, *unit)
+    } else if let Some(days) = column.as_primitive_opt::<Date32Type>() {
+        Timestamp::from_seconds(i64::from(days.value(row)) * 86_400)
+    } else {
+        return time_text::from_seconds(integer(column, row));
     };
+    time.ok_or(time_text::OUT_OF_RANGE)
+}
+
+fn timestamp(column: &ArrayRef, row: usize, unit: TimeUnit) -> Option<Timestamp> {
     match unit {
         TimeUnit::Second => {
-            let seconds = column.as_primitive::<TimestampSecondType>().value(row);
-            Timestamp::from_seconds(seconds).ok_or(RANGE)
+            Timestamp::from_seconds(column.as_primitive::<TimestampSecondType>().value(row))
         }
         TimeUnit::Millisecond => {
             let millis = column.as_primitive::<TimestampMillisecondType>().value(row);
-            millis
-                .checked_mul(1_000)
-                .map(Timestamp::from_micros)
-                .ok_or(RANGE)
+            millis.checked_mul(1_000).map(Timestamp::from_micros)
         }
         TimeUnit::Microsecond => {
             let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            Ok(Timestamp::from_micros(micros))
+            Some(Timestamp::from_micros(micros))
         }
         TimeUnit::Nanosecond => {
             let nanos = column.as_primitive::<TimestampNanosecondType>().value(row);
-            Ok(Timestamp::from_micros(nanos.div_euclid(1_000)))
+            Some(Timestamp::from_micros(nanos.div_euclid(1_000)))
         }
     }
 }
 
 /// The bits of the integer in `row`, whatever its sign.
-pub(super) fn bits(column: &ArrayRef, row: usize) -> Option<u64> {
+pub(super) fn bits(column: &ArrayRef, row: usize) -> Result<Option<u64>, Reason> {
     if column.is_null(row) {
-        return None;
+        return Ok(None);
     }
-    match column.as_primitive_opt::<UInt64Type>() {
-        Some(bits) => Some(bits.value(row)),
-        None => Some(
-            column
-                .as_primitive::<Int64Type>()
-                .value(row)
-                .cast_unsigned(),
-        ),
-    }
+    let number = match text(column, row) {
+        None => integer(column, row),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{} is no whole number", quoted(text)))?,
+    };
+    let signed = i64::try_from(number).map(i64::cast_unsigned);
+    let bits = signed.or_else(|_| u64::try_from(number));
+    bits.map(Some).map_err(|_| "has more than 64 bits".into())
 }
 
 #[cfg(test)]
@@ -312,13 +291,13 @@ mod tests {
     fn ids_are_of_both_signs_and_never_negative_or_null() {
         let signed: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), Some(-1), None]));
         assert_eq!(id(&signed, 0), Ok(7));
-        assert_eq!(id(&signed, 1), Err("is negative"));
-        assert_eq!(id(&signed, 2), Err("is null"));
-        assert_eq!(bits(&signed, 1), Some(u64::MAX));
-        assert_eq!(bits(&signed, 2), None);
+        assert_eq!(id(&signed, 1), Err("is negative".into()));
+        assert_eq!(id(&signed, 2), Err("is null".into()));
+        assert_eq!(bits(&signed, 1), Ok(Some(u64::MAX)));
+        assert_eq!(bits(&signed, 2), Ok(None));
         let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
         assert_eq!(id(&unsigned, 0), Ok(u64::MAX));
-        assert_eq!(bits(&unsigned, 0), Some(u64::MAX));
+        assert_eq!(bits(&unsigned, 0), Ok(Some(u64::MAX)));
     }
 
     #[test]
@@ -335,7 +314,7 @@ mod tests {
             assert_eq!(time(column, 0), Ok(Timestamp::from_micros(3_000_000)));
         }
         let too_late: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![i64::MAX]));
-        assert_eq!(time(&too_late, 0), Err("is out of range"));
+        assert_eq!(time(&too_late, 0), Err("is out of range".into()));
     }
 
     #[test]
@@ -354,8 +333,9 @@ mod tests {
             Arc::new(Float64Array::from(vec![Some(0.5), None])),
         ];
         for column in &floats {
-            assert!(is_float(column.data_type()));
-            assert_eq!((float(column, 0), float(column, 1)), (Some(0.5), None));
+            assert!(is_number(column.data_type()));
+            assert_eq!(number(column, 0), Ok(Some(0.5)));
+            assert_eq!(number(column, 1), Ok(None));
         }
     }
 
@@ -414,12 +394,15 @@ mod tests {
             assert!(is_vector(column.data_type()));
             assert_eq!(vector(column, 0, &mut found), Ok(()));
             assert_eq!(found, [1.0, 2.0]);
-            assert_eq!(vector(column, 1, &mut found), Err("is null"));
+            assert_eq!(vector(column, 1, &mut found), Err("is null".into()));
         }
         let with_null = vec![Some(vec![Some(1.0), None])];
         let column: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(
             with_null,
         ));
-        assert_eq!(vector(&column, 0, &mut found), Err("has a null component"));
+        assert_eq!(
+            vector(&column, 0, &mut found),
+            Err("has a null component".into())
+        );
     }
 }
