@@ -58,7 +58,7 @@ pub struct ActionCounts {
     pub cut: u64,
     /// Left out: repeats of another action of the same user. Manifests of older versions
     /// do not count them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub duplicates: u64,
     /// Refused: the pin is not in the catalog.
     pub unknown_pin: u64,
@@ -70,6 +70,13 @@ pub struct ActionCounts {
     pub unknown_action: BTreeMap<String, u64>,
     /// Refused: the action has no weight, and there were too many names to list.
     pub unknown_action_unlisted: u64,
+}
+
+/// Whether a count is left out of the manifest: one that was written before the count
+/// existed must have the same bytes, because its version is made from them.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl ActionCounts {
