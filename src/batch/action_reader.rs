@@ -14,7 +14,7 @@ use crate::store::ActionCounts;
 
 const USER_ID: &str = "user_id";
 const PIN_ID: &str = "pin_id";
-const TIME: &str = "time";
+pub(super) const TIME: &str = "time";
 const ACTION: &str = "action";
 const ACTION_ID: &str = "action_id";
 /// The name of actions in a file without that column.
@@ -121,7 +121,8 @@ pub(super) fn read(
     Ok(ReadActions { counts, facts })
 }
 
-fn open(path: &Path) -> Result<Table, BatchError> {
+/// Opens a file of actions. One without their columns is an error.
+pub(super) fn open(path: &Path) -> Result<Table, BatchError> {
     let table = Table::open(path, &[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID])?;
     table.require(USER_ID, "Int64 or UInt64", columns::is_id)?;
     table.require(PIN_ID, "Int64 or UInt64", columns::is_id)?;

@@ -8,6 +8,7 @@ mod bad_input;
 mod canary;
 mod cli;
 mod crash;
+mod demo;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod formats;
