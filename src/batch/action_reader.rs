@@ -17,7 +17,7 @@ use crate::store::ActionCounts;
 
 const USER_ID: &str = "user_id";
 const PIN_ID: &str = "pin_id";
-const TIME: &str = "time";
+pub(super) const TIME: &str = "time";
 const ACTION: &str = "action";
 const ACTION_ID: &str = "action_id";
 /// The name of actions in a file without that column.

@@ -108,8 +108,7 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
-    /// Left out: rows that are no actions. Manifests of older versions do not count them.
-    #[serde(default)]
+    /// Left out: rows that are no actions.
     pub bad: u64,
     /// Left out: repeats of another action of the same user.
     pub duplicates: u64,
