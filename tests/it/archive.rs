@@ -22,7 +22,7 @@ const STRANGER: u64 = 1_000;
 
 fn actions(numbers: std::ops::Range<u64>) -> Vec<v1::Action> {
     let action = |number: u64| v1::Action {
-        medoid_pin_id: (number % 2 == 0).then_some(number % 7),
+        medoid_pin_id: number.is_multiple_of(2).then_some(number % 7),
         ..save(
             number.into(),
             STRANGER + number % 3,
