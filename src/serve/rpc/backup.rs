@@ -50,7 +50,7 @@ enum BackupError {
     LogFailed,
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("a file beside the log: {0}")]
+    #[error("a file beside the log cannot be read")]
     File(#[from] io::Error),
 }
 
