@@ -47,10 +47,17 @@ doc:
 deny:
     .ci/deny
 
-# Lint the protos by the rules STANDARD of buf.
+# Lint the protos by the rules STANDARD of buf, and refuse what breaks clients of the last release.
 protos:
     npm install --silent --no-audit --no-fund --prefix {{ci}}/buf @bufbuild/buf@1.75.0
     {{ci}}/buf/node_modules/.bin/buf lint proto
+    {{ci}}/buf/node_modules/.bin/buf breaking proto --against tests/corpus/released-protos
+
+# Keep the protos of a release, with which `protos` compares later ones.
+keep-protos:
+    rm -r tests/corpus/released-protos
+    cp -r proto tests/corpus/released-protos
+    rm tests/corpus/released-protos/buf.yaml
 
 # Build the release binary that the gates below run.
 build:

@@ -31,7 +31,7 @@
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
 //! | 3 | [`snapshot`], [`durable`], [`progress`], [`wire`], [`metrics`] | files, the log, bars, contract, names |
-//! | 4 | [`actions`], [`index`], [`store`], [`telemetry`] | recent actions, retrieval over pins, profiles by user, logging |
+//! | 4 | [`actions`], [`archive`], [`index`], [`store`], [`telemetry`] | recent actions, and all as files; retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
 //! | 6 | [`evaluation`] | replay of what users did against what would have been recommended; simulated users |
 //! | 6 | [`config`] | all settings: a section for each module that has some |
@@ -122,6 +122,7 @@ pub mod telemetry;
 pub mod wire;
 
 pub mod actions;
+pub mod archive;
 pub mod index;
 pub mod store;
 

@@ -113,6 +113,21 @@ metrics_table! {
     pub const LOG_WRITABLE: (Gauge, Count) =
         "pinnersage_log_writable",
         "1 while actions and changes of pins are recorded, 0 while the disk is full";
+    pub const ARCHIVE_FILES: (Counter, Count) =
+        "pinnersage_archive_files_total",
+        "Files that were written to the archive";
+    pub const ARCHIVED_ACTIONS: (Counter, Count) =
+        "pinnersage_archived_actions_total",
+        "Actions in those files";
+    pub const ARCHIVE_FAILURES: (Counter, Count) =
+        "pinnersage_archive_failures_total",
+        "Attempts to write to the archive that failed";
+    pub const ARCHIVE_WAITING: (Gauge, Count) =
+        "pinnersage_archive_waiting",
+        "Recorded actions that are not in the archive yet";
+    pub const ARCHIVE_OLDEST: (Gauge, Seconds) =
+        "pinnersage_archive_oldest_waiting_seconds",
+        "Time since the first of them was recorded";
     pub const PIN_CHANGES: (Counter, Count) =
         "pinnersage_pin_changes_total",
         "Pins that were changed on a running server, by kind of change";

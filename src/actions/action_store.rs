@@ -14,7 +14,7 @@ use super::params::ActionParams;
 use super::shared_state::SharedState;
 use super::user_state::UserState;
 use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
-use crate::durable::{Log, LogError};
+use crate::durable::{Log, LogError, PlacedAction};
 use crate::metrics as names;
 use crate::model::{Action, ActionId, Timestamp, UserId};
 
@@ -27,6 +27,8 @@ pub struct Actions {
     shared: Arc<SharedState>,
     writer: Writer,
     clock: Mutex<JudgedClock>,
+    /// One erasure at a time.
+    erasing: Mutex<()>,
     /// In microseconds: days are forgotten as a whole, so it changes once a day.
     forgotten_before: AtomicI64,
 }
@@ -62,10 +64,17 @@ impl Actions {
         };
         let oldest = shared.params.oldest(clock.judge(now));
         log.keep_time(clock.guard.kept())?;
+        for (user, erasure) in log.erasures()? {
+            shared.set_erased(user, erasure.erased_at);
+        }
+        if log.has_unfinished_erasures()? {
+            finish_erasures(&log)?;
+        }
         let mut summary = ReplaySummary {
             actions: 0,
             forgotten: log.forget_before(oldest)?,
         };
+        shared.forget_before(oldest);
         log.for_each(|action| {
             summary.actions += 1;
             shared.apply(&action);
@@ -77,6 +86,7 @@ impl Actions {
             log,
             shared,
             clock: Mutex::new(clock),
+            erasing: Mutex::default(),
             forgotten_before: AtomicI64::new(oldest.micros()),
         };
         Ok((opened, summary))
@@ -115,8 +125,40 @@ impl Actions {
     /// Opens the log again after a failed write, once there is space. Waits for writes in
     /// progress. It can be called again when it fails.
     pub fn reopen(&self) -> Result<(), LogError> {
-        match self.writer.run(LogWriter::reopen) {
-            Ok(reopened) => reopened,
+        self.run(LogWriter::reopen)
+    }
+
+    /// Erases all recorded of `user` up to `now`: from memory at once, and from the files
+    /// of the log before this returns. Actions of before are refused from now on. Returns
+    /// the number of actions that were removed. Waits for other erasures.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be written. What is left on the disk is erased by the next call,
+    /// or at the next start.
+    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<u64, LogError> {
+        // A panic leaves an erasure that is not done, which the next one does.
+        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.run(move |writer| writer.begin_erasure(user, now))?;
+        let removed = self.log.remove_erased()?;
+        self.run(|writer| writer.log.empty_journals())?;
+        self.log.compact()?;
+        self.log.finish_erasures()?;
+        Ok(removed)
+    }
+
+    /// When `user` was erased; none for others.
+    pub fn erased_at(&self, user: UserId) -> Option<Timestamp> {
+        self.shared.erased_at(user)
+    }
+
+    /// Lets the writer do `work` between two writes.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut LogWriter) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        match self.writer.run(work) {
+            Ok(done) => done,
             Err(error) => Err(LogError::io(self.log.path())(io::Error::other(error))),
         }
     }
@@ -124,6 +166,22 @@ impl Actions {
     /// Whether an action with this id was accepted, and not forgotten since.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
         self.log.contains(id)
+    }
+
+    /// The random number that tells the log from others.
+    pub fn store_id(&self) -> u64 {
+        self.log.store_id()
+    }
+
+    /// The greatest number that a recorded action can have so far.
+    pub fn last_sequence(&self) -> u64 {
+        self.log.accepted()
+    }
+
+    /// The recorded actions that have numbers from `first` on, by ascending number; the
+    /// first `max` of them.
+    pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
+        self.log.actions_from(first, max)
     }
 
     /// Engagement of all users with what was recommended to them.
@@ -163,6 +221,16 @@ impl Actions {
         let visible = self.shared.token();
         token.store_id == visible.store_id && token.accepted <= visible.accepted
     }
+}
+
+/// Ends the erasures that a process has begun that was killed.
+fn finish_erasures(log: &Log) -> Result<(), LogError> {
+    let actions = log.remove_erased()?;
+    log.empty_journals()?;
+    log.compact()?;
+    log.finish_erasures()?;
+    tracing::info!(actions, "ended an erasure that was begun before");
+    Ok(())
 }
 
 impl JudgedClock {

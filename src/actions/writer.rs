@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::freshness_token::FreshnessToken;
 use super::shared_state::SharedState;
 use crate::durable::{Log, LogError};
-use crate::model::{Action, ActionId, ActionKind, Timestamp};
+use crate::model::{Action, ActionId, ActionKind, Timestamp, UserId};
 
 /// Requests that may wait for the writer.
 const MAX_WAITING: usize = 256;
@@ -25,6 +25,8 @@ pub enum ActionOutcome {
     Accepted,
     /// One with this id is there already.
     Duplicate,
+    /// Its user was erased after it.
+    Erased,
 }
 
 /// Outcome of the actions of one request.
@@ -197,7 +199,7 @@ impl LogWriter {
         requests: &[WriteRequest],
     ) -> Result<Vec<Vec<ActionOutcome>>, RecordError> {
         let failed = |error: LogError| RecordError::Failed(error.to_string());
-        let (new, outcomes) = new_actions(&self.log, requests).map_err(failed)?;
+        let (new, outcomes) = self.new_actions(requests).map_err(failed)?;
         if !new.is_empty() {
             let weights = &self.shared.params.weights;
             let is_negative = |action: &Action| {
@@ -218,6 +220,53 @@ impl LogWriter {
             self.shared.set_accepted(self.log.accepted());
         }
         Ok(outcomes)
+    }
+
+    /// The actions of `requests` that are to be written, and the outcomes of each request
+    /// once they are.
+    fn new_actions<'r>(
+        &self,
+        requests: &'r [WriteRequest],
+    ) -> Result<(Vec<&'r Action>, Vec<Vec<ActionOutcome>>), LogError> {
+        let mut ids: HashSet<ActionId> = HashSet::new();
+        let mut new: Vec<&Action> = Vec::new();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            let mut of_request = Vec::with_capacity(request.actions.len());
+            for action in &request.actions {
+                let outcome = if !ids.insert(action.id) {
+                    ActionOutcome::Duplicate
+                } else {
+                    self.outcome(action)?
+                };
+                if outcome == ActionOutcome::Accepted {
+                    new.push(action);
+                }
+                of_request.push(outcome);
+            }
+            outcomes.push(of_request);
+        }
+        Ok((new, outcomes))
+    }
+
+    /// What becomes of `action` once it is written, if it is to be.
+    fn outcome(&self, action: &Action) -> Result<ActionOutcome, LogError> {
+        let erased_at = self.shared.erased_at(action.user);
+        Ok(if self.log.contains(action.id)? {
+            ActionOutcome::Duplicate
+        } else if erased_at.is_some_and(|erased_at| action.time < erased_at) {
+            ActionOutcome::Erased
+        } else {
+            ActionOutcome::Accepted
+        })
+    }
+
+    /// Declares durably that `user` is erased at `now`, and forgets the user in memory.
+    pub(super) fn begin_erasure(&mut self, user: UserId, now: Timestamp) -> Result<(), LogError> {
+        self.log.erase(user, now)?;
+        self.unconfirmed.retain(|action| action.user != user);
+        self.shared.erase(user, now);
+        Ok(())
     }
 
     /// Opens the log again after a failed write, and makes visible what that write has
@@ -267,29 +316,4 @@ fn take_group(first: WriteRequest, waiting: &Receiver<Job>) -> Group {
         requests,
         following,
     }
-}
-
-/// The actions of `requests` that `log` does not have, and the outcomes of each request
-/// once they are written.
-fn new_actions<'r>(
-    log: &Log,
-    requests: &'r [WriteRequest],
-) -> Result<(Vec<&'r Action>, Vec<Vec<ActionOutcome>>), LogError> {
-    let mut ids: HashSet<ActionId> = HashSet::new();
-    let mut new: Vec<&Action> = Vec::new();
-    let mut outcomes = Vec::with_capacity(requests.len());
-    for request in requests {
-        let mut of_request = Vec::with_capacity(request.actions.len());
-        for action in &request.actions {
-            let is_new = ids.insert(action.id) && !log.contains(action.id)?;
-            if is_new {
-                new.push(action);
-                of_request.push(ActionOutcome::Accepted);
-            } else {
-                of_request.push(ActionOutcome::Duplicate);
-            }
-        }
-        outcomes.push(of_request);
-    }
-    Ok((new, outcomes))
 }

@@ -120,7 +120,7 @@ impl ActionFiles {
         let files = input_files::resolve(arguments, progress)?;
         let (mut rows, mut unnamed) = (0, 0);
         for file in &files {
-            let table = open(file)?;
+            let table = open(file, &[])?;
             unnamed += usize::from(!table.has(ACTION));
             rows += table.count()?;
         }
@@ -151,7 +151,7 @@ impl ActionFiles {
         let mut read = ReadActions::default();
         let mut bad = BadRows::new(bad_rows)?;
         for file in &self.files {
-            for rows in open(file)?.batches() {
+            for rows in open(file, &[])?.batches() {
                 let rows = rows?;
                 let Some(columns) = ActionColumns::new(&rows.batch) else {
                     continue;
@@ -180,8 +180,10 @@ impl ActionFiles {
     }
 }
 
-fn open(file: &InputFile) -> Result<Table<'_>, BatchError> {
-    let table = Table::open(file, &[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID])?;
+/// Opens a file of actions, for their columns and `others`.
+pub(super) fn open<'a>(file: &'a InputFile, others: &[&str]) -> Result<Table<'a>, BatchError> {
+    let names = [&[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID], others].concat();
+    let table = Table::open(file, &names)?;
     table.require(USER_ID, "an integer", columns::is_id)?;
     table.require(PIN_ID, "an integer", columns::is_id)?;
     let expected = "a timestamp, a date, a string or integer seconds";
@@ -197,7 +199,7 @@ fn open(file: &InputFile) -> Result<Table<'_>, BatchError> {
 }
 
 /// The columns of one batch of rows.
-struct ActionColumns<'a> {
+pub(super) struct ActionColumns<'a> {
     users: &'a ArrayRef,
     pins: &'a ArrayRef,
     times: &'a ArrayRef,
@@ -206,16 +208,16 @@ struct ActionColumns<'a> {
 }
 
 /// One action as it was read.
-struct RawAction<'a> {
-    user: UserId,
-    pin: PinId,
-    time: Timestamp,
-    name: &'a str,
-    id: Option<ActionId>,
+pub(super) struct RawAction<'a> {
+    pub(super) user: UserId,
+    pub(super) pin: PinId,
+    pub(super) time: Timestamp,
+    pub(super) name: &'a str,
+    pub(super) id: Option<ActionId>,
 }
 
 impl<'a> ActionColumns<'a> {
-    fn new(batch: &'a RecordBatch) -> Option<Self> {
+    pub(super) fn new(batch: &'a RecordBatch) -> Option<Self> {
         Some(Self {
             users: column(batch, USER_ID)?,
             pins: column(batch, PIN_ID)?,
@@ -225,7 +227,7 @@ impl<'a> ActionColumns<'a> {
         })
     }
 
-    fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
+    pub(super) fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
         let named = |name: &'static str| move |reason: Reason| format!("{name} {reason}");
         Ok(RawAction {
             user: UserId(columns::id(self.users, row).map_err(named(USER_ID))?),

@@ -35,6 +35,7 @@ mod time_text;
 mod user_actions;
 mod user_histories;
 mod user_partitions;
+mod whole_actions;
 
 pub use action_reader::{ActionRecord, InputFacts};
 pub use bad_rows::BadRowParams;
@@ -49,3 +50,4 @@ pub use profile_params::{NegativeLimits, ProfileParams};
 pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
 pub use user_actions::{ActionSelection, UserActions};
 pub use user_histories::Duplicates;
+pub use whole_actions::{count_actions, read_whole_actions};

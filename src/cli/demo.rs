@@ -137,7 +137,7 @@ impl BuiltSample {
             complete_through: None,
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),
-            negative: NegativeLimits::from(&settings.actions),
+            negative: NegativeLimits::from(&settings.actions.limits),
         };
         let params = ProfileParams {
             // People buy the same groceries again.

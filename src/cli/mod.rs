@@ -1,10 +1,13 @@
 //! The command line: one file a subcommand, and the files that commands share.
 
+mod actions;
 mod bad_row_args;
 mod build_steps;
 mod catalog;
 mod client;
 mod clock;
+mod daily;
+mod data;
 mod demo;
 mod diff;
 #[cfg(feature = "evaluation")]
@@ -51,6 +54,8 @@ use crate::terminal::printable_lines;
 
 /// Exit code for settings that are refused (EX_USAGE of sysexits.h).
 const BAD_SETTINGS: u8 = 64;
+/// Exit code of a nightly job that has nothing to build from.
+const NOTHING_TO_BUILD: u8 = 3;
 
 /// Personalized candidate lists from user actions.
 #[derive(Debug, Parser)]
@@ -71,6 +76,11 @@ enum Command {
     /// Build or export profiles: the interests of all users.
     #[command(subcommand)]
     Profiles(profiles::ProfilesCommand),
+    /// Build profiles from the archive of a server: the nightly job of a small site.
+    ///
+    /// Builds profiles as of now and the neighbor lists that are missing, and removes old
+    /// versions of the profiles. Exit code 3: the archive has no actions yet.
+    Daily(daily::DailyArgs),
     /// Compute the neighbor lists of medoids that are missing.
     ///
     /// `profiles build` does so at its end; this resumes it after it was stopped.
@@ -102,6 +112,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Record actions of a user on a running server.
     Record(record::RecordArgs),
+    /// Export the actions that a running server keeps, or import others.
+    #[command(subcommand)]
+    Actions(actions::ActionsCommand),
     /// Send the same requests to two servers, and show how their answers differ.
     Diff(diff::DiffArgs),
     /// Write requests for a load test.
@@ -121,6 +134,9 @@ enum Command {
     /// Add, replace, delete or list single pins of a running server.
     #[command(subcommand)]
     Pins(pins::PinsCommand),
+    /// Back up what a running server keeps below --data, and restore it.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Check whether a server serves.
     Health(health::HealthArgs),
     /// Build and serve the sample data, and show the candidates of a user.
@@ -143,6 +159,8 @@ pub fn main() -> ExitCode {
             eprintln!("error: {}", printable_lines(&format!("{error:#}")));
             if error.is::<SettingsError>() {
                 ExitCode::from(BAD_SETTINGS)
+            } else if error.is::<daily::NothingToBuild>() {
+                ExitCode::from(NOTHING_TO_BUILD)
             } else {
                 ExitCode::FAILURE
             }
@@ -154,6 +172,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
     match command {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
+        Command::Daily(args) => daily::run(&args, &settings),
         Command::Neighbors(args) => neighbors::run(&args, &settings),
         #[cfg(feature = "evaluation")]
         Command::Evaluate(args) => evaluate::run(args, &settings),
@@ -165,6 +184,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Recommend(args) => recommend::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Record(args) => record::run(&args),
+        Command::Actions(command) => actions::run(command),
         Command::Diff(args) => diff::run(&args),
         Command::Users(args) => users::run(&args),
         Command::Status(args) => status::run(&args),
@@ -172,6 +192,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Load(args) => versions::load(args),
         Command::Rollback(args) => versions::roll_back(&args),
         Command::Pins(command) => pins::run(command),
+        Command::Data(command) => data::run(command),
         Command::Health(args) => health::run(args),
         Command::Demo(args) => demo::run(args, &settings),
     }

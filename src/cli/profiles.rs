@@ -109,7 +109,9 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
 fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     args.override_settings(&mut settings.profiles);
     settings.validate()?;
-    args.check_as_of(now())?;
+    if !args.allow_future_as_of {
+        check_as_of(args.as_of, now())?;
+    }
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
@@ -118,26 +120,25 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         complete_through: args.complete_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,
-        negative: NegativeLimits::from(&settings.actions),
+        negative: NegativeLimits::from(&settings.actions.limits),
     };
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
     build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)
 }
 
-impl BuildArgs {
-    /// Refuses an end of the window that lies ahead of `now`: actions until then would be
-    /// taken for actions in the profiles.
-    fn check_as_of(&self, now: Timestamp) -> anyhow::Result<()> {
-        let as_of = self.as_of;
-        anyhow::ensure!(
-            as_of <= now || self.allow_future_as_of,
-            "--as-of {as_of} is in the future: it is {now}; --allow-future-as-of takes it all \
-             the same"
-        );
-        Ok(())
-    }
+/// Refuses an end of the window that lies ahead of `now`: actions until then would be taken
+/// for actions in the profiles.
+pub(super) fn check_as_of(as_of: Timestamp, now: Timestamp) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        as_of <= now,
+        "--as-of {as_of} is in the future: it is {now}; --allow-future-as-of takes it all the \
+         same"
+    );
+    Ok(())
+}
 
+impl BuildArgs {
     fn override_settings(&self, profiles: &mut ProfileParams) {
         profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
         profiles.alpha = self.alpha.unwrap_or(profiles.alpha);

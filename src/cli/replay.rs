@@ -76,8 +76,8 @@ impl ReplayArgs {
             cluster: profiles.cluster(),
             max_actions: profiles.max_actions,
             fold_in: FoldInLimits {
-                recent: settings.actions.positive,
-                clustered: settings.actions.clustered,
+                recent: settings.actions.limits.positive,
+                clustered: settings.actions.limits.clustered,
             },
             action_weights: profiles.positive_weights(),
             repeats: match self.repeats {

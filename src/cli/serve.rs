@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use rustix::fs::Mode;
 
@@ -42,6 +42,10 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         let listeners = Listeners::bind(grpc, ops).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
         tracing::info!(%grpc, %ops, "listening");
+        ensure!(
+            args.data.is_some() || settings.actions.archive.directory.is_none(),
+            "actions.archive is set, but without --data nothing is recorded"
+        );
         let source = source(args.catalog, args.profiles, settings);
         if args.data.is_some() {
             keep_files_private();

@@ -32,7 +32,7 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
         },
         overload: settings.overload.clone(),
         answers: AnswerParams {
-            limits: settings.actions,
+            limits: settings.actions.limits,
             feedback: settings.feedback,
         },
         metrics: Some(metrics),
@@ -46,8 +46,9 @@ pub(super) fn data_params(directory: PathBuf, settings: &Settings) -> DataParams
         directory,
         actions: ActionParams {
             weights: ActionWeights::new(settings.profiles.action_weights.clone()),
-            limits: settings.actions,
+            limits: settings.actions.limits,
         },
+        archive: settings.actions.archive.clone(),
         max_changed_pins: settings.serve.max_changed_pins,
     }
 }

@@ -9,6 +9,7 @@ use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 
 use crate::actions::{ActionLimits, FeedbackParams};
+use crate::archive::ArchiveParams;
 use crate::batch::ProfileParams;
 use crate::index::{IndexParams, NeighborParams};
 use crate::recommend::RankingParams;
@@ -33,7 +34,7 @@ pub struct Settings {
     /// Ranking of candidates.
     pub recommend: RankingParams,
     /// Actions that are recorded between two batches.
-    pub actions: ActionLimits,
+    pub actions: ActionSettings,
     /// Drawing medoids by engagement as well as by importance.
     pub feedback: FeedbackParams,
     /// The server.
@@ -50,6 +51,18 @@ pub struct Settings {
     pub log: LogParams,
     /// Spans of calls.
     pub trace: TraceParams,
+}
+
+/// The section `actions`: how recorded actions count, and where they are archived.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionSettings {
+    /// For how long and how many of them count.
+    #[serde(flatten)]
+    pub limits: ActionLimits,
+    /// Where they are archived.
+    #[serde(flatten)]
+    pub archive: ArchiveParams,
 }
 
 /// Settings that are refused.
@@ -119,7 +132,8 @@ impl Settings {
         neighbors.validate()?;
         profiles.validate()?;
         recommend.validate()?;
-        actions.validate()?;
+        actions.limits.validate()?;
+        actions.archive.validate()?;
         feedback.validate()?;
         serve.validate()?;
         connections.validate()?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::error::LogError;
 
 /// Name of the file in the directory of the log.
-const FILE: &str = "acknowledged";
+pub(super) const FILE: &str = "acknowledged";
 
 /// The file with the number of acknowledged records, locked for this process.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Name of the directory of the copy.
-const COPY: &str = "journals-as-found";
+pub(super) const COPY: &str = "journals-as-found";
 /// Name of the copy while it is made: only a whole copy has the name [`COPY`].
-const PARTIAL_COPY: &str = "journals-as-found.partial";
+pub(super) const PARTIAL_COPY: &str = "journals-as-found.partial";
 /// Bytes that are read at once from the end of a journal.
 const BLOCK: usize = 1 << 16;
 
@@ -116,6 +116,22 @@ impl Journals {
         self.discard()?;
         Ok(tails)
     }
+}
+
+/// Empties the journals of `store`, which is closed, and has all that is in them in its
+/// tables. The last one stays, as its number is that of the next.
+pub(super) fn empty_journals(store: &Path) -> io::Result<()> {
+    let mut journals = find_journals(store)?;
+    let last = journals.pop();
+    for Journal { path, .. } in journals {
+        fs::remove_file(path)?;
+    }
+    if let Some(Journal { path, .. }) = last {
+        let file = File::options().write(true).open(path)?;
+        file.set_len(0)?;
+        file.sync_all()?;
+    }
+    File::open(store)?.sync_all()
 }
 
 /// The journals of `store`, in the order of their numbers.

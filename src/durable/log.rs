@@ -18,9 +18,7 @@ use super::error::LogError;
 use super::journals::{Journals, TruncatedTail};
 use super::places::{self, PlacedAction};
 use super::privacy::make_private;
-use super::records::{
-    ActionFacts, LastPlace, PinRecord, Place, decode_action, decode_pin, encode_pin,
-};
+use super::records::{ActionFacts, PinRecord, Place, decode_action, decode_pin, encode_pin};
 use super::store::{ACCEPTED, PLACED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
@@ -43,6 +41,8 @@ pub struct Log {
     pub(super) accepted: AtomicU64,
     /// Time of the last place that was given to an action, in microseconds.
     recorded_at: AtomicI64,
+    /// Number of the last action that may be forgotten: see `archive_mark.rs`.
+    pub(super) forgettable_through: AtomicU64,
     /// One write at a time, so that the count never falls.
     pub(super) writing: Mutex<()>,
 }
@@ -82,6 +82,7 @@ impl Log {
             acknowledged,
             accepted: AtomicU64::new(accepted),
             recorded_at: AtomicI64::new(recorded_at.micros()),
+            forgettable_through: AtomicU64::new(u64::MAX),
             writing: Mutex::default(),
         };
         Ok((log, tails))
@@ -132,32 +133,26 @@ impl Log {
         is_kept: impl Fn(&Action) -> bool,
     ) -> Result<(), LogError> {
         self.recorded_at.fetch_max(now.micros(), Ordering::AcqRel);
-        self.write(
-            actions.len(),
-            |store,
-             batch,
-             LastPlace {
-                 accepted,
-                 recorded_at,
-             }| {
-                let first = accepted + 1 - actions.len() as u64;
-                for (action, sequence) in actions.iter().zip(first..) {
-                    let facts = ActionFacts {
-                        is_kept: is_kept(action),
-                        place: Some(Place {
-                            sequence,
-                            recorded_at,
-                        }),
-                    };
-                    places::insert(store, batch, action, facts);
-                }
-            },
-        )
+        self.write(actions.len() as u64, |store, batch, last| {
+            let first = last.sequence + 1 - actions.len() as u64;
+            for (action, sequence) in actions.iter().zip(first..) {
+                let facts = ActionFacts {
+                    is_kept: is_kept(action),
+                    place: Some(Place { sequence, ..last }),
+                };
+                places::insert(store, batch, action, facts);
+            }
+        })
+    }
+
+    /// Gives no action a number up to `sequence` from now on.
+    pub fn skip_to(&self, sequence: u64) -> Result<(), LogError> {
+        self.write(sequence.saturating_sub(self.accepted()), |_, _, _| {})
     }
 
     /// Records changes of pins, all or none, and returns when they are durable.
     pub fn record_pin_changes(&self, changes: &[(PinId, PinRecord)]) -> Result<(), LogError> {
-        self.write(changes.len(), |store, batch, _| {
+        self.write(changes.len() as u64, |store, batch, _| {
             for (pin, record) in changes {
                 batch.insert(&store.pins, pin.0.to_be_bytes(), encode_pin(record));
             }
@@ -193,40 +188,56 @@ impl Log {
         })
     }
 
-    /// Forgets actions before `oldest`, but for those that are kept for good. Returns
-    /// how many there were.
+    /// Forgets actions before `oldest`, but for those that are kept for good, or still have
+    /// to be archived. Returns how many there were.
     pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
-        let (mut forgotten, mut old) = (0, Vec::new());
+        self.remove(|action, facts| {
+            action.time < oldest && !facts.is_kept && self.is_forgettable(facts.place)
+        })
+    }
+
+    /// Removes the actions for which `is_gone` holds, of the action and its number. Returns
+    /// how many there were.
+    pub(super) fn remove_if(
+        &self,
+        is_gone: impl Fn(&Action, Option<u64>) -> bool,
+    ) -> Result<u64, LogError> {
+        self.remove(|action, facts| is_gone(action, facts.place.map(|place| place.sequence)))
+    }
+
+    /// Removes the actions for which `is_gone` holds, and returns how many there were.
+    fn remove(&self, is_gone: impl Fn(&Action, ActionFacts) -> bool) -> Result<u64, LogError> {
+        let (mut removed, mut gone) = (0, Vec::new());
         self.try_for_each(|action, facts| {
-            if action.time < oldest && !facts.is_kept {
-                forgotten += 1;
-                old.push((action.id, facts.place));
+            if is_gone(&action, facts) {
+                removed += 1;
+                gone.push((action.id, facts.place));
             }
-            if old.len() >= FORGET_BATCH {
-                self.remove_actions(&mut old)?;
+            if gone.len() >= FORGET_BATCH {
+                self.remove_actions(&mut gone)?;
             }
             Ok(())
         })?;
-        self.remove_actions(&mut old)?;
-        Ok(forgotten)
+        self.remove_actions(&mut gone)?;
+        Ok(removed)
     }
 
     /// Writes `count` records that `fill` puts into a batch, and counts them. `fill` gets
     /// the last place that they may have.
     fn write(
         &self,
-        count: usize,
-        fill: impl FnOnce(&Store, &mut OwnedWriteBatch, LastPlace),
+        count: u64,
+        fill: impl FnOnce(&Store, &mut OwnedWriteBatch, Place),
     ) -> Result<(), LogError> {
         // A poisoned lock is harmless: a panic in here leaves nothing half done.
         let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let store = self.writable_store()?;
         store.wait_for_room().map_err(|e| self.fail(&store, e))?;
-        let accepted = self.accepted() + count as u64;
+        let accepted = self.accepted() + count;
         let batch = store.database.batch();
         let mut batch = batch.durability(Some(PersistMode::SyncData));
-        let last = LastPlace {
-            accepted,
+        let last = Place {
+            sequence: accepted,
             recorded_at: Timestamp::from_micros(self.recorded_at.load(Ordering::Acquire)),
         };
         fill(&store, &mut batch, last);
@@ -395,6 +406,28 @@ mod tests {
         assert!(!log.contains(old[0].id).expect("a log"));
         assert_eq!(log.accepted(), old.len() as u64 + 2, "forgotten ones count");
         assert_eq!(log.forget_before(oldest).expect("a log"), 0);
+    }
+
+    #[test]
+    fn what_is_not_archived_is_not_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = open(directory.path());
+        append(&log, &[action(1, 1), action(2, 1)]);
+        log.keep_until_archived().expect("a log");
+        let forget = |log: &Log| log.forget_before(NOW).expect("a log");
+        assert_eq!((log.archived().expect("a log"), forget(&log)), (None, 0));
+        let first = placed(&log)[0].place;
+        log.set_archived(first).expect("a log");
+        assert_eq!(forget(&log), 1);
+        drop(log);
+        let log = open(directory.path());
+        assert_eq!(log.archived().expect("a log"), Some(first));
+        log.keep_until_archived().expect("a log");
+        assert_eq!(forget(&log), 0);
+        // Numbers of a store that came back from a backup are not used again.
+        log.skip_to(9).expect("a write");
+        append(&log, &[action(3, 1)]);
+        assert_eq!(placed(&log)[1].place.sequence, 10);
     }
 
     fn placed(log: &Log) -> Vec<PlacedAction> {

@@ -2,7 +2,10 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod archive_mark;
+mod backup;
 mod clock_mark;
+mod erasures;
 mod error;
 mod journals;
 mod log;
@@ -12,6 +15,8 @@ mod records;
 mod reopen;
 mod store;
 
+pub use backup::{LogRestore, LogSnapshot, belongs_to_log};
+pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
 pub use journals::TruncatedTail;
 pub use log::Log;

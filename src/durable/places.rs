@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use fjall::OwnedWriteBatch;
 
 use super::error::LogError;
-use super::records::{ActionFacts, LastPlace, Place, decode_action, encode_action};
-use super::store::Store;
+use super::records::{ActionFacts, Place, decode_action, encode_action};
+use super::store::{PLACED, Store};
 use crate::model::{Action, ActionId, Timestamp};
 
 /// Actions that are given their places with one write.
@@ -86,9 +86,9 @@ fn find(store: &Store, sequence: &[u8], id: &[u8]) -> Result<Option<PlacedAction
 /// server of that format, so they take the last numbers up to `accepted`. When they were
 /// recorded is not known: the place says the time of the action.
 pub(super) fn complete(store: &Store, accepted: u64) -> Result<Timestamp, LogError> {
-    let last = store.last_place()?;
+    let last = store.place(PLACED)?;
     let last_time = last.map_or(NEVER, |last| last.recorded_at);
-    if accepted == last.map_or(0, |last| last.accepted) {
+    if accepted == last.map_or(0, |last| last.sequence) {
         return Ok(last_time);
     }
     let unplaced = unplaced_ids(store)?;
@@ -102,8 +102,8 @@ pub(super) fn complete(store: &Store, accepted: u64) -> Result<Timestamp, LogErr
         };
         recorded_at = place_all(store, ids, place)?;
     }
-    store.set_last_place(LastPlace {
-        accepted,
+    store.set_last_place(Place {
+        sequence: accepted,
         recorded_at,
     })?;
     Ok(recorded_at)

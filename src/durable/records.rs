@@ -41,32 +41,22 @@ pub struct Place {
     pub recorded_at: Timestamp,
 }
 
-/// The last place that was given, as the store holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastPlace {
-    /// Records accepted by then. A server of the format before counts its records, but
-    /// not here.
-    pub(super) accepted: u64,
-    /// Time of the place.
-    pub(super) recorded_at: Timestamp,
-}
-
-impl LastPlace {
-    /// The encoded place: both in 8 bytes each.
+impl Place {
+    /// The encoded place: number and time in 8 bytes each.
     pub(super) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.accepted.to_le_bytes());
+        bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[8..].copy_from_slice(&self.recorded_at.micros().to_le_bytes());
         bytes
     }
 
-    /// Decodes the place; none if it is malformed.
+    /// Decodes a place; none if it is malformed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let ([accepted, micros], []) = bytes.as_chunks::<8>() else {
+        let ([sequence, micros], []) = bytes.as_chunks::<8>() else {
             return None;
         };
         Some(Self {
-            accepted: u64::from_le_bytes(*accepted),
+            sequence: u64::from_le_bytes(*sequence),
             recorded_at: Timestamp::from_micros(i64::from_le_bytes(*micros)),
         })
     }
@@ -81,8 +71,8 @@ pub(super) struct ActionFacts {
     pub(super) place: Option<Place>,
 }
 
-/// Encodes user, pin, time and medoid in 8 bytes each, then one byte of bits, then time
-/// and number of its place in 8 bytes each, then the name.
+/// Encodes user, pin, time and medoid in 8 bytes each, then one byte of bits, then its
+/// place, then the name.
 pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + PLACE + action.name.len());
     record.extend(action.user.0.to_le_bytes());
@@ -93,8 +83,7 @@ pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
     let has_place = u8::from(facts.place.is_some()) * HAS_PLACE;
     record.push(has_medoid | has_place | (u8::from(facts.is_kept) * IS_KEPT));
     if let Some(place) = facts.place {
-        record.extend(place.recorded_at.micros().to_le_bytes());
-        record.extend(place.sequence.to_le_bytes());
+        record.extend(place.to_bytes());
     }
     record.extend(action.name.as_bytes());
     record
@@ -125,11 +114,7 @@ pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, ActionF
 /// Decodes the place at the beginning of `bytes`, and returns what follows.
 fn decode_place(bytes: &[u8]) -> Option<(Option<Place>, &[u8])> {
     let (place, rest) = bytes.split_at_checked(PLACE)?;
-    let (numbers, _) = place.as_chunks::<8>();
-    let place = Place {
-        sequence: u64::from_le_bytes(numbers[1]),
-        recorded_at: Timestamp::from_micros(i64::from_le_bytes(numbers[0])),
-    };
+    let place = Place::from_bytes(place)?;
     Some((Some(place), rest))
 }
 

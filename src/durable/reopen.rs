@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::error::LogError;
-use super::journals::Journals;
+use super::journals::{Journals, empty_journals};
 use super::log::Log;
 use super::store::Store;
 
@@ -57,6 +57,39 @@ impl Log {
         }
         self.require_space()?;
         self.close();
+        self.open_again()
+    }
+
+    /// Removes what is in no record any more from the files of the store: nothing of what
+    /// was removed before is left in its journals. Its tables follow with
+    /// [`Self::compact`]. Writes wait meanwhile, and reads fail for a moment.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written, closed or opened. The log is then as after a
+    /// failed write.
+    pub fn empty_journals(&self) -> Result<(), LogError> {
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.writable_store()?;
+        store.flush().map_err(|e| self.fail(&store, e))?;
+        drop(store);
+        self.close();
+        let emptied = empty_journals(&self.path).map_err(LogError::io(&self.path));
+        let opened = emptied.and_then(|()| self.open_again());
+        if let Err(error) = &opened {
+            self.failure.store(Some(Arc::new(error.to_string())));
+        }
+        opened
+    }
+
+    /// Writes all tables anew, without what was removed.
+    pub fn compact(&self) -> Result<(), LogError> {
+        let store = self.writable_store()?;
+        store.compact().map_err(|e| self.fail(&store, e))
+    }
+
+    /// Opens the store after it was closed.
+    fn open_again(&self) -> Result<(), LogError> {
         let journals = Journals::copy_from(&self.path, &self.directory);
         let journals = journals.map_err(LogError::io(&self.path))?;
         let opened = self.open_store(&journals);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::error::LogError;
-use super::records::LastPlace;
+use super::records::Place;
 
 const ACTIONS: &str = "actions";
 const PINS: &str = "pins";
 const SEQUENCES: &str = "sequences";
+const ERASED: &str = "erased";
 const META: &str = "meta";
 /// Key in [`META`] of the random number that tells this store from others.
 const ID: &str = "id";
@@ -18,9 +19,12 @@ const ID: &str = "id";
 pub(super) const ACCEPTED: &str = "accepted";
 /// Key in [`META`] of the last time at which the log was used, in microseconds.
 pub(super) const CLOCK: &str = "clock";
-/// Key in [`META`] of the number of records accepted when the last of the actions was
-/// given its place, and the time of that one.
+/// Key in [`META`] of the last place that was given to an action, or could have been: its
+/// number is that of the records accepted by then. A server of the format before counts
+/// its records, but not here.
 pub(super) const PLACED: &str = "placed";
+/// Key in [`META`] of the place of the last action that is archived.
+pub(super) const ARCHIVED: &str = "archived";
 /// Most bytes of journals before the store writes its tables. All of them are copied
 /// when the log is opened.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
@@ -44,6 +48,8 @@ pub(super) struct Store {
     pub(super) sequences: Keyspace,
     /// Records of changed pins, by their ids in big endian.
     pub(super) pins: Keyspace,
+    /// Erased users, by their digests.
+    pub(super) erased: Keyspace,
     pub(super) meta: Keyspace,
 }
 
@@ -52,9 +58,8 @@ impl Store {
     /// journals are kept as they were.
     pub(super) fn open(path: &Path, journal_copy: &Path) -> Result<Self, LogError> {
         let database = open_database(path, journal_copy)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES);
         let keyspace = |name| {
-            let keyspace = database.keyspace(name, options);
+            let keyspace = database.keyspace(name, keyspace_options);
             keyspace.map_err(|cause| LogError::Store {
                 path: path.to_owned(),
                 cause,
@@ -64,6 +69,7 @@ impl Store {
             path: path.to_owned(),
             actions: keyspace(ACTIONS)?,
             sequences: keyspace(SEQUENCES)?,
+            erased: keyspace(ERASED)?,
             meta: keyspace(META)?,
             pins: keyspace(PINS)?,
             database,
@@ -94,14 +100,14 @@ impl Store {
         Ok(id)
     }
 
-    /// The last place that was given to an action; none in a store without places.
-    pub(super) fn last_place(&self) -> Result<Option<LastPlace>, LogError> {
-        let value = self.meta.get(PLACED).map_err(|e| self.error(e))?;
-        Ok(value.and_then(|bytes| LastPlace::from_bytes(&bytes)))
+    /// The place under `key` in the meta data; none where there is none.
+    pub(super) fn place(&self, key: &str) -> Result<Option<Place>, LogError> {
+        let value = self.meta.get(key).map_err(|e| self.error(e))?;
+        Ok(value.and_then(|bytes| Place::from_bytes(&bytes)))
     }
 
     /// Replaces the last place, durably.
-    pub(super) fn set_last_place(&self, last: LastPlace) -> Result<(), LogError> {
+    pub(super) fn set_last_place(&self, last: Place) -> Result<(), LogError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, PLACED, last.to_bytes());
         batch.commit().map_err(|e| self.error(e))
@@ -115,8 +121,13 @@ impl Store {
 
     /// The error for a failure of the store.
     pub(super) fn error(&self, cause: fjall::Error) -> LogError {
+        Self::error_at(&self.path, cause)
+    }
+
+    /// The error for a failure of the store in `path`.
+    pub(super) fn error_at(path: &Path, cause: fjall::Error) -> LogError {
         LogError::Store {
-            path: self.path.clone(),
+            path: path.to_owned(),
             cause,
         }
     }
@@ -136,6 +147,36 @@ impl Store {
             std::thread::sleep(ROOM_POLL);
         }
         Ok(())
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; 5] {
+        let Self {
+            actions,
+            sequences,
+            pins,
+            erased,
+            meta,
+            ..
+        } = self;
+        [actions, sequences, pins, erased, meta]
+    }
+
+    /// Writes all that is in memory to tables, and waits for it.
+    pub(super) fn flush(&self) -> Result<(), fjall::Error> {
+        for keyspace in self.keyspaces() {
+            keyspace.rotate_memtable()?;
+            while keyspace.sealed_memtable_count() > 0 {
+                self.check()?;
+                std::thread::sleep(ROOM_POLL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all tables anew, without what was removed or replaced.
+    pub(super) fn compact(&self) -> Result<(), fjall::Error> {
+        let mut keyspaces = self.keyspaces().into_iter();
+        keyspaces.try_for_each(Keyspace::major_compact)
     }
 
     /// Fails once any write has failed, also one of a thread of the store.
@@ -158,6 +199,11 @@ impl Store {
             key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
+}
+
+/// Options of every keyspace.
+pub(super) fn keyspace_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MAX_MEMTABLE_BYTES)
 }
 
 /// Opens the database in `path`. An error that tells of damage names `journal_copy`.

@@ -22,14 +22,31 @@ impl ActionIdentity {
     /// The identity of an action without an id: its user, pin and name, and its time in
     /// milliseconds, since many warehouses keep no finer one.
     pub fn from_content(user: UserId, pin: PinId, time: Timestamp, name: &str) -> Self {
-        let millis = time.micros().div_euclid(MICROS_PER_MILLISECOND);
-        let mut hash = Xxh3::new();
-        hash.update(&user.0.to_le_bytes());
-        hash.update(&pin.0.to_le_bytes());
-        hash.update(&millis.to_le_bytes());
-        hash.update(name.as_bytes());
-        Self(hash.digest())
+        Self(hash_content(user, pin, time, name).digest())
     }
+}
+
+impl ActionId {
+    /// An id for an action that has none: XXH3 of 128 bits, in big endian, over user, pin
+    /// and the time in milliseconds, each in 8 bytes of little endian, and the name. The
+    /// same action has the same id wherever it comes from.
+    pub fn from_content(user: UserId, pin: PinId, time: Timestamp, name: &str) -> Self {
+        Self(
+            hash_content(user, pin, time, name)
+                .digest128()
+                .to_be_bytes(),
+        )
+    }
+}
+
+fn hash_content(user: UserId, pin: PinId, time: Timestamp, name: &str) -> Xxh3 {
+    let millis = time.micros().div_euclid(MICROS_PER_MILLISECOND);
+    let mut hash = Xxh3::new();
+    hash.update(&user.0.to_le_bytes());
+    hash.update(&pin.0.to_le_bytes());
+    hash.update(&millis.to_le_bytes());
+    hash.update(name.as_bytes());
+    hash
 }
 
 #[cfg(test)]
@@ -55,5 +72,11 @@ mod tests {
         ] {
             assert_ne!(action, other);
         }
+        let id = |micros| {
+            let time = Timestamp::from_micros(micros);
+            ActionId::from_content(UserId(1), PinId(2), time, "save")
+        };
+        assert_eq!(id(3_456), id(3_000));
+        assert_ne!(id(3_456), id(4_000));
     }
 }

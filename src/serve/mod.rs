@@ -6,6 +6,7 @@
 //! (the services); and `server` with `maintenance` (work beside calls), which put them
 //! together.
 
+mod archiving;
 mod error;
 mod health;
 mod listeners;

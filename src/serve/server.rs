@@ -13,7 +13,7 @@ use super::overload::{Limiter, Workers};
 use super::security::Credentials;
 use super::state::{InitialState, Live, Loaded, Probe, ServingSource, VersionManager};
 use super::transport::{ListenerParts, OpsParts, Phase, serve_connections, serve_ops};
-use super::{Listeners, ServeError, ServeParams, maintenance, rpc};
+use super::{Listeners, ServeError, ServeParams, archiving, maintenance, rpc};
 use crate::actions::Actions;
 
 /// What a server loads, and how.
@@ -138,6 +138,7 @@ impl Server {
             live: self.live.clone(),
             limiter,
             phases: self.phase.subscribe(),
+            clock: params.clock,
             metrics: params.metrics.clone(),
         };
         Ok(PortTasks {
@@ -172,6 +173,7 @@ impl Server {
         tokio::select! {
             damaged = maintenance::check_mapped(loaded) => damaged,
             () = maintenance::forget_old_actions(&self.live, self.params.clock) => Ok(()),
+            () = archiving::archive_actions(&self.live) => Ok(()),
             () = maintenance::keep_recording(&self.live, &self.health) => Ok(()),
             () = maintenance::watch_versions(&self.versions, self.params.server.watch) => Ok(()),
             () = self.credentials.watch() => Ok(()),
@@ -221,6 +223,7 @@ impl Server {
         } else {
             end_calls(&mut tasks.grpc, self.params.server.drain_timeout).await
         };
+        archiving::archive_rest(&self.live).await;
         tasks.ops.abort();
         ended.and(drained.map_err(ServeError::from))
     }

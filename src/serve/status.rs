@@ -39,8 +39,16 @@ pub(crate) enum CallError {
     OutOfTime,
     /// The change could not be made durable: try again later.
     NotRecorded,
-    /// The call changes pins, and the server keeps nothing.
+    /// What was recorded cannot be read: try again later.
+    NotReadable,
+    /// The user is not erased everywhere: try again.
+    NotErased,
+    /// The call changes or copies what a server keeps, and this one keeps nothing.
     KeepsNothing,
+    /// Another backup is being made.
+    BackupRunning,
+    /// The backup could not be made as a whole. The log has the cause.
+    NoBackup,
     /// The greatest number of pins, which is this, has changed.
     TooManyChanges(usize),
     /// These versions do not exist.
@@ -111,13 +119,23 @@ impl From<CallError> for Status {
                 Self::deadline_exceeded("time was up before there was anything to answer with")
             }
             CallError::KeepsNothing => Self::failed_precondition(
-                "this server keeps nothing, so it changes no pins: it was started without --data",
+                "this server keeps nothing, neither actions nor changed pins: it was started without --data",
+            ),
+            CallError::BackupRunning => Self::resource_exhausted("another backup is being made"),
+            CallError::NoBackup => Self::unavailable(
+                "the backup could not be made as a whole: the log of the server says why",
             ),
             CallError::TooManyChanges(max) => Self::resource_exhausted(format!(
                 "{max} pins may change beside a catalog: build one with the changes so far"
             )),
             CallError::NotRecorded => Self::unavailable(
                 "it could not be made durable: send it again when this server is back",
+            ),
+            CallError::NotReadable => {
+                Self::unavailable("recorded actions cannot be read: try again later")
+            }
+            CallError::NotErased => Self::unavailable(
+                "the user is not erased everywhere yet: the log or the archive cannot be written",
             ),
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),

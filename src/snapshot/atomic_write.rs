@@ -1,6 +1,6 @@
 //! Atomic writes: contents are written to a temporary name, synced, and renamed.
 //!
-//! [`Writer`] writes a version of a snapshot so, [`replace_file`] a single file.
+//! [`Writer`] writes a version of a snapshot so, [`replace_file`] and [`write_file`] a single file.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -200,15 +200,49 @@ impl std::fmt::Debug for FileWriter {
 /// Replaces the contents of the file at `path`: a reader sees the old ones or all of the
 /// new ones, also after a crash.
 pub fn replace_file(path: &Path, contents: &[u8]) -> Result<(), SnapshotError> {
+    write_file(path, |mut file| {
+        let written = file.write_all(contents);
+        written.map(|()| file).map_err(SnapshotError::io(path))
+    })
+}
+
+/// Writes the file at `path` by `fill`, which gets an empty file and returns it full: a
+/// reader sees what was there or all that is new, also after a crash.
+pub fn write_file<E: From<SnapshotError>>(
+    path: &Path,
+    fill: impl FnOnce(File) -> Result<File, E>,
+) -> Result<(), E> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}-{}", std::process::id()));
-    write_synced(&temporary, contents)?;
-    fs::rename(&temporary, path).map_err(SnapshotError::io(path))?;
-    sync_directory(directory)
+    let file = File::create(&temporary).map_err(SnapshotError::io(&temporary))?;
+    let written = fill(file).and_then(|file| {
+        file.sync_all().map_err(SnapshotError::io(&temporary))?;
+        fs::rename(&temporary, path).map_err(SnapshotError::io(path))?;
+        Ok(())
+    });
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    Ok(sync_directory(directory)?)
+}
+
+/// Creates the directory `path` and those that it lies in, durably.
+pub fn create_directories(path: &Path) -> Result<(), SnapshotError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_directories(parent)?;
+    }
+    fs::create_dir_all(path).map_err(SnapshotError::io(path))?;
+    parent.map_or(Ok(()), sync_directory)
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> Result<(), SnapshotError> {

@@ -19,12 +19,14 @@ mod error;
 mod layout;
 mod manifest;
 mod names;
+mod prune;
 mod read;
 
-pub use atomic_write::{FileWriter, Writer, replace_file};
+pub use atomic_write::{FileWriter, Writer, create_directories, replace_file, write_file};
 pub use error::SnapshotError;
 pub use layout::{current_version, is_version, versions};
 pub use manifest::{FileEntry, ManifestFacts, SnapshotManifest};
+pub use prune::prune;
 pub use read::Reader;
 
 #[cfg(target_endian = "big")]

@@ -4,7 +4,9 @@ use std::fs;
 
 use crate::common;
 use crate::common::World;
-use crate::common::process::{Process, command, output, path, refusal, run, serve_command_of};
+use crate::common::process::{
+    Process, command, output, path, refusal, run, serve_command, serve_command_of,
+};
 use serde_json::Value;
 
 fn serve(world: &World, profiles: &str) -> Process {
@@ -116,4 +118,25 @@ fn two_servers_are_compared_and_thresholds_decide() {
     );
     one.stop();
     other.stop();
+}
+
+#[test]
+fn a_comparison_says_which_side_alone_has_recorded_actions() {
+    let world = World::built();
+    let without = serve(&world, "profiles");
+    let mut with = serve_command(&world);
+    let with = Process::start(with.args(["--data", path(&world.path("data"))]));
+    let record = ["record", "--user", "1", "--pin", "3", "--server", &with.url];
+    run(record);
+    let users = world.path("users.txt");
+    std::fs::write(&users, "1\n").expect("a file");
+    let pair = ["--baseline", &without.url, "--candidate", &with.url];
+    let users = ["--users", path(&users), "--medoids", "20"];
+    let said = run([&["diff"], &pair[..], &users].concat());
+    assert!(
+        said.contains("only the candidate has answers that rest on recorded"),
+        "{said}"
+    );
+    without.stop();
+    with.stop();
 }

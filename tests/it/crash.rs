@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::common;
 use crate::common::World;
+use crate::common::files::archived;
 use crate::common::process::{Process, path, refusal, serve_command};
 use crate::common::server::save;
 use crate::common::wait::{PATIENCE, within};
@@ -59,6 +60,19 @@ impl Home {
 
     fn start(&self) -> Process {
         Process::start(&mut self.command())
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.world.path("archive")
+    }
+
+    /// The same, with what is recorded archived at once.
+    fn start_archiving(&self) -> Process {
+        let mut command = self.command();
+        command
+            .env("PINNERSAGE__ACTIONS__ARCHIVE", self.archive())
+            .env("PINNERSAGE__ACTIONS__ARCHIVE_EVERY", "10ms");
+        Process::start(&mut command)
     }
 
     /// What a server says that must not get ready.
@@ -183,12 +197,12 @@ async fn no_acknowledged_action_is_lost_or_counted_twice_by_kills() {
     let home = Home::new();
     let sent = Arc::new(Mutex::new(Sent::default()));
     for round in 0..ROUNDS {
-        write_until_killed(home.start(), round, sent.clone()).await;
+        write_until_killed(home.start_archiving(), round, sent.clone()).await;
     }
     let sent = std::mem::take(&mut *sent.lock().expect("no panic"));
     let Sent { all, acknowledged } = sent;
     assert!(acknowledged.len() > 1_000, "{}", acknowledged.len());
-    let process = home.start();
+    let process = home.start_archiving();
     let mut client = client(&process).await;
     let counts = counted(&process).await;
     for (user, count) in by_user(&acknowledged) {
@@ -205,6 +219,12 @@ async fn no_acknowledged_action_is_lost_or_counted_twice_by_kills() {
     }
     assert_eq!(self::counted(&process).await, by_user(&all));
     process.stop();
+    let archived = archived(&home.archive());
+    let archived = archived
+        .iter()
+        .map(|action| u128::from_be_bytes(action.id.0));
+    let all = all.into_iter().map(u128::from);
+    assert!(archived.eq(all), "each action is in one file");
 }
 
 #[tokio::test]

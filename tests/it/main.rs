@@ -4,11 +4,13 @@
 mod common;
 
 mod actions;
+mod archive;
 mod bad_input;
 mod batch_and_server;
 mod canary;
 mod cli;
 mod crash;
+mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod formats;

@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 8] = [
         "snapshot",
         "wire",
     ],
-    &["actions", "index", "store", "telemetry"],
+    &["actions", "archive", "index", "store", "telemetry"],
     &["batch", "serve"],
     &["config", "evaluation"],
     &["cli"],

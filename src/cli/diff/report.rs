@@ -233,7 +233,7 @@ impl Report {
     }
 
     fn write_servers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = ["failed", "degraded", "p50 ms", "p99 ms"];
+        let header = ["failed", "degraded", "recent", "p50 ms", "p99 ms"];
         write!(f, "{:24}", "")?;
         header.iter().try_for_each(|name| write!(f, "{name:>10}"))?;
         for (name, server) in [("baseline", &self.baseline), ("candidate", &self.candidate)] {
@@ -243,19 +243,36 @@ impl Report {
                 profile_version,
                 failed,
                 degraded,
+                recent,
                 p50_ms,
                 p99_ms,
             } = server;
             write!(
                 f,
-                "\n{name:24}{failed:10.4}{degraded:10.4}{p50_ms:10.3}{p99_ms:10.3}"
+                "\n{name:24}{failed:10.4}{degraded:10.4}{recent:10.4}{p50_ms:10.3}{p99_ms:10.3}"
             )?;
             write!(
                 f,
                 "  build {build}, catalog {catalog_version}, profiles {profile_version}"
             )?;
         }
-        Ok(())
+        match self.fold_in_difference() {
+            Some(difference) => write!(f, "\n{difference}"),
+            None => Ok(()),
+        }
+    }
+
+    /// What to know of answers of which only one side knows recorded actions.
+    fn fold_in_difference(&self) -> Option<String> {
+        let (with, without) = match (self.baseline.recent > 0.0, self.candidate.recent > 0.0) {
+            (true, false) => ("baseline", "candidate"),
+            (false, true) => ("candidate", "baseline"),
+            (true, true) | (false, false) => return None,
+        };
+        Some(format!(
+            "only the {with} has answers that rest on recorded actions: the {without} has none \
+             of these actions, and its answers differ for that, too"
+        ))
     }
 }
 
@@ -346,6 +363,25 @@ mod tests {
         assert_eq!(broken.len(), 4, "{broken:?}");
         assert!(broken[0].starts_with("overlap is"), "{broken:?}");
         assert!(broken[3].ends_with("more than 1.9"), "{broken:?}");
+    }
+
+    #[test]
+    fn it_is_said_when_only_one_side_folds_actions_in() {
+        let server = |recent| ServerStats {
+            recent,
+            ..ServerStats::default()
+        };
+        let text = |baseline, candidate| {
+            Report::new(&pairs(), 2, server(baseline), server(candidate)).to_string()
+        };
+        let said = text(0.5, 0.0);
+        assert!(said.contains("only the baseline has answers"), "{said}");
+        let said = text(0.0, 0.1);
+        assert!(said.contains("only the candidate has answers"), "{said}");
+        for same in [0.0, 0.5] {
+            let said = text(same, same);
+            assert!(!said.contains("only the"), "{said}");
+        }
     }
 
     #[test]

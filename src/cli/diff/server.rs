@@ -14,6 +14,7 @@ pub(super) struct Server {
     latencies: Vec<Duration>,
     failed: usize,
     degraded: usize,
+    recent: usize,
     build: String,
     catalog_version: String,
     profile_version: String,
@@ -29,6 +30,8 @@ pub(super) struct ServerStats {
     pub(super) failed: f64,
     /// Share of calls whose answer was degraded.
     pub(super) degraded: f64,
+    /// Share of calls whose answer rests on actions recorded since the batch.
+    pub(super) recent: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
 }
@@ -41,6 +44,7 @@ impl Server {
             latencies: Vec::new(),
             failed: 0,
             degraded: 0,
+            recent: 0,
             build: String::new(),
             catalog_version: String::new(),
             profile_version: String::new(),
@@ -64,6 +68,7 @@ impl Server {
         self.build = build.unwrap_or("unknown").to_owned();
         let response = response.into_inner();
         self.degraded += usize::from(response.degraded);
+        self.recent += usize::from(response.medoids.iter().any(is_recent));
         self.catalog_version.clone_from(&response.catalog_version);
         self.profile_version.clone_from(&response.profile_version);
         Some(response)
@@ -79,10 +84,17 @@ impl Server {
             profile_version: self.profile_version.clone(),
             failed: share(self.failed),
             degraded: share(self.degraded),
+            recent: share(self.recent),
             p50_ms: quantile_ms(&sorted, 0.5),
             p99_ms: quantile_ms(&sorted, 0.99),
         }
     }
+}
+
+/// Whether recorded actions made or changed the interest.
+fn is_recent(medoid: &v1::SampledMedoid) -> bool {
+    let recent = [v1::MedoidOrigin::Recent, v1::MedoidOrigin::ProfileAndRecent];
+    recent.contains(&medoid.origin())
 }
 
 /// The quantile `q` of ascending latencies, in milliseconds; 0 of none.

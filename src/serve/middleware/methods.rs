@@ -33,15 +33,19 @@ mod tests {
     use super::*;
 
     /// A second list, on purpose: a label that changes breaks dashboards.
-    const LABELS: [&str; 17] = [
+    const LABELS: [&str; 21] = [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "pinnersage.v1.ActionService/FeedActions",
         "pinnersage.v1.ActionService/RecordActions",
+        "pinnersage.v1.AdminService/BackupData",
+        "pinnersage.v1.AdminService/EraseUser",
+        "pinnersage.v1.AdminService/ExportActions",
         "pinnersage.v1.AdminService/FollowVersions",
         "pinnersage.v1.AdminService/GetStatus",
+        "pinnersage.v1.AdminService/ImportActions",
         "pinnersage.v1.AdminService/ListVersions",
         "pinnersage.v1.AdminService/LoadVersions",
         "pinnersage.v1.AdminService/Rollback",

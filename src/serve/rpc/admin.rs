@@ -1,9 +1,16 @@
-//! `AdminService`: the versions that are served, and changes of them.
+//! `AdminService`: the versions that are served, changes of them, and backups.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tonic::{Request, Response, Status};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::model::UserId;
+use crate::serve::rpc::action_recorder::ActionRecorder;
+use crate::serve::rpc::action_streams::{self, Messages};
+use crate::serve::rpc::backup::{Backup, BackupStream};
 use crate::serve::rpc::response::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
@@ -21,6 +28,9 @@ use crate::wire::v1::admin_service_server::AdminService;
 pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     pub(crate) versions: Arc<VersionManager>,
+    pub(crate) recorder: ActionRecorder,
+    /// Has a permit for the one backup that is made at a time.
+    pub(crate) backups: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -146,9 +156,92 @@ impl AdminService for Service {
             survives_restart: served.persistence == Persistence::Kept,
         }))
     }
+
+    async fn erase_user(
+        &self,
+        request: Request<v1::EraseUserRequest>,
+    ) -> Result<Response<v1::EraseUserResponse>, Status> {
+        let user = request.into_inner().user_id;
+        let user = user.ok_or_else(|| CallError::field("user_id", "is required"))?;
+        let erased = self.erase(UserId(user)).await?;
+        Ok(Response::new(erased))
+    }
+
+    type ExportActionsStream = Messages<v1::ExportActionsResponse>;
+
+    async fn export_actions(
+        &self,
+        request: Request<v1::ExportActionsRequest>,
+    ) -> Result<Response<Self::ExportActionsStream>, Status> {
+        let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let first = request.into_inner().from_sequence;
+        Ok(Response::new(action_streams::export(
+            actions.clone(),
+            first,
+        )))
+    }
+
+    type ImportActionsStream = Messages<v1::ImportActionsResponse>;
+
+    async fn import_actions(
+        &self,
+        request: Request<Streaming<v1::ImportActionsRequest>>,
+    ) -> Result<Response<Self::ImportActionsStream>, Status> {
+        self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let recorder = self.recorder.clone();
+        Ok(Response::new(action_streams::import(
+            recorder,
+            request.into_inner(),
+        )))
+    }
+
+    type BackupDataStream = BackupStream;
+
+    async fn backup_data(
+        &self,
+        _: Request<v1::BackupDataRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        Ok(Response::new(self.begin_backup()?))
+    }
 }
 
 impl Service {
+    /// Erases `user`. Nothing that is logged names the user.
+    async fn erase(&self, user: UserId) -> Result<v1::EraseUserResponse, CallError> {
+        let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let (live, actions, now) = (self.live.clone(), actions.clone(), (self.recorder.clock)());
+        let begun = Instant::now();
+        let erased = spawn_blocking(move || live.erase(&actions, user, now)).await;
+        let erased = erased.map_err(|_| CallError::Internal)?;
+        let erased = erased.map_err(|error| {
+            tracing::error!(%error, "a user is not erased yet");
+            CallError::NotErased
+        })?;
+        let (recorded, archived) = (erased.recorded, erased.archived.actions);
+        let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+        tracing::info!(recorded, archived, took_ms, "erased a user");
+        Ok(v1::EraseUserResponse {
+            actions: recorded,
+            has_profile: erased.has_profile,
+            archived_actions: archived,
+            archive_files: erased.archived.files,
+            erased_time: Some(timestamp(now)),
+        })
+    }
+
+    /// Begins a backup, unless another is being made.
+    fn begin_backup(&self) -> Result<BackupStream, CallError> {
+        self.live.get().ok_or(CallError::NotLoaded)?;
+        let log = self.live.log().ok_or(CallError::KeepsNothing)?;
+        let permit = self.backups.clone().try_acquire_owned();
+        let backup = Backup {
+            log: log.clone(),
+            now: (self.recorder.clock)(),
+            permit: permit.map_err(|_| CallError::BackupRunning)?,
+        };
+        Ok(backup.start())
+    }
+
     async fn make(&self, change: VersionChange) -> Result<ServedVersions, CallError> {
         let served = self.versions.clone().make(change).await;
         Ok(served?)

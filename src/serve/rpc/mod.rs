@@ -2,12 +2,15 @@
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
 //! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`),
-//! `actions`, `catalog`, `admin` (with `version_messages`). `routes` puts them behind their
-//! layers.
+//! `actions`, `catalog`, `admin` (with `version_messages`, `action_streams` and `backup`).
+//! `action_recorder` records what any of them takes. `routes` puts them behind their layers.
 //! Limits of requests are in `serve::request_limits`.
 
+mod action_recorder;
+mod action_streams;
 mod actions;
 mod admin;
+mod backup;
 mod catalog;
 mod recommendation;
 mod request;

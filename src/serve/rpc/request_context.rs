@@ -26,6 +26,7 @@ impl RequestContext {
         let recorded = RecordedActions {
             state,
             average: average.unwrap_or_default(),
+            erased_at: actions.and_then(|actions| actions.erased_at(user)),
         };
         self.serving
             .user_context(user, recorded, self.answers, self.now)

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::{Layer, ServiceBuilder};
 
+use super::action_recorder::ActionRecorder;
 use super::{actions, admin, catalog, recommendation};
 use crate::model::Timestamp;
 use crate::serve::middleware::{
@@ -65,15 +67,21 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
         answers: parts.answers,
     })
     .max_decoding_message_size(max_size);
-    let actions = ActionServiceServer::new(actions::Service {
+    let recorder = ActionRecorder {
         live: live.clone(),
         clock: parts.clock,
+    };
+    let actions = ActionServiceServer::new(actions::Service {
+        recorder: recorder.clone(),
     })
     .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
     let admin = AdminServiceServer::new(admin::Service {
         live: live.clone(),
         versions: parts.versions,
-    });
+        recorder,
+        backups: Arc::new(Semaphore::new(1)),
+    })
+    .max_decoding_message_size(max_size.min(MAX_ACTIONS_SIZE));
     let catalog = CatalogServiceServer::new(catalog::Service { live });
     let rate_limit = PolicyLayer(RateLimit::new(&parts.overload));
     Routes::new(health)

@@ -17,7 +17,7 @@ pub(crate) enum Role {
     Read,
     /// Record actions, and change pins.
     Write,
-    /// List the versions, and change which are served.
+    /// List the versions, and change which are served; export and import actions.
     Admin,
 }
 

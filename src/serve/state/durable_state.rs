@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::actions::{ActionParams, Actions};
+use crate::archive::{ArchiveParams, Archiver};
 use crate::durable::{Log, LogError, TruncatedTail};
 use crate::model::Timestamp;
 use crate::serve::state::changed_pins::ChangedPins;
@@ -20,6 +21,8 @@ pub struct DataParams {
     pub directory: PathBuf,
     /// Recorded actions.
     pub actions: ActionParams,
+    /// The archive of recorded actions.
+    pub archive: ArchiveParams,
     /// Number of pins that may change beside a catalog.
     pub max_changed_pins: usize,
 }
@@ -27,8 +30,11 @@ pub struct DataParams {
 /// Recorded actions and changed pins, which share one log.
 #[derive(Debug)]
 pub(crate) struct DurableState {
+    pub(crate) log: Arc<Log>,
     pub(crate) actions: Arc<Actions>,
     pub(crate) changed_pins: Arc<ChangedPins>,
+    /// None without an archive.
+    pub(crate) archiver: Option<Arc<Archiver>>,
 }
 
 /// Everything that a server needs before it answers its first call.
@@ -127,8 +133,10 @@ impl DurableState {
             tracing::warn!(%journal, bytes, "truncated the unacknowledged tail of the journal");
         }
         let log = Arc::new(log);
+        // Before anything is forgotten.
+        let archiver = Archiver::new(log.clone(), &data.archive)?;
         let changed_pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
-        let (actions, found) = Actions::open(log, data.actions, now)?;
+        let (actions, found) = Actions::open(log.clone(), data.actions, now)?;
         tracing::info!(
             recorded = found.actions,
             forgotten = found.forgotten,
@@ -136,8 +144,10 @@ impl DurableState {
             "opened recorded actions"
         );
         Ok(Self {
+            log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
+            archiver: archiver.map(Arc::new),
         })
     }
 }

@@ -35,6 +35,11 @@ impl FoldInCache {
         }
     }
 
+    /// Removes what is cached of `user`.
+    pub(crate) fn remove(&self, user: UserId) {
+        self.users.remove(&user);
+    }
+
     /// The `profile` of `user`, none for one without, with the actions of `state` folded in. The
     /// profiles and the catalog of `source` must be the same at every call.
     pub(crate) fn get_or_fold(

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::actions::Actions;
-use crate::durable::{LogError, PinRecord};
-use crate::model::{PinId, Timestamp};
+use crate::archive::{ArchiveError, Archiver, ErasedFromArchive};
+use crate::durable::{Log, LogError, PinRecord};
+use crate::model::{PinId, Timestamp, UserId};
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
@@ -28,6 +29,17 @@ pub(crate) struct PinChangeCounts {
     pub(crate) unknown: usize,
 }
 
+/// What was erased of a user.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Erased {
+    /// Recorded actions.
+    pub(crate) recorded: u64,
+    /// Actions in the archive, and files.
+    pub(crate) archived: ErasedFromArchive,
+    /// Whether a profile is served that has the user.
+    pub(crate) has_profile: bool,
+}
+
 impl Live {
     /// What is served now. A call holds it from its beginning to its end.
     pub(crate) fn get(&self) -> Option<Arc<Serving>> {
@@ -42,6 +54,16 @@ impl Live {
     /// Pins that changed; none in the same cases.
     pub(crate) fn changed_pins(&self) -> Option<&Arc<ChangedPins>> {
         self.durable.get().map(|durable| &durable.changed_pins)
+    }
+
+    /// The archiver of recorded actions; none in the same cases, and without an archive.
+    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+        self.durable.get()?.archiver.as_ref()
+    }
+
+    /// The log of both; none in the same cases.
+    pub(crate) fn log(&self) -> Option<&Arc<Log>> {
+        self.durable.get().map(|durable| &durable.log)
     }
 
     /// Gives the server what it keeps. To be called once, before anything is served.
@@ -114,6 +136,28 @@ impl Live {
         Ok(())
     }
 
+    /// Erases what `actions`, caches and the archive have of `user` up to `now`.
+    pub(crate) fn erase(
+        &self,
+        actions: &Actions,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<Erased, ArchiveError> {
+        let recorded = actions.erase(user, now)?;
+        let serving = self.get();
+        if let Some(serving) = &serving {
+            serving.erase(user);
+        }
+        let archiver = self.archiver();
+        let archived = archiver.map(|archiver| archiver.erase(user, now));
+        let is_served = |serving: &Serving| serving.loaded.profiles().get(user).is_some();
+        Ok(Erased {
+            recorded,
+            archived: archived.transpose()?.unwrap_or_default(),
+            has_profile: serving.as_deref().is_some_and(is_served),
+        })
+    }
+
     /// Serves `changes` beside the catalog that is served.
     fn serve_delta(&self, changes: &LockedChanges<'_>) {
         if let Some(serving) = self.get() {
@@ -151,7 +195,6 @@ mod tests {
 
     use super::*;
     use crate::actions::ActionParams;
-    use crate::durable::Log;
     use crate::model::ActionWeights;
     use crate::serve::state::test_world::{LIMITS, MODEL, TestWorld, day, title_of, vector_of};
 
@@ -171,11 +214,13 @@ mod tests {
             limits: LIMITS,
         };
         let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
-        let (actions, _) = Actions::open(log, params, day(0)).expect("actions");
+        let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
         let live = Live::default();
         live.set_durable(DurableState {
+            log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
+            archiver: None,
         });
         live
     }

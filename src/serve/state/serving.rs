@@ -53,6 +53,11 @@ impl Serving {
         }
     }
 
+    /// Removes what is cached of `user`, who is erased.
+    pub(crate) fn erase(&self, user: UserId) {
+        self.fold_in_cache.remove(user);
+    }
+
     /// State of `user` at `now`, with the `recorded` actions.
     pub(crate) fn user_context(
         &self,
@@ -63,18 +68,23 @@ impl Serving {
     ) -> UserContext<'_> {
         let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
-        let context = UserContext::from_profile(self.loaded.profiles(), user, now)
+        let profiles = self.loaded.profiles();
+        let profile = match recorded.erased_at {
+            // The profile may be from before.
+            Some(_) => None,
+            None => profiles.get(user),
+        };
+        let context = UserContext::new(profiles, profile, now)
             .with_silenced_by(params.limits.silenced_by)
             .with_engagement_factors(factors);
         let Some(state) = recorded.state else {
             return context;
         };
         let source = FoldInSource {
-            profiles: self.loaded.profiles(),
+            profiles,
             pins: &self.loaded.catalog().pins,
             delta: &self.delta,
         };
-        let profile = source.profiles.get(user);
         let cache = &self.fold_in_cache;
         let recent = cache.get_or_fold(user, state, profile, source, params);
         context.with_recent(recent, params.limits.seen_days())

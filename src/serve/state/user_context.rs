@@ -10,7 +10,7 @@ use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::{Origin, UserMedoids};
 use crate::serve::state::recent_interests::RecentInterests;
 use crate::serve::state::seen_and_hidden_filter::SeenAndHiddenFilter;
-use crate::store::ProfileStore;
+use crate::store::{Profile, ProfileStore};
 
 /// Recorded actions, as far as one answer needs them.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct RecordedActions {
     pub(crate) state: Option<Arc<UserState>>,
     /// Engagement of all users.
     pub(crate) average: Engagement,
+    /// When the user was erased; none for others.
+    pub(crate) erased_at: Option<Timestamp>,
 }
 
 /// The user of a request, at one moment.
@@ -54,17 +56,7 @@ impl RecordedActions {
 impl<'a> UserContext<'a> {
     /// State of `user` at `now` from the profile alone.
     pub(crate) fn from_profile(profiles: &'a ProfileStore, user: UserId, now: Timestamp) -> Self {
-        let profile = profiles.get(user);
-        let medoids = profile.map_or(&[][..], |profile| profile.medoids);
-        Self {
-            batch_medoids: (!medoids.is_empty()).then_some(medoids),
-            active: Cow::Borrowed(medoids),
-            inactive: Vec::new(),
-            silenced_by: 0,
-            profile_time: profiles.manifest().facts.as_of,
-            filter: SeenAndHiddenFilter::from_profile(profile, now),
-            engagement_factors: None,
-        }
+        Self::new(profiles, profiles.get(user), now)
     }
 
     /// The same without the interests that negative actions used up, or that so many of
@@ -85,6 +77,25 @@ impl<'a> UserContext<'a> {
             inactive: inactive.into_iter().map(|medoid| medoid.pin).collect(),
             silenced_by,
             ..self
+        }
+    }
+
+    /// State of a user at `now` whose profile is `profile`, one of `profiles`; none for a user
+    /// without one.
+    pub(crate) fn new(
+        profiles: &'a ProfileStore,
+        profile: Option<Profile<'a>>,
+        now: Timestamp,
+    ) -> Self {
+        let medoids = profile.map_or(&[][..], |profile| profile.medoids);
+        Self {
+            batch_medoids: (!medoids.is_empty()).then_some(medoids),
+            active: Cow::Borrowed(medoids),
+            inactive: Vec::new(),
+            silenced_by: 0,
+            profile_time: profiles.manifest().facts.as_of,
+            filter: SeenAndHiddenFilter::from_profile(profile, now),
+            engagement_factors: None,
         }
     }
 

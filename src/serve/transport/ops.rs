@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::drain::{Phase, wait_for_phase};
+use crate::archive::{Archiver, Backlog};
 use crate::index::DeltaCounts;
 use crate::metrics as names;
 use crate::model::Timestamp;
@@ -31,6 +32,8 @@ pub(crate) struct OpsParts {
     pub(crate) live: Arc<Live>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) phases: watch::Receiver<Phase>,
+    /// Tells the time of a scrape.
+    pub(crate) clock: fn() -> Timestamp,
     /// Source of `/metrics`; none answers with an empty page.
     pub(crate) metrics: Option<PrometheusHandle>,
 }
@@ -92,10 +95,23 @@ async fn scrape(State(parts): State<OpsParts>) -> String {
     if let Some(actions) = parts.live.actions() {
         gauge!(names::ACTION_USERS).set(actions.users() as f64);
     }
+    if let Some(archiver) = parts.live.archiver() {
+        describe_backlog(archiver, (parts.clock)());
+    }
     parts
         .metrics
         .map(|metrics| metrics.render())
         .unwrap_or_default()
+}
+
+/// Sets the gauges of what waits to be archived.
+fn describe_backlog(archiver: &Archiver, now: Timestamp) {
+    // While the log cannot be read, they stay what they were.
+    if let Ok(Backlog { actions, oldest }) = archiver.backlog() {
+        let age = oldest.map_or(0.0, |oldest| now.days_since(oldest).max(0.0) * 86_400.0);
+        gauge!(names::ARCHIVE_WAITING).set(actions as f64);
+        gauge!(names::ARCHIVE_OLDEST).set(age);
+    }
 }
 
 /// Sets the gauges and counters of the served versions, as of this scrape.

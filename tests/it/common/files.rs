@@ -1,12 +1,13 @@
 //! Writing Parquet files, good ones and bad ones.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
+use pinnersage::batch::read_whole_actions;
 
 use super::{Action, Pin};
 
@@ -56,4 +57,38 @@ pub(crate) fn actions(path: &Path, actions: &[Action]) {
         ("action", texts(actions.iter().map(|action| action.name))),
     ];
     columns(path, named);
+}
+
+/// The files of an archive, by name.
+pub(crate) fn archive_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(archive_files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The actions of `files`, by id.
+pub(crate) fn read_actions(files: &[PathBuf]) -> Vec<pinnersage::model::Action> {
+    let mut found = Vec::new();
+    for file in files {
+        let read = read_whole_actions(file, |actions| {
+            found.extend(actions);
+            anyhow::Ok(())
+        });
+        read.expect("a file of actions");
+    }
+    found.sort_by_key(|action| action.id);
+    found
+}
+
+/// The actions in an archive, by id.
+pub(crate) fn archived(archive: &Path) -> Vec<pinnersage::model::Action> {
+    read_actions(&archive_files(archive))
 }

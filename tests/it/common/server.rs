@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
+use pinnersage::archive::ArchiveParams;
 use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
@@ -120,17 +121,32 @@ impl Server {
         Self::start_from(source).await
     }
 
+    /// The same, with actions archived in the directory `archive` of the world.
+    pub(crate) async fn start_archiving(world: &World, every: Duration) -> Self {
+        let data = DataParams {
+            archive: ArchiveParams {
+                directory: Some(world.path("archive")),
+                every,
+            },
+            ..data_params(world.path("data"))
+        };
+        Self::start_keeping(source(world), Some(data), params()).await
+    }
+
     pub(crate) async fn start_ready(
         source: ServingSource,
         data: Option<PathBuf>,
         params: ServeParams,
     ) -> Self {
+        Self::start_keeping(source, data.map(data_params), params).await
+    }
+
+    async fn start_keeping(
+        source: ServingSource,
+        data: Option<DataParams>,
+        params: ServeParams,
+    ) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let data = data.map(|directory| DataParams {
-            directory,
-            actions: action_params(),
-            max_changed_pins: 50,
-        });
         let load = move |source: &ServingSource| InitialState::open(source, data, clock());
         let server = Self::start_unready(source, load, ready, params).await;
         let loaded = within("a loaded server", PATIENCE, is_ready).await;
@@ -342,6 +358,18 @@ pub(crate) fn source(world: &World) -> ServingSource {
         ef_search: 100,
         neighbors: NEIGHBORS,
         popularity: 0.0,
+    }
+}
+
+fn data_params(directory: PathBuf) -> DataParams {
+    DataParams {
+        directory,
+        actions: action_params(),
+        archive: ArchiveParams {
+            directory: None,
+            every: DAY,
+        },
+        max_changed_pins: 50,
     }
 }
 

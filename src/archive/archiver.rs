@@ -1,0 +1,174 @@
+//! Moves what the log took into the archive, each action once.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::directory::{ArchiveDirectory, hour};
+use super::erase::{self, ErasedFromArchive};
+use super::error::ArchiveError;
+use super::params::ArchiveParams;
+use crate::durable::{Log, LogError, Place, PlacedAction};
+use crate::model::{Timestamp, UserId};
+
+/// Most actions of one file, which are held in memory while it is written.
+const MAX_FILE_ACTIONS: usize = 100_000;
+
+/// Writes the actions of a log to an archive.
+pub struct Archiver {
+    log: Arc<Log>,
+    directory: ArchiveDirectory,
+    every: Duration,
+    /// Held while files are written, by one thread at a time.
+    phase: Mutex<Phase>,
+}
+
+/// How far an archiver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It is not known which files are there: at the start, and after a failure.
+    Unknown,
+    /// All actions up to this place are in files; none is.
+    Through(Option<Place>),
+}
+
+/// What was archived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// Number of files.
+    pub files: u64,
+    /// Number of actions in them.
+    pub actions: u64,
+}
+
+/// What waits to be archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Number of actions, and of changes of pins among them.
+    pub actions: u64,
+    /// When the first of them was recorded; none when nothing waits.
+    pub oldest: Option<Timestamp>,
+}
+
+impl fmt::Debug for Archiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut archiver = f.debug_struct("Archiver");
+        archiver
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Archiver {
+    /// The archiver of `log`; none without a directory. From now on the log forgets nothing
+    /// that is not archived. The directory is not touched yet: a server starts without it
+    /// as well.
+    pub fn new(log: Arc<Log>, params: &ArchiveParams) -> Result<Option<Self>, LogError> {
+        let Some(root) = &params.directory else {
+            return Ok(None);
+        };
+        log.keep_until_archived()?;
+        Ok(Some(Self {
+            directory: ArchiveDirectory::new(root, log.store_id()),
+            every: params.every,
+            log,
+            phase: Mutex::new(Phase::Unknown),
+        }))
+    }
+
+    /// Time between two files.
+    pub fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Archives all actions that the log has taken by now. After an error, what was
+    /// written counts, and the next call goes on behind it.
+    pub fn archive(&self) -> Result<Archived, ArchiveError> {
+        // A poisoned lock is harmless: after a panic nothing is known.
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mark = match std::mem::replace(&mut *phase, Phase::Unknown) {
+            Phase::Through(mark) => mark,
+            Phase::Unknown => self.find_mark()?,
+        };
+        let through = self.log.accepted();
+        let mut archived = Archived::default();
+        loop {
+            let first = mark.map_or(0, |mark| mark.sequence + 1);
+            let actions = self.log.actions_from(first, MAX_FILE_ACTIONS)?;
+            for of_hour in actions.chunk_by(|a, b| hour(a.place) == hour(b.place)) {
+                mark = Some(self.write(of_hour)?);
+                archived.files += 1;
+                archived.actions += of_hour.len() as u64;
+            }
+            let reaches = |mark: Place| mark.sequence >= through;
+            if actions.len() < MAX_FILE_ACTIONS || mark.is_some_and(reaches) {
+                *phase = Phase::Through(mark);
+                return Ok(archived);
+            }
+        }
+    }
+
+    /// Erases the actions of `user` up to `erased_at`, which the log has no more, from the
+    /// files of the archive. Waits until no file is written.
+    pub fn erase(
+        &self,
+        user: UserId,
+        erased_at: Timestamp,
+    ) -> Result<ErasedFromArchive, ArchiveError> {
+        let _nothing_is_written = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        erase::erase(self.directory.path(), user, erased_at)
+    }
+
+    /// Writes `actions`, all of one hour, and returns the place of the last.
+    fn write(&self, actions: &[PlacedAction]) -> Result<Place, ArchiveError> {
+        self.directory.write(actions)?;
+        let last = actions.last().expect("an hour has actions").place;
+        self.log.set_archived(last)?;
+        Ok(last)
+    }
+
+    /// What waits to be archived.
+    pub fn backlog(&self) -> Result<Backlog, LogError> {
+        let mark = self.log.archived()?.map_or(0, |mark| mark.sequence);
+        let oldest = self.log.actions_from(mark + 1, 1)?.pop();
+        Ok(Backlog {
+            actions: match oldest {
+                Some(_) => self.log.accepted().saturating_sub(mark),
+                None => 0,
+            },
+            oldest: oldest.map(|oldest| oldest.place.recorded_at),
+        })
+    }
+
+    /// Moves the mark in the log behind the files that were written after it.
+    fn find_mark(&self) -> Result<Option<Place>, ArchiveError> {
+        let mark = self.log.archived()?;
+        let last = self.directory.last_after(mark)?;
+        let Some(last) = last.filter(|&last| mark.is_none_or(|mark| mark.sequence < last)) else {
+            return Ok(mark);
+        };
+        let accepted = self.log.accepted();
+        if last > accepted {
+            // The log is older than its archive: it came back from a backup. Its numbers go
+            // on where the archive ends, so that none is used twice.
+            tracing::warn!(last, accepted, "the archive is ahead of the log");
+            self.log.skip_to(last)?;
+        }
+        let place = self.place_of(last, mark)?;
+        self.log.set_archived(place)?;
+        Ok(Some(place))
+    }
+
+    /// The place of the action `sequence`. The time of one that was forgotten is not known:
+    /// it was recorded after the `mark`.
+    fn place_of(&self, sequence: u64, mark: Option<Place>) -> Result<Place, LogError> {
+        let found = self.log.actions_from(sequence, 1)?.pop();
+        let found = found.filter(|found| found.place.sequence == sequence);
+        let known = found.map(|found| found.place).or(mark);
+        let epoch = Timestamp::from_micros(0);
+        Ok(Place {
+            sequence,
+            recorded_at: known.map_or(epoch, |place| place.recorded_at),
+        })
+    }
+}

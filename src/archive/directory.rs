@@ -1,0 +1,171 @@
+//! The directory of the archive: where its files lie, and what their names say.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::error::ArchiveError;
+use super::table::{rows, write_actions};
+use crate::durable::{Place, PlacedAction};
+use crate::snapshot::{SnapshotError, create_directories};
+
+const EXTENSION: &str = ".parquet";
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+
+/// The part of an archive that one store writes. Everything that is specific to files on
+/// a disk is in here.
+#[derive(Debug)]
+pub struct ArchiveDirectory {
+    root: PathBuf,
+    /// What the names of its files begin with.
+    prefix: String,
+}
+
+impl ArchiveDirectory {
+    /// The files below `root` that the store `store_id` writes.
+    #[must_use]
+    pub fn new(root: &Path, store_id: u64) -> Self {
+        Self {
+            root: root.to_owned(),
+            prefix: format!("{store_id:016x}-"),
+        }
+    }
+
+    /// The directory of the archive.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes `actions`, all recorded in one hour and of ascending numbers, as one file.
+    ///
+    /// # Panics
+    ///
+    /// When there are none.
+    pub(super) fn write(&self, actions: &[PlacedAction]) -> Result<(), ArchiveError> {
+        let first = actions.first().expect("a file has actions").place;
+        let last = actions.last().expect("a file has actions").place;
+        let hour = self.root.join(partition(first));
+        create_directories(&hour)?;
+        let (prefix, first, last) = (&self.prefix, first.sequence, last.sequence);
+        let path = hour.join(format!("{prefix}{first:020}-{last:020}{EXTENSION}"));
+        let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, &error));
+        write_actions(&path, [rows])
+    }
+
+    /// The greatest number of an action in files that were written after the action at
+    /// `mark`; none when there are none. Removes what a process that was killed has left.
+    pub(super) fn last_after(&self, mark: Option<Place>) -> Result<Option<u64>, ArchiveError> {
+        let first_hour = mark.map_or_else(String::new, partition);
+        let mut last = None;
+        for date in subdirectories(&self.root)? {
+            for hour in subdirectories(&date)? {
+                let name = hour.strip_prefix(&self.root).unwrap_or(&hour);
+                if name.to_string_lossy().as_ref() >= first_hour.as_str() {
+                    last = last.max(self.last_in(&hour)?);
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    /// The greatest number in the names of the files in `hour`.
+    fn last_in(&self, hour: &Path) -> Result<Option<u64>, ArchiveError> {
+        let mut last = None;
+        for path in entries(hour)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some(numbers) = name.strip_prefix(&self.prefix) {
+                last = last.max(last_number(numbers));
+            } else if name
+                .strip_prefix('.')
+                .is_some_and(|name| name.starts_with(&self.prefix))
+            {
+                fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// All complete files of the archive `root`, in the order of their names.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut files = Vec::new();
+    for date in subdirectories(root)? {
+        for hour in subdirectories(&date)? {
+            files.extend(entries(&hour)?.into_iter().filter(|path| is_complete(path)));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Whether `path` is the name of a file that is complete.
+fn is_complete(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(EXTENSION) && !name.starts_with(['.', '_'])
+}
+
+/// The number of the hour in which the action at `place` was recorded: 0 begins in 1970.
+pub(super) fn hour(place: Place) -> i64 {
+    place.recorded_at.micros().div_euclid(MICROS_PER_HOUR)
+}
+
+/// The directory of that hour.
+fn partition(place: Place) -> String {
+    let time = place.recorded_at.to_string();
+    // As in 2026-11-28T08:30:00Z. Clocks that tell other years are not set.
+    let (date, rest) = time.split_once('T').unwrap_or((&time, ""));
+    format!("date={date}/hour={}", rest.get(..2).unwrap_or_default())
+}
+
+/// The last number of `<first>-<last>.parquet`.
+fn last_number(numbers: &str) -> Option<u64> {
+    let (_, last) = numbers.strip_suffix(EXTENSION)?.split_once('-')?;
+    last.parse().ok()
+}
+
+fn subdirectories(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut paths = entries(path)?;
+    paths.retain(|path| path.is_dir());
+    Ok(paths)
+}
+
+/// What is in the directory `path`; nothing where there is none.
+fn entries(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let failed = || SnapshotError::io(path);
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed())?,
+    };
+    let paths = entries.map(|entry| Ok(entry?.path()));
+    let paths: Result<Vec<PathBuf>, std::io::Error> = paths.collect();
+    Ok(paths.map_err(failed())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    #[test]
+    fn the_partition_is_the_hour_and_the_name_says_the_last_number() {
+        let recorded_at: Timestamp = "2026-11-28T08:59:59Z".parse().expect("a time");
+        let place = Place {
+            sequence: 1,
+            recorded_at,
+        };
+        assert_eq!(partition(place), "date=2026-11-28/hour=08");
+        let next = Place {
+            recorded_at: Timestamp::from_micros(recorded_at.micros() + 1_000_000),
+            ..place
+        };
+        assert_eq!(hour(next), hour(place) + 1);
+        assert_eq!(
+            last_number("00000000000000000001-00000000000000000009.parquet"),
+            Some(9)
+        );
+        for other in ["1-9.parquet.tmp", "1.parquet", "1-x.parquet", ""] {
+            assert_eq!(last_number(other), None, "{other}");
+        }
+    }
+}

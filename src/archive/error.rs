@@ -1,0 +1,35 @@
+//! Errors of the archive.
+
+use std::path::{Path, PathBuf};
+
+use crate::durable::LogError;
+use crate::snapshot::SnapshotError;
+
+/// Why actions could not be archived.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] SnapshotError),
+    /// A file cannot be read or written as Parquet.
+    #[error("{}: {reason}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+}
+
+impl ArchiveError {
+    /// Adds the path to an error of a Parquet file.
+    pub(super) fn parquet(path: &Path, reason: &impl ToString) -> Self {
+        Self::Parquet {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `pinnersage daily`: the nightly job of a small site.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use super::clock::now;
+use super::profiles::check_as_of;
+use super::{build_steps, output};
+use crate::archive;
+use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput};
+use crate::config::Settings;
+use crate::model::Timestamp;
+use crate::progress::Progress;
+use crate::snapshot::prune;
+
+#[derive(Debug, Args)]
+pub(super) struct DailyArgs {
+    /// Archive of the server: the directory in `actions.archive`.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// Catalog whose vectors are clustered.
+    #[arg(long, value_name = "DIR")]
+    catalog: PathBuf,
+    /// Directory that holds the versions of the profiles.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// End of the window: 2017-10-01 or 2017-10-01T06:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<Timestamp>,
+    /// Take an --as-of after the present moment.
+    #[arg(long)]
+    allow_future_as_of: bool,
+    /// Versions of the profiles to keep; the current one and the one before it always stay.
+    #[arg(long, value_name = "N", default_value_t = 14,
+          value_parser = clap::value_parser!(u16).range(2..))]
+    keep: u16,
+}
+
+/// The archive has no actions: there is nothing to build from, and what was served stays.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: has no actions yet, so no profiles were built", .0.display())]
+pub(super) struct NothingToBuild(PathBuf);
+
+pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
+    let archive = &args.archive;
+    let as_of = args.as_of.unwrap_or_else(now);
+    if !args.allow_future_as_of {
+        check_as_of(as_of, now())?;
+    }
+    ensure!(
+        archive.is_dir(),
+        "{}: there is no such directory",
+        archive.display()
+    );
+    let files = archive::files(archive).with_context(|| archive.display().to_string())?;
+    if files.is_empty() {
+        return Err(NothingToBuild(archive.clone()).into());
+    }
+    let input = ProfileInput {
+        actions: &files,
+        catalog: &args.catalog,
+        as_of,
+        complete_through: None,
+        duplicates: Duplicates::Drop,
+        bad_rows: &BadRowParams::default(),
+        negative: NegativeLimits::from(&settings.actions.limits),
+    };
+    let progress = Progress::for_stderr();
+    build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
+    build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)?;
+    let old = prune(&args.out, usize::from(args.keep))?;
+    output::print(&format!(
+        "{} old versions of the profiles removed",
+        old.len()
+    ))
+}

@@ -1,0 +1,214 @@
+//! Erased users. The log keeps of each a digest and the moment, so that no action of before
+//! comes back, but not the user.
+
+use fjall::PersistMode;
+use ring::digest::{SHA256, digest};
+
+use super::error::LogError;
+use super::log::Log;
+use super::store::Store;
+use crate::model::{Action, Timestamp, UserId};
+
+/// A user whom only those can tell who know the log and guess the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserDigest(pub [u8; 16]);
+
+/// When a user was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Actions of before are refused.
+    pub erased_at: Timestamp,
+    /// Number of the last action that may be one of the erased ones.
+    last_sequence: u64,
+    /// Whether they are removed from the records.
+    is_done: bool,
+}
+
+impl UserDigest {
+    /// The digest of `user` in the log with this random number.
+    #[must_use]
+    pub fn new(store_id: u64, user: UserId) -> Self {
+        let both = u128::from(store_id) << 64 | u128::from(user.0);
+        let hash = digest(&SHA256, &both.to_be_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.as_ref()[..16]);
+        Self(bytes)
+    }
+}
+
+impl Erasure {
+    fn to_bytes(self) -> [u8; 17] {
+        let mut bytes = [0; 17];
+        bytes[..8].copy_from_slice(&self.erased_at.micros().to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.last_sequence.to_le_bytes());
+        bytes[16] = u8::from(self.is_done);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, is_done) = bytes.split_at_checked(16)?;
+        let (numbers, []) = numbers.as_chunks::<8>() else {
+            return None;
+        };
+        Some(Self {
+            erased_at: Timestamp::from_micros(i64::from_le_bytes(numbers[0])),
+            last_sequence: u64::from_le_bytes(numbers[1]),
+            is_done: is_done == [1],
+        })
+    }
+}
+
+impl Log {
+    /// The digest of `user` in this log.
+    pub fn digest(&self, user: UserId) -> UserDigest {
+        UserDigest::new(self.store_id(), user)
+    }
+
+    /// Declares that `user` is erased at `now`, durably. The actions so far are still there
+    /// until [`Self::remove_erased`].
+    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<(), LogError> {
+        let erasure = Erasure {
+            erased_at: now,
+            last_sequence: self.accepted(),
+            is_done: false,
+        };
+        self.put_erasures(&[(self.digest(user), erasure)])
+    }
+
+    /// All erased users.
+    pub fn erasures(&self) -> Result<Vec<(UserDigest, Erasure)>, LogError> {
+        let store = self.store()?;
+        let erasure = |record: fjall::Guard| {
+            let (key, value) = record.into_inner().map_err(|e| store.error(e))?;
+            let digest = key.as_ref().try_into().ok().map(UserDigest);
+            let decoded = digest.zip(Erasure::from_bytes(&value));
+            decoded.ok_or_else(|| store.damaged_record("erasure", &key))
+        };
+        store.erased.iter().map(erasure).collect()
+    }
+
+    /// Removes the actions of users whose erasure is not done, and returns their number.
+    /// They are in the files of the store until these are written anew.
+    pub fn remove_erased(&self) -> Result<u64, LogError> {
+        let mut erasures = self.erasures()?;
+        erasures.retain(|(_, erasure)| !erasure.is_done);
+        if erasures.is_empty() {
+            return Ok(0);
+        }
+        let is_erased = |action: &Action, sequence: Option<u64>| {
+            let found = erasures.binary_search_by_key(&self.digest(action.user), |&(user, _)| user);
+            // An action without a number is older than all others.
+            found.is_ok_and(|at| sequence.unwrap_or(0) <= erasures[at].1.last_sequence)
+        };
+        self.remove_if(is_erased)
+    }
+
+    /// Declares that the erased actions are in no file of the log any more.
+    pub fn finish_erasures(&self) -> Result<(), LogError> {
+        let mut erasures = self.erasures()?;
+        erasures.retain(|(_, erasure)| !erasure.is_done);
+        for (_, erasure) in &mut erasures {
+            erasure.is_done = true;
+        }
+        self.put_erasures(&erasures)
+    }
+
+    /// Whether there are erasures that are not done, as after a crash.
+    pub fn has_unfinished_erasures(&self) -> Result<bool, LogError> {
+        Ok(self.erasures()?.iter().any(|(_, erasure)| !erasure.is_done))
+    }
+
+    fn put_erasures(&self, erasures: &[(UserDigest, Erasure)]) -> Result<(), LogError> {
+        let store: &Store = &*self.writable_store()?;
+        let mut batch = store
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncAll));
+        for (user, erasure) in erasures {
+            batch.insert(&store.erased, user.0, erasure.to_bytes());
+        }
+        batch.commit().map_err(|e| self.fail(store, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ActionId, PinId};
+
+    /// So rare that no other bytes are like it.
+    const USER: UserId = UserId(0x5eed_cafe_f00d_beef);
+
+    fn action(number: u8, user: UserId) -> Action {
+        Action {
+            id: ActionId([number; 16]),
+            user,
+            pin: PinId(2),
+            name: "save".to_owned(),
+            time: Timestamp::from_micros(3),
+            medoid: None,
+        }
+    }
+
+    fn files_with(directory: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                found.extend(files_with(&path, bytes));
+            } else if std::fs::read(&path)
+                .expect("a file")
+                .windows(bytes.len())
+                .any(|at| at == bytes)
+            {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn no_file_has_an_erased_user_and_others_stay() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        let append = |number, user| {
+            let written = log.append(&[&action(number, user)], Timestamp::from_micros(4), |_| {
+                true
+            });
+            written.expect("a write");
+        };
+        let has = |user: UserId| {
+            let both = [user.0.to_le_bytes(), user.0.to_be_bytes()];
+            both.iter()
+                .any(|bytes| !files_with(directory.path(), bytes).is_empty())
+        };
+        for number in 0..100 {
+            append(number, USER);
+            append(number + 100, UserId(!USER.0));
+        }
+        assert!(has(USER));
+        let now = Timestamp::from_micros(9);
+        log.erase(USER, now).expect("a write");
+        append(250, USER);
+        assert_eq!(log.remove_erased().expect("a log"), 100);
+        assert!(log.has_unfinished_erasures().expect("a log"));
+        log.empty_journals().expect("a log");
+        log.compact().expect("a log");
+        log.finish_erasures().expect("a log");
+        let mut left = Vec::new();
+        log.for_each(|action| left.push(action)).expect("a log");
+        assert_eq!(left.len(), 101);
+        assert!(has(USER), "the action of afterwards is there");
+        // Once more, to the end.
+        log.erase(USER, now).expect("a write");
+        assert_eq!(log.remove_erased().expect("a log"), 1);
+        log.empty_journals().expect("a log");
+        log.compact().expect("a log");
+        assert!(!has(USER) && has(UserId(!USER.0)));
+        drop(log);
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        assert!(!has(USER));
+        assert_eq!(log.erasures().expect("a log")[0].1.erased_at, now);
+        assert_eq!(log.accepted(), 201);
+    }
+}

@@ -1,0 +1,315 @@
+//! Records actions of calls: checks them, gives them to the log, and tells the status of
+//! each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{counter, histogram};
+use tokio::sync::oneshot;
+
+use crate::actions::{
+    ActionOutcome, ActionParams, Actions, FreshnessToken, RecordError, RecordedActions,
+};
+use crate::metrics as names;
+use crate::model::{Action, ActionId, ActionKind, MAX_ACTION_NAME, PinId, Timestamp, UserId};
+use crate::serve::request_limits::{ACTIONS, MAX_HIDDEN_PINS, MaxCount};
+use crate::serve::state::{Live, Serving};
+use crate::serve::status::CallError;
+use crate::wire::v1;
+use crate::wire::v1::ActionStatus;
+
+/// Length of the name of an action.
+const ACTION_NAME: MaxCount = MaxCount::new(MAX_ACTION_NAME, "bytes");
+const SECONDS_PER_DAY: f64 = 86_400.0;
+
+/// Records the actions of calls.
+#[derive(Clone)]
+pub(crate) struct ActionRecorder {
+    pub(crate) live: Arc<Live>,
+    /// Tells the time at which actions arrive.
+    pub(crate) clock: fn() -> Timestamp,
+}
+
+/// How old an action may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AgeLimit {
+    /// As old as the server keeps actions.
+    Retention,
+    /// Of any age: it comes from an archive.
+    None,
+}
+
+/// Statuses of the actions of one call, in their order.
+pub(crate) struct Results {
+    pub(crate) statuses: Vec<ActionStatus>,
+    pub(crate) token: FreshnessToken,
+}
+
+/// Number of actions by status.
+#[derive(Debug, Default)]
+pub(crate) struct StatusCounts(BTreeMap<ActionStatus, u64>);
+
+/// What actions are checked against.
+struct Context<'a> {
+    serving: &'a Serving,
+    log: &'a Actions,
+    now: Timestamp,
+    age_limit: AgeLimit,
+}
+
+impl ActionRecorder {
+    /// Makes `actions` durable and visible, but for those that do not count.
+    pub(crate) async fn record(
+        &self,
+        actions: Vec<v1::Action>,
+        age_limit: AgeLimit,
+    ) -> Result<Results, CallError> {
+        let serving = self.live.get().ok_or(CallError::NotLoaded)?;
+        let log = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        let now = (self.clock)();
+        let mut actions = checked_actions(actions)?;
+        for action in &mut actions {
+            // A medoid that does not exist has found nothing.
+            action.medoid = action
+                .medoid
+                .filter(|&medoid| serving.pins().contains(medoid));
+        }
+        let context = Context {
+            serving: &serving,
+            log,
+            now,
+            age_limit,
+        };
+        let rejections = actions.iter().map(|action| context.rejection(action));
+        let rejections: Vec<Option<ActionStatus>> = rejections.collect();
+        let accepted = actions.into_iter().zip(&rejections);
+        let accepted = accepted.filter(|(_, rejection)| rejection.is_none());
+        let accepted: Vec<Action> = accepted.map(|(action, _)| action).collect();
+        let times: Vec<Timestamp> = accepted.iter().map(|action| action.time).collect();
+
+        let RecordedActions { outcomes, token } = submit(log, accepted, now).await?;
+        let durable_at = (self.clock)();
+        let mut recorded = outcomes.into_iter().zip(times);
+        let status = |rejection: Option<ActionStatus>| {
+            rejection.or_else(|| {
+                let (outcome, time) = recorded.next()?;
+                Some(recorded_status(outcome, time, durable_at))
+            })
+        };
+        let statuses: Vec<ActionStatus> = rejections.into_iter().filter_map(status).collect();
+        for status in &statuses {
+            counter!(names::ACTIONS, "result" => label(*status)).increment(1);
+        }
+        Ok(Results { statuses, token })
+    }
+}
+
+impl Context<'_> {
+    /// The status of an action that is not recorded; none for one that is.
+    fn rejection(&self, action: &Action) -> Option<ActionStatus> {
+        let refusal = self.refusal(action)?;
+        // What was accepted before counts, whatever has become of its pin.
+        match self.log.contains(action.id) {
+            Ok(true) => Some(ActionStatus::Duplicate),
+            Ok(false) | Err(_) => Some(refusal),
+        }
+    }
+
+    /// Why `action` cannot count, if so.
+    fn refusal(&self, action: &Action) -> Option<ActionStatus> {
+        let ActionParams { weights, limits } = self.log.params();
+        let age = self.now.days_since(action.time);
+        let Some(kind) = weights.kind(&action.name) else {
+            return Some(ActionStatus::UnknownAction);
+        };
+        if self.age_limit == AgeLimit::Retention && age > limits.retention_days() {
+            Some(ActionStatus::TooOld)
+        } else if -age > limits.max_ahead_days() {
+            Some(ActionStatus::InFuture)
+        } else if !self.serving.pins().contains(action.pin) {
+            Some(ActionStatus::UnknownPin)
+        } else if matches!(kind, ActionKind::Negative(_)) && self.hides_one_too_many(action) {
+            Some(ActionStatus::TooManyHidden)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the user has hidden as many pins as may be, not counting that of `action`: in
+    /// the profile and since.
+    fn hides_one_too_many(&self, action: &Action) -> bool {
+        let state = self.log.state(action.user);
+        let recorded = state.as_ref().map_or(&[][..], |state| state.hidden());
+        let profile = self.serving.loaded.profiles().get(action.user);
+        let in_batch = profile.map_or(&[][..], |profile| profile.hidden);
+        if recorded.len() + in_batch.len() < MAX_HIDDEN_PINS {
+            return false;
+        }
+        let is_in_batch = |pin: &PinId| in_batch.binary_search(pin).is_ok();
+        let is_hidden = is_in_batch(&action.pin) || recorded.binary_search(&action.pin).is_ok();
+        let only_recorded = recorded.iter().filter(|pin| !is_in_batch(pin)).count();
+        !is_hidden && only_recorded + in_batch.len() >= MAX_HIDDEN_PINS
+    }
+}
+
+impl StatusCounts {
+    /// Counts `statuses`.
+    pub(crate) fn add(&mut self, statuses: &[ActionStatus]) {
+        for status in statuses {
+            *self.0.entry(*status).or_default() += 1;
+        }
+    }
+
+    /// The counts by rising number of the status.
+    pub(crate) fn into_messages(self) -> Vec<v1::ActionStatusCount> {
+        let counted = |(status, count)| v1::ActionStatusCount {
+            status: i32::from(status),
+            count,
+        };
+        self.0.into_iter().map(counted).collect()
+    }
+}
+
+/// Returns when `actions`, which came at `now`, are durable and can be seen.
+async fn submit(
+    log: &Actions,
+    actions: Vec<Action>,
+    now: Timestamp,
+) -> Result<RecordedActions, CallError> {
+    let (give, taken) = oneshot::channel();
+    // Without a taker the client has left; what is accepted stays so.
+    log.submit(actions, now, move |recorded| _ = give.send(recorded));
+    match taken.await {
+        Ok(Ok(recorded)) => Ok(recorded),
+        Ok(Err(RecordError::Busy)) => Err(CallError::Busy),
+        Ok(Err(RecordError::Failed(_))) | Err(_) => Err(CallError::NotRecorded),
+    }
+}
+
+/// The status of an action that the log took, and how long that took since it happened.
+fn recorded_status(outcome: ActionOutcome, time: Timestamp, durable_at: Timestamp) -> ActionStatus {
+    match outcome {
+        ActionOutcome::Accepted => {
+            let seconds = durable_at.days_since(time).max(0.0) * SECONDS_PER_DAY;
+            histogram!(names::ACTION_FRESHNESS).record(seconds);
+            ActionStatus::Accepted
+        }
+        ActionOutcome::Duplicate => ActionStatus::Duplicate,
+        ActionOutcome::Erased => ActionStatus::Erased,
+    }
+}
+
+fn checked_actions(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
+    ACTIONS.check_not_empty("actions", actions.len())?;
+    let actions = actions.into_iter().enumerate();
+    actions
+        .map(|(at, action)| checked_action(at, action))
+        .collect()
+}
+
+/// The action at the position `at` of a request.
+fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
+    let invalid =
+        |field: &str, reason: String| CallError::field(format!("actions[{at}].{field}"), reason);
+    let required = |field| move || invalid(field, "is required".to_owned());
+    let length = action.action_id.len();
+    let id = action.action_id.try_into();
+    let id = id.map_err(|_| invalid("action_id", format!("has {length} bytes, not 16")))?;
+    let name = action.action;
+    ACTION_NAME.check_not_empty(&format!("actions[{at}].action"), name.len())?;
+    let time = action.time.ok_or_else(required("time"))?;
+    let time = timestamp(time).ok_or_else(|| invalid("time", "is no moment".to_owned()))?;
+    Ok(Action {
+        id: ActionId(id),
+        user: UserId(action.user_id.ok_or_else(required("user_id"))?),
+        pin: PinId(action.pin_id.ok_or_else(required("pin_id"))?),
+        name,
+        time,
+        medoid: action.medoid_pin_id.map(PinId),
+    })
+}
+
+/// The moment of a message; none for one that is out of range.
+fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return None;
+    }
+    let seconds = Timestamp::from_seconds(time.seconds)?;
+    let micros = i64::from(time.nanos) / 1_000;
+    let micros = seconds.micros().checked_add(micros)?;
+    Some(Timestamp::from_micros(micros))
+}
+
+fn label(status: ActionStatus) -> &'static str {
+    match status {
+        ActionStatus::Unspecified => "unspecified",
+        ActionStatus::Accepted => "accepted",
+        ActionStatus::Duplicate => "duplicate",
+        ActionStatus::UnknownPin => "unknown_pin",
+        ActionStatus::UnknownAction => "unknown_action",
+        ActionStatus::TooOld => "too_old",
+        ActionStatus::InFuture => "in_future",
+        ActionStatus::TooManyHidden => "too_many_hidden",
+        ActionStatus::Erased => "erased",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> v1::Action {
+        v1::Action {
+            action_id: vec![7; 16],
+            user_id: Some(1),
+            pin_id: Some(2),
+            action: "save".to_owned(),
+            time: Some(prost_types::Timestamp {
+                seconds: 3,
+                nanos: 4_000,
+            }),
+            medoid_pin_id: None,
+        }
+    }
+
+    fn refused_field(change: impl FnOnce(&mut v1::Action)) -> String {
+        let mut action = message();
+        change(&mut action);
+        match checked_actions(vec![message(), action]) {
+            Err(CallError::Field { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_action_is_read_to_the_microsecond() {
+        let action = checked_action(0, message()).expect("a good action");
+        assert_eq!(action.time, Timestamp::from_micros(3_000_004));
+        assert_eq!((action.user, action.pin), (UserId(1), PinId(2)));
+        assert_eq!((action.id, action.medoid), (ActionId([7; 16]), None));
+    }
+
+    #[test]
+    fn a_bad_field_is_named_with_the_position_of_its_action() {
+        assert_eq!(refused_field(|a| a.user_id = None), "actions[1].user_id");
+        assert_eq!(refused_field(|a| a.pin_id = None), "actions[1].pin_id");
+        assert_eq!(refused_field(|a| a.time = None), "actions[1].time");
+        let short = refused_field(|a| a.action_id = vec![7; 15]);
+        assert_eq!(short, "actions[1].action_id");
+        assert_eq!(refused_field(|a| a.action.clear()), "actions[1].action");
+        let long = refused_field(|a| a.action = "x".repeat(MAX_ACTION_NAME + 1));
+        assert_eq!(long, "actions[1].action");
+        for (seconds, nanos) in [(i64::MAX, 0), (0, -1), (0, 1_000_000_000)] {
+            let time = Some(prost_types::Timestamp { seconds, nanos });
+            assert_eq!(refused_field(|a| a.time = time), "actions[1].time");
+        }
+    }
+
+    #[test]
+    fn a_call_has_one_action_or_more_up_to_its_limit() {
+        assert!(checked_actions(Vec::new()).is_err());
+        let most = checked_actions(vec![message(); ACTIONS.max]);
+        assert_eq!(most.map(|actions| actions.len()), Ok(ACTIONS.max));
+        assert!(checked_actions(vec![message(); ACTIONS.max + 1]).is_err());
+    }
+}
