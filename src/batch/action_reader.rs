@@ -17,7 +17,7 @@ use crate::store::ActionCounts;
 
 const USER_ID: &str = "user_id";
 const PIN_ID: &str = "pin_id";
-const TIME: &str = "time";
+pub(super) const TIME: &str = "time";
 const ACTION: &str = "action";
 const ACTION_ID: &str = "action_id";
 /// The name of actions in a file without that column.
@@ -109,6 +109,7 @@ impl InputFacts {
 }
 
 /// Files of actions whose columns are those of actions.
+#[derive(Debug)]
 pub(super) struct ActionFiles {
     files: Vec<InputFile>,
     rows: u64,
@@ -137,6 +138,11 @@ impl ActionFiles {
     /// Number of rows of all files.
     pub(super) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The files, in the order in which they are read.
+    pub(super) fn files(&self) -> &[InputFile] {
+        &self.files
     }
 
     /// Gives every action that `filter` accepts to `accept`, and counts the others. More
@@ -181,7 +187,7 @@ impl ActionFiles {
 }
 
 /// Opens a file of actions, for their columns and `others`.
-pub(super) fn open<'a>(file: &'a InputFile, others: &[&str]) -> Result<Table<'a>, BatchError> {
+pub(super) fn open<'f>(file: &'f InputFile, others: &[&str]) -> Result<Table<'f>, BatchError> {
     let names = [&[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID], others].concat();
     let table = Table::open(file, &names)?;
     table.require(USER_ID, "an integer", columns::is_id)?;

@@ -71,17 +71,6 @@ impl BadRows {
         }
     }
 
-    /// An error that names them, if there are any.
-    pub(super) fn into_result(self) -> Result<(), BatchError> {
-        let Self {
-            rows, count, max, ..
-        } = self;
-        if count > 0 {
-            return Err(BatchError::Rows { rows, count, max });
-        }
-        Ok(())
-    }
-
     /// The number of bad rows that are left out, of which `stage` says which they are; an
     /// error when they are too many.
     pub(super) fn finish(self, stage: &Stage) -> Result<u64, BatchError> {
@@ -103,6 +92,21 @@ impl BadRows {
             stage.note(&format!("{count} bad rows are left out{listed}"));
         }
         Ok(count)
+    }
+}
+
+impl BadRows {
+    /// An error when there is any.
+    pub(super) fn require_none(self) -> Result<(), BatchError> {
+        let Self { rows, count, .. } = self;
+        match count {
+            0 => Ok(()),
+            _ => Err(BatchError::Rows {
+                rows,
+                count,
+                max: 0,
+            }),
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! lists. [`export_profiles`] writes profiles as a file that a warehouse reads.
 //! [`check_catalog`] measures recall and speed of a catalog. [`write_changes`] stores the
 //! pins that changed on a server, for the next catalog, and [`read_pins`] reads files of
-//! pins for a server. [`UserActions`] groups actions by
-//! user, for a replay.
+//! pins for a server. [`UserActions`] groups actions by user, for a replay.
+//! [`shift_actions`] moves the actions of a sample to the present.
 
 mod action_reader;
 pub(crate) mod atomic_parquet;
@@ -30,6 +30,7 @@ mod profile_input;
 mod profile_params;
 mod raw_pins;
 mod recall_curve;
+mod shift_actions;
 mod text_rows;
 mod time_text;
 mod user_actions;
@@ -48,6 +49,7 @@ pub use pin_changes::{ChangeFiles, UpsertedPin, read_pins, write_changes};
 pub use profile_input::ProfileInput;
 pub use profile_params::{NegativeLimits, ProfileParams};
 pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
+pub use shift_actions::shift_actions;
 pub use user_actions::{ActionSelection, UserActions};
 pub use user_histories::Duplicates;
-pub use whole_actions::{count_actions, read_whole_actions};
+pub use whole_actions::WholeActions;

@@ -1,33 +1,52 @@
 //! Reading whole actions, with everything that a file says of them: for an import.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow_array::ArrayRef;
 
-use super::action_reader::{ActionColumns, RawAction, open};
+use super::action_reader::{ActionColumns, ActionFiles, RawAction, open};
 use super::bad_rows::{BadRowParams, BadRows};
 use super::columns;
 use super::error::BatchError;
 use super::input_files::InputFile;
 use super::input_table::column;
 use crate::model::{Action, ActionId, PinId};
+use crate::progress::Progress;
 
 const MEDOID: &str = "medoid_pin_id";
 
-/// Number of actions in `files`. A file without the columns of actions is an error.
-pub fn count_actions(files: &[PathBuf]) -> Result<u64, BatchError> {
-    let count = |path: &PathBuf| open(&InputFile::new(path.clone())?, &[MEDOID])?.count();
-    files.iter().map(count).sum()
+/// Files of actions, to be read with everything that they say of each.
+#[derive(Debug)]
+pub struct WholeActions(ActionFiles);
+
+impl WholeActions {
+    /// The files that `arguments` name: files, directories or globs. One without the columns
+    /// of actions is an error.
+    pub fn open(arguments: &[PathBuf], progress: Progress) -> Result<Self, BatchError> {
+        Ok(Self(ActionFiles::open(arguments, progress)?))
+    }
+
+    /// Number of actions.
+    pub fn count(&self) -> u64 {
+        self.0.rows()
+    }
+
+    /// Gives all actions to `accept`, some at a time. One without an `action_id` gets that of
+    /// its content. Bad rows are an error that names them, after what came before them.
+    pub fn read<E: From<BatchError>>(
+        &self,
+        mut accept: impl FnMut(Vec<Action>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut files = self.0.files().iter();
+        files.try_for_each(|file| read_file(file, &mut accept))
+    }
 }
 
-/// Gives all actions of `path` to `accept`, some at a time. One without an `action_id` gets
-/// that of its content. Bad rows are an error that names them, after what came before them.
-pub fn read_whole_actions<E: From<BatchError>>(
-    path: &Path,
-    mut accept: impl FnMut(Vec<Action>) -> Result<(), E>,
+fn read_file<E: From<BatchError>>(
+    file: &InputFile,
+    accept: &mut impl FnMut(Vec<Action>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let file = InputFile::new(path.to_owned())?;
-    let table = open(&file, &[MEDOID])?;
+    let table = open(file, &[MEDOID])?;
     if table.has(MEDOID) {
         table.require(MEDOID, "an integer", columns::is_id)?;
     }
@@ -46,10 +65,10 @@ pub fn read_whole_actions<E: From<BatchError>>(
             };
             match action.and_then(|action| whole_action(&action, medoids, row)) {
                 Ok(action) => whole.push(action),
-                Err(reason) => bad.push(path, rows.first + row as u64, reason),
+                Err(reason) => bad.push(&file.path, rows.first + row as u64, reason),
             }
         }
-        bad.into_result()?;
+        bad.require_none()?;
         accept(whole)?;
     }
     Ok(())

@@ -19,18 +19,17 @@ use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
     BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams,
+    ProfileParams, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
+use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::serve::{InitialState, Listeners, Loaded, ServingSource, Startup};
 use crate::store::ProfilesReader;
 
 /// Directory of the sample data in a checkout.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/complete-journey");
-/// The embeddings of the sample were trained on actions before this day.
-const AS_OF: &str = "2017-10-01";
 const EMBEDDING_VERSION: &str = "complete-journey-64";
 /// A user with this many interests makes a good example.
 const MANY_INTERESTS: usize = 8;
@@ -63,6 +62,8 @@ struct SampleFiles {
 
 /// Directories that are built from the sample data.
 struct BuiltSample {
+    /// The actions of the sample, moved to the present.
+    actions: PathBuf,
     catalog: PathBuf,
     profiles: PathBuf,
     /// Actions that are recorded while the demo runs.
@@ -75,10 +76,10 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         actions: args.data.join("actions_300_users.parquet"),
     };
     let cache = args.cache.unwrap_or_else(default_cache);
-    let built = BuiltSample::new(&cache.join(cache_key(&files, settings)?));
-    if !built.is_complete() {
-        built.build(&files, settings)?;
-    }
+    let directory = cache.join(cache_key(&files, settings)?);
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let built = BuiltSample::new(&directory);
+    built.build(&files, settings, now().day_start())?;
     let user = match args.user {
         Some(user) => user,
         None => example_user(&built.profiles)?,
@@ -109,18 +110,40 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
 impl BuiltSample {
     fn new(directory: &Path) -> Self {
         Self {
+            actions: directory.join("actions.parquet"),
             catalog: directory.join("catalog"),
             profiles: directory.join("profiles"),
             data: directory.join("data"),
         }
     }
 
-    fn is_complete(&self) -> bool {
-        Catalog::open(&self.catalog).is_ok() && ProfilesReader::open(&self.profiles).is_ok()
+    /// Builds what is missing. The profiles are as of `today`, the first moment of a day,
+    /// and the last day of the sample is the day before, so that what is recorded while the
+    /// demo runs stands beside the old interests.
+    fn build(
+        &self,
+        files: &SampleFiles,
+        settings: &Settings,
+        today: Timestamp,
+    ) -> anyhow::Result<()> {
+        let yesterday = today.minus_days(1.0);
+        let days = shift_actions(&files.actions, &self.actions, yesterday)?;
+        output::print(&format!(
+            "The times of the sample are {days} days later here: its last day is yesterday.\n"
+        ))?;
+        let has_catalog = Catalog::open(&self.catalog).is_ok();
+        let is_of_today = |profiles: ProfilesReader| profiles.manifest().facts.as_of == today;
+        if has_catalog && ProfilesReader::open(&self.profiles).is_ok_and(is_of_today) {
+            return Ok(());
+        }
+        if !has_catalog {
+            self.build_catalog(files, settings)?;
+        }
+        self.build_profiles(settings, today)?;
+        output::print(&"")
     }
 
-    fn build(&self, files: &SampleFiles, settings: &Settings) -> anyhow::Result<()> {
-        let progress = Progress::for_stderr();
+    fn build_catalog(&self, files: &SampleFiles, settings: &Settings) -> anyhow::Result<()> {
         let params = CatalogParams {
             embedding_version: EMBEDDING_VERSION.to_owned(),
             min_quality: None,
@@ -129,11 +152,16 @@ impl BuiltSample {
             graph: settings.index.graph(),
         };
         let pins = std::slice::from_ref(&files.pins);
-        build_steps::catalog(pins, &self.catalog, &params, progress)?;
+        build_steps::catalog(pins, &self.catalog, &params, Progress::for_stderr())
+    }
+
+    /// Builds profiles, and the neighbor lists of their medoids.
+    fn build_profiles(&self, settings: &Settings, as_of: Timestamp) -> anyhow::Result<()> {
+        let progress = Progress::for_stderr();
         let input = ProfileInput {
-            actions: std::slice::from_ref(&files.actions),
+            actions: std::slice::from_ref(&self.actions),
             catalog: &self.catalog,
-            as_of: AS_OF.parse()?,
+            as_of,
             complete_through: None,
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),
@@ -145,8 +173,7 @@ impl BuiltSample {
             ..settings.profiles.clone()
         };
         build_steps::profiles(&input, &self.profiles, &params, progress)?;
-        build_steps::neighbor_lists(&self.catalog, &self.profiles, settings.neighbors, progress)?;
-        output::print(&"")
+        build_steps::neighbor_lists(&self.catalog, &self.profiles, settings.neighbors, progress)
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::GraphParams;
+#[cfg(test)]
+use super::PinTable;
 use crate::snapshot::ManifestFacts;
 
 /// Facts in the manifest of a catalog.
@@ -40,6 +42,28 @@ pub struct CatalogManifest {
     pub nodes: usize,
     /// Parameters that the graph was built with.
     pub graph: GraphParams,
+}
+
+#[cfg(test)]
+impl CatalogManifest {
+    /// The manifest of a catalog that has all pins that were read.
+    pub(crate) fn of_table(table: &PinTable, embedding_version: &str, graph: GraphParams) -> Self {
+        Self {
+            embedding_version: embedding_version.to_owned(),
+            dimension: table.vectors().dimension(),
+            read: table.ids().len() as u64,
+            bad: 0,
+            cut_titles: 0,
+            low_quality: 0,
+            min_quality: None,
+            near_duplicates: 0,
+            upserted: 0,
+            deleted: 0,
+            pins: table.ids().len(),
+            nodes: table.vectors().len(),
+            graph,
+        }
+    }
 }
 
 /// Whether a count is left out of the manifest. A manifest without changes is then

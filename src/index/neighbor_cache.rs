@@ -284,21 +284,7 @@ mod tests {
         };
         let stage = crate::progress::Progress::Silent.stage("", 0);
         let graph = crate::index::build_graph(&codes, params, &stage).expect("memory");
-        let facts = crate::index::CatalogManifest {
-            embedding_version: "e".to_owned(),
-            dimension: 8,
-            read: pins,
-            bad: 0,
-            cut_titles: 0,
-            low_quality: 0,
-            min_quality: None,
-            near_duplicates: 0,
-            upserted: 0,
-            deleted: 0,
-            pins: table.ids().len(),
-            nodes: table.vectors().len(),
-            graph: params,
-        };
+        let facts = crate::index::CatalogManifest::of_table(&table, "e", params);
         Catalog::write(directory.path(), &table, &codes, &graph, facts).expect("a catalog");
         let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalog"));
         (directory, catalog)

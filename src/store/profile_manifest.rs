@@ -108,8 +108,7 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
-    /// Left out: rows that are no actions. Manifests of older versions do not count them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Left out: rows that are no actions.
     pub bad: u64,
     /// Left out: repeats of another action of the same user.
     pub duplicates: u64,
@@ -123,13 +122,6 @@ pub struct ActionCounts {
     pub unknown_action: BTreeMap<String, u64>,
     /// Refused: the action has no weight, and there were too many names to list.
     pub unknown_action_unlisted: u64,
-}
-
-/// Whether a count is left out of the manifest, which then is byte-equal to one written
-/// before the count existed.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl ActionCounts {

@@ -7,6 +7,7 @@ use crate::common;
 use crate::common::process::{command, path, refusal, run_command};
 use crate::common::{Action, World};
 use pinnersage::config::Settings;
+use pinnersage::evaluation::DEFAULT_MODELS;
 use pinnersage::model::Timestamp;
 use pinnersage::store::ProfilesReader;
 use serde_json::Value;
@@ -86,23 +87,13 @@ fn a_line_a_model_says_all_measures_whatever_the_threads() {
         "threads change the result"
     );
 
-    let models = [
-        "pinnersage",
-        "pinnersage_1",
-        "last_pin",
-        "decay_average",
-        "kmeans_5",
-        "complete_linkage",
-        "ward_centroid",
-        "popularity",
-    ];
     let reports = objects(&said);
     assert_eq!(
         reports
             .iter()
             .map(|report| &report["model"])
             .collect::<Vec<_>>(),
-        models
+        DEFAULT_MODELS
     );
     for report in &reports {
         let within = |value: &Value, name: &str| {

@@ -10,6 +10,7 @@ mod batch_and_server;
 mod canary;
 mod cli;
 mod crash;
+mod demo;
 mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;

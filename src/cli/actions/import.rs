@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::batch::{count_actions, read_whole_actions};
+use crate::batch::WholeActions;
 use crate::cli::client::{ServerArgs, status_error};
 use crate::cli::output;
 use crate::cli::runtime::block_on;
@@ -25,8 +25,8 @@ const MAX_WAITING: usize = 4;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ImportArgs {
-    /// Parquet files of actions, in any order.
-    #[arg(required = true, value_name = "FILE")]
+    /// Files of actions, directories of them or globs, in any order.
+    #[arg(required = true, value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
@@ -35,10 +35,12 @@ pub(in crate::cli) struct ImportArgs {
 /// Number of actions by status.
 type Counts = BTreeMap<v1::ActionStatus, u64>;
 
-pub(super) fn run(args: ImportArgs) -> anyhow::Result<()> {
-    let total = count_actions(&args.files)?;
-    let stage = Progress::for_stderr().stage("importing actions", total);
-    let imported = block_on(import(args, &stage));
+pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let progress = Progress::for_stderr();
+    let actions = WholeActions::open(&args.files, progress)?;
+    let total = actions.count();
+    let stage = progress.stage("importing actions", total);
+    let imported = block_on(import(actions, &args.server, &stage));
     let again = "what was imported counts once: the same command can run again";
     let counts = imported.context(again)?;
     drop(stage);
@@ -56,10 +58,14 @@ pub(super) fn run(args: ImportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn import(args: ImportArgs, stage: &Stage) -> anyhow::Result<Counts> {
-    let mut client = args.server.connect_for_admin().await?;
+async fn import(
+    actions: WholeActions,
+    server: &ServerArgs,
+    stage: &Stage,
+) -> anyhow::Result<Counts> {
+    let mut client = server.connect_for_admin().await?;
     let (requests, waiting) = mpsc::channel(MAX_WAITING);
-    let reading = spawn_blocking(move || send_files(&args.files, &requests));
+    let reading = spawn_blocking(move || send(&actions, &requests));
     let answers = client.import_actions(ReceiverStream::new(waiting)).await;
     let mut answers = answers
         .map_err(|status| status_error(&status))?
@@ -71,22 +77,19 @@ async fn import(args: ImportArgs, stage: &Stage) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// Sends all actions of `files`.
-fn send_files(
-    files: &[PathBuf],
+/// Sends all `actions`.
+fn send(
+    actions: &WholeActions,
     requests: &mpsc::Sender<v1::ImportActionsRequest>,
 ) -> anyhow::Result<()> {
-    for path in files {
-        read_whole_actions(path, |actions| {
-            for actions in actions.chunks(REQUEST_ACTIONS) {
-                let actions = actions.iter().map(message).collect();
-                let sent = requests.blocking_send(v1::ImportActionsRequest { actions });
-                sent.map_err(|_| anyhow!("the server takes no more"))?;
-            }
-            anyhow::Ok(())
-        })?;
-    }
-    Ok(())
+    actions.read(|actions| {
+        for actions in actions.chunks(REQUEST_ACTIONS) {
+            let actions = actions.iter().map(message).collect();
+            let sent = requests.blocking_send(v1::ImportActionsRequest { actions });
+            sent.map_err(|_| anyhow!("the server takes no more"))?;
+        }
+        anyhow::Ok(())
+    })
 }
 
 async fn receive(

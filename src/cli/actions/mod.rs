@@ -27,6 +27,6 @@ pub(super) fn run(command: ActionsCommand) -> anyhow::Result<()> {
     match command {
         ActionsCommand::Erase(args) => erase::run(&args),
         ActionsCommand::Export(args) => export::run(&args),
-        ActionsCommand::Import(args) => import::run(args),
+        ActionsCommand::Import(args) => import::run(&args),
     }
 }

@@ -55,6 +55,11 @@ impl Ratio {
 }
 
 impl Estimate {
+    /// The measure `value` with its interval.
+    pub(crate) fn new(value: f64, interval: Interval) -> Self {
+        Self { value, interval }
+    }
+
     /// The same estimate in other units: all values times `factor`.
     pub(crate) fn scaled(self, factor: f64) -> Self {
         Self {
@@ -70,7 +75,7 @@ pub(crate) fn estimate_ratios(columns: &[Column]) -> Vec<Estimate> {
     let values = columns.iter().map(|column| ratio_of_sums(column));
     values
         .zip(intervals)
-        .map(|(value, interval)| Estimate { value, interval })
+        .map(|(value, interval)| Estimate::new(value, interval))
         .collect()
 }
 

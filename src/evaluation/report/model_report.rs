@@ -86,44 +86,29 @@ pub struct Segment {
 impl ModelReport {
     /// Relevance with its interval.
     pub(crate) fn relevance_estimate(&self) -> Estimate {
-        Estimate {
-            value: self.relevance,
-            interval: self.relevance_interval,
-        }
+        Estimate::new(self.relevance, self.relevance_interval)
     }
 
     /// Recall with its interval.
     pub(crate) fn recall_estimate(&self) -> Estimate {
-        Estimate {
-            value: self.recall,
-            interval: self.recall_interval,
-        }
+        Estimate::new(self.recall, self.recall_interval)
     }
 
     /// Diversity with its interval.
     pub(crate) fn diversity_estimate(&self) -> Estimate {
-        Estimate {
-            value: self.diversity,
-            interval: self.diversity_interval,
-        }
+        Estimate::new(self.diversity, self.diversity_interval)
     }
 }
 
 impl Segment {
     /// Relevance with its interval.
     pub(crate) fn relevance_estimate(&self) -> Estimate {
-        Estimate {
-            value: self.relevance,
-            interval: self.relevance_interval,
-        }
+        Estimate::new(self.relevance, self.relevance_interval)
     }
 
     /// Recall with its interval.
     pub(crate) fn recall_estimate(&self) -> Estimate {
-        Estimate {
-            value: self.recall,
-            interval: self.recall_interval,
-        }
+        Estimate::new(self.recall, self.recall_interval)
     }
 }
 

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn estimate(value: f64, interval: [f64; 2]) -> Estimate {
-        Estimate { value, interval }
+        Estimate::new(value, interval)
     }
 
     const COORDINATES: Span = Span {

@@ -49,14 +49,8 @@ impl Table {
 
 fn row_of_model(report: &ModelReport) -> Vec<String> {
     let categories = report.categories.map(|mean| format!("{mean:.1}"));
-    let r_precision = Estimate {
-        value: report.r_precision,
-        interval: report.r_precision_interval,
-    };
-    let reciprocal_rank = Estimate {
-        value: report.reciprocal_rank,
-        interval: report.reciprocal_rank_interval,
-    };
+    let r_precision = Estimate::new(report.r_precision, report.r_precision_interval);
+    let reciprocal_rank = Estimate::new(report.reciprocal_rank, report.reciprocal_rank_interval);
     vec![
         report.model.clone(),
         percent(report.relevance_estimate()),
@@ -125,10 +119,7 @@ mod tests {
             rows: vec![line(["één", "x"]), line(["", "longer"])],
         };
         assert_eq!(table.to_string(), "a    b\néén  x\n     longer\n");
-        let half = Estimate {
-            value: 0.5,
-            interval: [0.25, 1.0],
-        };
+        let half = Estimate::new(0.5, [0.25, 1.0]);
         assert_eq!(percent(half), "50.00 [25.00, 100.00]");
     }
 }

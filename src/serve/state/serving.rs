@@ -69,10 +69,12 @@ impl Serving {
         let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
         let profiles = self.loaded.profiles();
+        let facts = &profiles.manifest().facts;
+        let window_start = facts.as_of.minus_days(facts.window_days);
         let profile = match recorded.erased_at {
-            // The profile may be from before.
-            Some(_) => None,
-            None => profiles.get(user),
+            // The profile may be made of what was erased.
+            Some(erased_at) if window_start < erased_at => None,
+            _ => profiles.get(user),
         };
         let context = UserContext::new(profiles, profile, now)
             .with_silenced_by(params.limits.silenced_by)
@@ -134,5 +136,23 @@ mod tests {
         };
         let context = serving.user_context(KNOWN_USER, recorded, with_feedback, now);
         assert!(context.counts_engagement());
+    }
+
+    #[test]
+    fn an_erased_user_has_no_profile_but_one_of_later_actions() {
+        let serving = Serving::unchanged(TestWorld::new().load());
+        let now = day(PROFILE_DAY + 1);
+        let has_profile = |erased_at| {
+            let recorded = RecordedActions {
+                erased_at: Some(erased_at),
+                ..Default::default()
+            };
+            let context = serving.user_context(KNOWN_USER, recorded, ANSWERS, now);
+            context.medoids().is_some()
+        };
+        let window_days = serving.loaded.profiles().manifest().facts.window_days;
+        let window_start = day(PROFILE_DAY).minus_days(window_days);
+        assert!(!has_profile(now) && !has_profile(window_start.minus_days(-1.0)));
+        assert!(has_profile(window_start));
     }
 }

@@ -174,21 +174,7 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
     };
     let stage = Progress::Silent.stage("", 0);
     let graph = build_graph(&codes, params, &stage).expect("memory");
-    let facts = CatalogManifest {
-        embedding_version: MODEL.to_owned(),
-        dimension: DIMENSION,
-        read: table.ids().len() as u64,
-        bad: 0,
-        cut_titles: 0,
-        low_quality: 0,
-        min_quality: None,
-        near_duplicates: 0,
-        upserted: 0,
-        deleted: 0,
-        pins: table.ids().len(),
-        nodes: table.vectors().len(),
-        graph: params,
-    };
+    let facts = CatalogManifest::of_table(&table, MODEL, params);
     let written = Catalog::write(root, &table, &codes, &graph, facts);
     written.expect("a catalog").version
 }

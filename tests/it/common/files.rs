@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
-use pinnersage::batch::read_whole_actions;
+use pinnersage::batch::WholeActions;
+use pinnersage::progress::Progress;
 
 use super::{Action, Pin};
 
@@ -76,14 +77,13 @@ pub(crate) fn archive_files(directory: &Path) -> Vec<PathBuf> {
 
 /// The actions of `files`, by id.
 pub(crate) fn read_actions(files: &[PathBuf]) -> Vec<pinnersage::model::Action> {
+    let actions = WholeActions::open(files, Progress::Silent).expect("files of actions");
     let mut found = Vec::new();
-    for file in files {
-        let read = read_whole_actions(file, |actions| {
-            found.extend(actions);
-            anyhow::Ok(())
-        });
-        read.expect("a file of actions");
-    }
+    let read = actions.read(|actions| {
+        found.extend(actions);
+        anyhow::Ok(())
+    });
+    read.expect("good actions");
     found.sort_by_key(|action| action.id);
     found
 }

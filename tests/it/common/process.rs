@@ -138,16 +138,37 @@ impl Process {
         process
     }
 
+    /// Starts the demo and waits until it serves. Also returns what it has printed.
+    pub(crate) fn start_demo(command: &mut Command) -> (Self, String) {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program runs");
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut process = Self::reading(child, stdout);
+        let mut printed = String::new();
+        let address = process.read_until("an address", |line| {
+            printed.push_str(line);
+            printed.push('\n');
+            let rest = line.strip_prefix("Serving at ")?;
+            Some(rest.split(' ').next()?.to_owned())
+        });
+        process.url = format!("http://{address}");
+        (process, printed)
+    }
+
     fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("the program runs");
-        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let stderr = child.stderr.take().expect("a pipe");
+        Self::reading(child, stderr)
+    }
+
+    fn reading(child: Child, output: impl Read + Send + 'static) -> Self {
         let (lines, log) = channel();
         std::thread::spawn(move || {
-            for line in stderr.lines() {
+            for line in BufReader::new(output).lines() {
                 // A test that is over reads no more.
                 let _ = lines.send(line.expect("a line"));
             }
@@ -162,6 +183,15 @@ impl Process {
 
     /// Reads the log up to the line with `message`, and returns its fields.
     pub(crate) fn wait_for(&mut self, message: &str) -> Value {
+        self.read_until(message, |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let fields = line["fields"].clone();
+            (fields["message"] == message).then_some(fields)
+        })
+    }
+
+    /// Reads lines until `find` has found something in one.
+    fn read_until<T>(&mut self, what: &str, mut find: impl FnMut(&str) -> Option<T>) -> T {
         let begun = Instant::now();
         let mut seen = String::new();
         loop {
@@ -169,19 +199,16 @@ impl Process {
             let line = match self.log.recv_timeout(left) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("waited {PATIENCE:?} in vain for {message:?}: {seen}")
+                    panic!("waited {PATIENCE:?} in vain for {what:?}: {seen}")
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the log ended without {message:?}: {seen}")
+                    panic!("the output ended without {what:?}: {seen}")
                 }
             };
             seen.push_str(&line);
             seen.push('\n');
-            let fields = serde_json::from_str(&line).map(|line: Value| line["fields"].clone());
-            if let Ok(fields) = fields
-                && fields["message"] == message
-            {
-                return fields;
+            if let Some(found) = find(&line) {
+                return found;
             }
         }
     }
