@@ -19,7 +19,7 @@ use super::error::BatchError;
 use super::input_files::{self, InputFile};
 use super::input_table::{Table, column};
 use super::pin_reader::{self, QualityColumn, ReadPins};
-use crate::model::PinId;
+use crate::model::{MAX_TITLE, PinId};
 use crate::progress::{Progress, Stage};
 
 const UPSERTED: &str = "upserted.parquet";
@@ -108,8 +108,14 @@ pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPi
     let files = input_files::resolve(files, progress)?;
     let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
     let none_bad = BadRowParams::default();
-    let ReadPins { pins: raw, .. } =
-        pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+    let ReadPins {
+        pins: raw,
+        cut_titles,
+        ..
+    } = pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+    if cut_titles > 0 {
+        stage.note(&format!("{cut_titles} titles are cut to {MAX_TITLE} bytes"));
+    }
     let vectors = &raw.vectors;
     let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
         id: pin.id,

@@ -23,7 +23,7 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let status = block_on(fetch(&args.server))?;
     if args.json {
-        output::print(&serde_json::to_string_pretty(&StatusJson::from(status))?)
+        output::print_json(&serde_json::to_string_pretty(&StatusJson::from(status))?)
     } else {
         output::print(&status_table(&status))
     }

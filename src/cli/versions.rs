@@ -63,7 +63,7 @@ pub(super) fn list(args: &VersionsArgs) -> anyhow::Result<()> {
         Ok(listed.into_inner())
     })?;
     if args.json {
-        return output::print(&serde_json::to_string_pretty(&VersionsJson::from(listed))?);
+        return output::print_json(&serde_json::to_string_pretty(&VersionsJson::from(listed))?);
     }
     output::print(&catalog_table(&listed.catalogs))?;
     output::print(&"")?;
