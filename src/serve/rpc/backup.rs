@@ -50,7 +50,7 @@ enum BackupError {
     LogFailed,
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("a file beside the log cannot be read")]
+    #[error(transparent)]
     File(#[from] io::Error),
 }
 
