@@ -141,8 +141,8 @@ impl Actions {
         let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
         self.run(move |writer| writer.begin_erasure(user, now))?;
         let removed = self.log.remove_erased()?;
-        self.run(|writer| writer.log.empty_journals())?;
         self.log.compact()?;
+        self.run(|writer| writer.log.empty_journals())?;
         self.log.finish_erasures()?;
         Ok(removed)
     }
@@ -226,8 +226,8 @@ impl Actions {
 /// Ends the erasures that a process has begun that was killed.
 fn finish_erasures(log: &Log) -> Result<(), LogError> {
     let actions = log.remove_erased()?;
-    log.empty_journals()?;
     log.compact()?;
+    log.empty_journals()?;
     log.finish_erasures()?;
     tracing::info!(actions, "ended an erasure that was begun before");
     Ok(())

@@ -192,8 +192,8 @@ mod tests {
         append(250, USER);
         assert_eq!(log.remove_erased().expect("a log"), 100);
         assert!(log.has_unfinished_erasures().expect("a log"));
-        log.empty_journals().expect("a log");
         log.compact().expect("a log");
+        log.empty_journals().expect("a log");
         log.finish_erasures().expect("a log");
         let mut left = Vec::new();
         log.for_each(|action| left.push(action)).expect("a log");
@@ -202,8 +202,8 @@ mod tests {
         // Once more, to the end.
         log.erase(USER, now).expect("a write");
         assert_eq!(log.remove_erased().expect("a log"), 1);
-        log.empty_journals().expect("a log");
         log.compact().expect("a log");
+        log.empty_journals().expect("a log");
         assert!(!has(USER) && has(UserId(!USER.0)));
         drop(log);
         let (log, _) = Log::open(directory.path()).expect("a log");

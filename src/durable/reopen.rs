@@ -60,9 +60,9 @@ impl Log {
         self.open_again()
     }
 
-    /// Removes what is in no record any more from the files of the store: nothing of what
-    /// was removed before is left in its journals. Its tables follow with
-    /// [`Self::compact`]. Writes wait meanwhile, and reads fail for a moment.
+    /// Removes what is in no record any more from the journals, and deletes the tables that
+    /// [`Self::compact`] has replaced before. Writes wait meanwhile, and reads fail for a
+    /// moment.
     ///
     /// # Errors
     ///
@@ -82,7 +82,8 @@ impl Log {
         opened
     }
 
-    /// Writes all tables anew, without what was removed.
+    /// Writes all tables anew, without what was removed. The old ones are there until
+    /// [`Self::empty_journals`].
     pub fn compact(&self) -> Result<(), LogError> {
         let store = self.writable_store()?;
         store.compact().map_err(|e| self.fail(&store, e))

@@ -173,8 +173,10 @@ impl Store {
         Ok(())
     }
 
-    /// Writes all tables anew, without what was removed or replaced.
+    /// Writes all tables anew, without what was removed or replaced. The old ones are
+    /// deleted when the store is opened again at the latest.
     pub(super) fn compact(&self) -> Result<(), fjall::Error> {
+        self.flush()?;
         let mut keyspaces = self.keyspaces().into_iter();
         keyspaces.try_for_each(Keyspace::major_compact)
     }
