@@ -30,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(CHECKOUT / "proto"))
 api, services = grpc.protos_and_services("pinnersage/v1/recommendation.proto")
 actions_api, actions_services = grpc.protos_and_services("pinnersage/v1/actions.proto")
+admin_api, admin_services = grpc.protos_and_services("pinnersage/v1/admin.proto")
 status_api = grpc.protos("google/rpc/status.proto")
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 

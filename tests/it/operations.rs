@@ -77,14 +77,14 @@ async fn versions_are_shown_pinned_rolled_back_and_followed_again() {
     let mut server = start(&world);
     let said = ask(&server, &["status"]);
     assert!(
-        said.contains(&format!("serving        catalog {first}")),
+        said.contains(&format!("serving           catalog {first}")),
         "{said}"
     );
     assert!(
-        said.contains("versions       following what is published"),
+        said.contains("versions          following what is published"),
         "{said}"
     );
-    assert!(said.contains("takes actions  yes"), "{said}");
+    assert!(said.contains("takes actions     yes"), "{said}");
 
     let said = ask(&server, &["load", "--profiles", &profiles]);
     assert!(said.contains("until `pinnersage load --follow`"), "{said}");
