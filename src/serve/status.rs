@@ -45,7 +45,7 @@ pub(crate) enum CallError {
     NotErased,
     /// The call changes or copies what a server keeps, and this one keeps nothing.
     KeepsNothing,
-    /// Another backup is being made.
+    /// Another backup is being made, or a user is erased.
     BackupRunning,
     /// The backup could not be made as a whole. The log has the cause.
     NoBackup,
@@ -121,7 +121,7 @@ impl From<CallError> for Status {
             CallError::KeepsNothing => Self::failed_precondition(
                 "this server keeps nothing, neither actions nor changed pins: it was started without --data",
             ),
-            CallError::BackupRunning => Self::resource_exhausted("another backup is being made"),
+            CallError::BackupRunning => Self::resource_exhausted("another backup is being made, or a user is erased"),
             CallError::NoBackup => Self::unavailable(
                 "the backup could not be made as a whole: the log of the server says why",
             ),

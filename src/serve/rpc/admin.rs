@@ -29,7 +29,7 @@ pub(crate) struct Service {
     pub(crate) live: Arc<Live>,
     pub(crate) versions: Arc<VersionManager>,
     pub(crate) recorder: ActionRecorder,
-    /// Has a permit for the one backup that is made at a time.
+    /// Has a permit for the one backup or erasure that is made at a time.
     pub(crate) backups: Arc<Semaphore>,
 }
 
@@ -209,6 +209,9 @@ impl Service {
     /// Erases `user`. Nothing that is logged names the user.
     async fn erase(&self, user: UserId) -> Result<v1::EraseUserResponse, CallError> {
         let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
+        // A backup holds the files that an erasure writes anew.
+        let permit = self.backups.acquire().await;
+        let _permit = permit.map_err(|_| CallError::Internal)?;
         let (live, actions, now) = (self.live.clone(), actions.clone(), (self.recorder.clock)());
         let begun = Instant::now();
         let erased = spawn_blocking(move || live.erase(&actions, user, now)).await;
