@@ -156,7 +156,7 @@ metrics_table! {
         "pinnersage_snapshot_age_seconds",
         "Age of catalog, neighbor lists and profiles";
     pub const COMPLETE_THROUGH_AGE: (Gauge, Seconds) =
-        "pinnersage_profiles_complete_through_age_seconds",
+        "pinnersage_complete_through_age_seconds",
         "Age of the moment up to which the profiles have all actions";
     pub const BUILD_INFO: (Gauge, Count) =
         "pinnersage_build_info",

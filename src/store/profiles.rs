@@ -59,6 +59,11 @@ impl<'a> Profile<'a> {
     pub fn has_action(&self, identity: ActionIdentity) -> bool {
         self.identities.binary_search(&identity).is_ok()
     }
+
+    /// Whether the user acted negatively on `pin`.
+    pub fn hides(&self, pin: PinId) -> bool {
+        self.hidden.binary_search(&pin).is_ok()
+    }
 }
 
 impl ProfilesReader {

@@ -125,18 +125,26 @@ fn build(world: &World, actions: &[Act], with: Ids) {
     build_profiles(&input, &out, &params(), Progress::Silent).expect("profiles");
 }
 
-async fn record(server: &Server, actions: &[Act]) {
-    let message = |one: &Act| v1::Action {
+fn message(one: &Act) -> v1::Action {
+    v1::Action {
         action: one.name.to_owned(),
         ..save(one.number, one.user, one.pin, one.time)
-    };
-    let request = v1::RecordActionsRequest {
-        actions: actions.iter().map(message).collect(),
-    };
+    }
+}
+
+async fn record(server: &Server, actions: &[Act]) {
+    send(server, actions.iter().map(message).collect()).await;
+}
+
+/// Records `actions`, all of which must be accepted.
+async fn send(server: &Server, actions: Vec<v1::Action>) {
+    let count = actions.len();
     let mut client = server.action_client().await;
-    let answer = client.record_actions(request).await;
+    let answer = client
+        .record_actions(v1::RecordActionsRequest { actions })
+        .await;
     let results = answer.expect("an answer").into_inner().results;
-    assert_eq!(results, vec![ActionStatus::Accepted as i32; actions.len()]);
+    assert_eq!(results, vec![ActionStatus::Accepted as i32; count]);
 }
 
 /// What a server without `--data` tells of the user, whose actions a batch all has.
@@ -210,6 +218,27 @@ async fn an_action_that_batch_and_log_have_counts_once_by_its_content() {
     let found = explain(&mut server.client().await, USER).await;
     let expected = explained_from_one_batch(&all_saves()).await;
     assert_eq!(interests(&found), interests(&expected));
+}
+
+#[tokio::test]
+async fn a_hide_that_the_batch_has_in_whole_seconds_takes_once() {
+    let world = World::with_catalog();
+    let mut in_file = old_saves();
+    in_file.extend(hides(1));
+    // The hide is before what the file is complete through.
+    in_file.push(new_saves()[1]);
+    in_file.push(act(300, 6, MIDNIGHT - 60));
+    build(&world, &in_file, Ids::Absent);
+    let server = Server::start_recording(&world).await;
+    let client = &mut server.client().await;
+    let before = explain(client, USER).await;
+    let mut actions: Vec<v1::Action> = hides(1).iter().map(message).collect();
+    for time in actions.iter_mut().filter_map(|action| action.time.as_mut()) {
+        time.nanos = 345_000_000;
+    }
+    send(&server, actions).await;
+    let after = explain(client, USER).await;
+    assert_eq!(interests(&after), interests(&before));
 }
 
 #[test]

@@ -128,8 +128,12 @@ impl ActionsSinceBatch {
         let positive = state.positive();
         let begin = positive.partition_point(|held| held.action.time < facts.identified_from);
         let positive = positive[begin..].iter().filter(is_new);
-        // It knows all negative ones that it has, however old they are.
+        // It knows all negative ones that it has, however old they are. One of before that
+        // it has with another time, as a warehouse of whole seconds does, hides the same pin.
+        let is_hidden = |pin| profile.is_some_and(|profile| profile.hides(pin));
+        let is_old = |held: &HeldAction| held.action.time < facts.identified_from;
         let negative = state.negative().iter().filter(is_new);
+        let negative = negative.filter(|held| !is_old(held) || !is_hidden(held.action.pin));
         Self {
             positive: positive.map(|held| held.action).collect(),
             negative: negative.map(|held| held.action).collect(),
