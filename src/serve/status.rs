@@ -121,9 +121,7 @@ impl From<CallError> for Status {
             CallError::KeepsNothing => Self::failed_precondition(
                 "this server keeps nothing, neither actions nor changed pins: it was started without --data",
             ),
-            CallError::BackupRunning => {
-                Self::resource_exhausted("another backup is being made, or a user is erased")
-            }
+            CallError::BackupRunning => Self::resource_exhausted("a backup or an erasure runs"),
             CallError::NoBackup => Self::unavailable(
                 "the backup could not be made as a whole: the log of the server says why",
             ),
