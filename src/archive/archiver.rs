@@ -24,9 +24,10 @@ pub struct Archiver {
 }
 
 /// How far an archiver is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// It is not known which files are there: at the start, and after a failure.
+    /// It is not known which files are there: after a failure.
+    #[default]
     Unknown,
     /// All actions up to this place are in files; none is.
     Through(Option<Place>),
@@ -60,20 +61,26 @@ impl fmt::Debug for Archiver {
 }
 
 impl Archiver {
-    /// The archiver of `log`; none without a directory. From now on the log forgets nothing
-    /// that is not archived. The directory is not touched yet: a server starts without it
-    /// as well.
+    /// The archiver of `log`, to which nothing is appended yet; none without a directory. From
+    /// now on the log forgets nothing that is not archived. A directory that cannot be read
+    /// is no error: a server starts without it as well, and [`Self::archive`] tells.
     pub fn new(log: Arc<Log>, params: &ArchiveParams) -> Result<Option<Self>, LogError> {
         let Some(root) = &params.directory else {
             return Ok(None);
         };
         log.keep_until_archived()?;
-        Ok(Some(Self {
+        let mut archiver = Self {
             directory: ArchiveDirectory::new(root, log.store_id()),
             every: params.every,
             log,
-            phase: Mutex::new(Phase::Unknown),
-        }))
+            phase: Mutex::default(),
+        };
+        // Before anything is recorded: a log that is older than its archive would give
+        // numbers again that files have, and these actions would be taken for archived.
+        if let Ok(mark) = archiver.find_mark() {
+            archiver.phase = Mutex::new(Phase::Through(mark));
+        }
+        Ok(Some(archiver))
     }
 
     /// Time between two files.
