@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -32,7 +32,7 @@ use tonic::{Request, Status};
 
 use super::World;
 use super::raw::Raw;
-use super::wait::{PATIENCE, within};
+use super::wait::{PATIENCE, POLL, within};
 
 pub(crate) const RECOMMEND: &str = "/pinnersage.v1.RecommendationService/Recommend";
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -70,6 +70,23 @@ pub(crate) struct Server {
     pub(crate) ops: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<Result<(), ServeError<LoadError>>>,
+}
+
+/// Opens what a server needs. A server of this process that has stopped holds its log until
+/// the last of its background threads ends.
+fn open_when_released(
+    source: &ServingSource,
+    data: Option<&DataParams>,
+) -> Result<InitialState, LoadError> {
+    let begun = Instant::now();
+    loop {
+        let opened = InitialState::open(source, data.cloned(), clock());
+        let is_held = |error: &LoadError| error.to_string().contains("another process uses it");
+        if !opened.as_ref().is_err_and(is_held) || begun.elapsed() > PATIENCE {
+            return opened;
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 impl Server {
@@ -147,7 +164,7 @@ impl Server {
         params: ServeParams,
     ) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        let load = move |source: &ServingSource| InitialState::open(source, data, clock());
+        let load = move |source: &ServingSource| open_when_released(source, data.as_ref());
         let server = Self::start_unready(source, load, ready, params).await;
         let loaded = within("a loaded server", PATIENCE, is_ready).await;
         loaded.expect("a loaded server");
