@@ -46,6 +46,7 @@ fn catalog() -> Arc<Catalog> {
         id: PinId(node.into()),
         node,
         title: String::new(),
+        key: None,
     };
     let pins: Vec<Pin> = (0..PINS as u32).map(pin).collect();
     let pins = PinTable::new(&pins, vectors);

@@ -159,6 +159,7 @@ async fn write(args: Args, seed: u64, end: Instant) -> Result<Calls> {
                 nanos: since.subsec_nanos() as i32,
             }),
             medoid_pin_id: None,
+            ..Default::default()
         };
         let request = RecordActionsRequest {
             actions: (0..args.actions).map(action).collect(),

@@ -224,6 +224,7 @@ mod tests {
             name: "save".to_owned(),
             time: day(at),
             medoid: None,
+            keys: None,
         }
     }
 

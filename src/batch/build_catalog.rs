@@ -66,6 +66,7 @@ pub fn build_catalog(
         near_duplicates: counts.near_duplicates,
         upserted: counts.upserted,
         deleted: counts.deleted,
+        string_ids: pins.has_keys(),
         pins: pins.ids().len(),
         nodes: pins.vectors().len(),
         graph: params.graph,
@@ -184,6 +185,7 @@ fn pin_table(
         id: pin.id,
         node: node_of_position[position_of_row[&pin.row]],
         title: pin.title,
+        key: pin.key,
     };
     let pins: Vec<Pin> = raw.pins.into_iter().map(pin).collect();
     let data = Stored::Owned(data);

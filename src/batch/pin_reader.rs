@@ -217,6 +217,7 @@ impl<'a> PinColumns<'a> {
         let title = self.titles.and_then(|column| columns::text(column, row));
         Ok(RawPin {
             id,
+            key: None,
             title: title.unwrap_or_default().to_owned(),
             // Its vector has no row yet.
             row: 0,

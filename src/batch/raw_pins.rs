@@ -7,6 +7,8 @@ use crate::model::{EmbeddingError, Embeddings, PinId};
 /// One pin of a file.
 pub(super) struct RawPin {
     pub(super) id: PinId,
+    /// What the caller calls it; none where that is the id.
+    pub(super) key: Option<String>,
     pub(super) title: String,
     /// Row of its vector in [`RawPins::vectors`].
     pub(super) row: usize,
@@ -94,6 +96,7 @@ mod tests {
             raw.vectors.push(&[1.0, id as f32]).expect("a vector");
             raw.pins.push(RawPin {
                 id: PinId(id),
+                key: None,
                 title: String::new(),
                 row: raw.vectors.len() - 1,
                 quality,

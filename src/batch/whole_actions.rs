@@ -97,5 +97,6 @@ fn whole_action(
         medoid: medoid
             .map_err(|reason| format!("{MEDOID} {reason}"))?
             .map(PinId),
+        keys: None,
     })
 }

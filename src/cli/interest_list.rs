@@ -39,6 +39,7 @@ struct Interest {
 pub(super) async fn fetch(user: u64, server: &ServerArgs) -> anyhow::Result<InterestList> {
     let request = v1::ExplainUserRequest {
         user_id: Some(user),
+        user_key: None,
     };
     let response = server
         .connect()

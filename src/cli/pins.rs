@@ -114,6 +114,7 @@ async fn upsert_part(client: &mut PinClient, pins: &[UpsertedPin]) -> anyhow::Re
         pin_id: Some(pin.id.0),
         embedding: pin.vector.clone(),
         title: pin.title.clone(),
+        pin_key: None,
     });
     let request = v1::UpsertPinsRequest {
         pins: pins.collect(),
@@ -143,6 +144,7 @@ async fn delete_all(server: &ServerArgs, pins: &[u64]) -> anyhow::Result<(u64, u
     for part in pins.chunks(MAX_PINS) {
         let request = v1::DeletePinsRequest {
             pin_ids: part.to_vec(),
+            pin_keys: Vec::new(),
         };
         let answer = client.delete_pins(request).await;
         let answer = answer.map_err(|status| status_error(&status))?.into_inner();

@@ -106,6 +106,7 @@ impl From<v1::Candidate> for Candidate {
             score,
             medoid_index,
             title,
+            ..
         } = candidate;
         Self {
             pin_id,

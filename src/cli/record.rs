@@ -37,6 +37,9 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<()> {
         action: args.action.clone(),
         time: Some(prost_types::Timestamp { seconds, nanos }),
         medoid_pin_id: None,
+        user_key: None,
+        pin_key: None,
+        medoid_pin_key: None,
     };
     let request = v1::RecordActionsRequest {
         actions: args.pin.iter().map(action).collect(),

@@ -216,6 +216,7 @@ mod tests {
             name: "save".to_owned(),
             time: Timestamp::from_micros(number as i64),
             medoid: None,
+            keys: None,
         }
     }
 

@@ -147,6 +147,7 @@ mod tests {
             name: "save".to_owned(),
             time: Timestamp::from_micros(3),
             medoid: None,
+            keys: None,
         }
     }
 

@@ -329,6 +329,7 @@ mod tests {
             name: "save".to_owned(),
             time: Timestamp::from_micros(seconds * 1_000_000),
             medoid: None,
+            keys: None,
         }
     }
 

@@ -105,6 +105,7 @@ pub(super) fn decode_action(key: &[u8], value: &[u8]) -> Option<(Action, ActionF
         pin: PinId(u64::from_le_bytes(numbers[1])),
         time: Timestamp::from_micros(i64::from_le_bytes(numbers[2])),
         medoid: (bits[0] & HAS_MEDOID != 0).then_some(medoid),
+        keys: None,
         name: String::from_utf8(name.to_vec()).ok()?,
     };
     let is_kept = bits[0] & IS_KEPT != 0;
@@ -173,6 +174,7 @@ mod tests {
             name: "save".to_owned(),
             time: Timestamp::from_micros(-5),
             medoid: Some(PinId(0)),
+            keys: None,
         };
         let place = Place {
             sequence: 1 << 40,

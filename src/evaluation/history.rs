@@ -82,6 +82,7 @@ mod tests {
             id: PinId(id),
             node: 0,
             title: String::new(),
+            key: None,
         };
         let pins = PinTable::new(&[pin(7), pin(8)], vectors);
         let record = |time: i64| ActionRecord {

@@ -72,7 +72,7 @@ impl Catalog {
 }
 
 fn check_mapped(reader: &Reader<CatalogManifest>) -> Result<(), SnapshotError> {
-    PinTable::MAPPED
-        .into_iter()
+    PinTable::mapped(&reader.manifest().facts)
+        .iter()
         .try_for_each(|name| reader.check(name))
 }

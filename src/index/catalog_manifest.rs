@@ -36,6 +36,9 @@ pub struct CatalogManifest {
     /// Pins that were deleted on a server since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub deleted: u64,
+    /// Whether pins have keys: the caller calls them by strings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub string_ids: bool,
     /// Number of pins.
     pub pins: usize,
     /// Number of distinct vectors, each one node of the graph.
@@ -59,6 +62,7 @@ impl CatalogManifest {
             near_duplicates: 0,
             upserted: 0,
             deleted: 0,
+            string_ids: table.has_keys(),
             pins: table.ids().len(),
             nodes: table.vectors().len(),
             graph,
@@ -95,6 +99,7 @@ mod tests {
             near_duplicates: 2,
             upserted: 0,
             deleted: 0,
+            string_ids: false,
             pins: 7,
             nodes: 6,
             graph: GraphParams {

@@ -15,6 +15,8 @@ pub struct Delta {
     vectors: Embeddings,
     /// In the order of the ids.
     titles: Vec<String>,
+    /// In the order of the ids; empty for a pin that is called by its number.
+    keys: Vec<String>,
     /// Ascending.
     deleted: Vec<PinId>,
 }
@@ -35,18 +37,20 @@ impl Delta {
             ids: Vec::new(),
             vectors: vectors.empty_like(),
             titles: Vec::new(),
+            keys: Vec::new(),
             deleted: Vec::new(),
         }
     }
 
     /// Appends a pin that is new or changed. Pins must come by ascending id, each with a
-    /// unit vector.
-    pub fn push(&mut self, pin: PinId, vector: &[f32], title: String) {
+    /// unit vector. Its key is empty where it is called by its number.
+    pub fn push(&mut self, pin: PinId, vector: &[f32], title: String, key: String) {
         debug_assert!(self.ids.last().is_none_or(|&last| last < pin));
         // The vector was checked when it was upserted; one of another length is left out.
         if self.vectors.push(vector).is_ok() {
             self.ids.push(pin);
             self.titles.push(title);
+            self.keys.push(key);
         }
     }
 
@@ -143,6 +147,15 @@ impl<'a> DeltaView<'a> {
         }
     }
 
+    /// Key of a pin; empty when it has none or is not here.
+    pub fn key(&self, pin: PinId) -> &'a str {
+        match self.delta.position(pin) {
+            Some(position) => &self.delta.keys[position],
+            None if self.delta.is_replaced(pin) => "",
+            None => self.pins.key(pin),
+        }
+    }
+
     /// Retrieval over this view, where `base` retrieves over the catalog alone.
     pub fn retriever<'b, R: RetrieveByVector>(&'b self, base: &'b R) -> DeltaRetriever<'b, R> {
         DeltaRetriever { view: *self, base }
@@ -209,6 +222,7 @@ mod tests {
                 id: PinId(*id),
                 node,
                 title: format!("pin {id} of {vector:?}"),
+                key: None,
             });
         }
         PinTable::new(&rows, vectors)
@@ -234,7 +248,7 @@ mod tests {
                         all.insert(pin, *vector);
                         let unit = table(&[(0, *vector)]);
                         let title = format!("pin {pin} of {vector:?}");
-                        delta.push(PinId(pin), unit.vectors().row(0), title);
+                        delta.push(PinId(pin), unit.vectors().row(0), title, String::new());
                     }
                     None => {
                         all.remove(&pin);

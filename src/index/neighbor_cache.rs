@@ -274,6 +274,7 @@ mod tests {
                 id: PinId(pin * 3),
                 node: vectors.len() as u32 - 1,
                 title: String::new(),
+                key: None,
             });
         }
         let table = PinTable::new(&table, vectors);

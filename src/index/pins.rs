@@ -1,11 +1,11 @@
-//! The pins of a catalog: ids, vectors and titles.
+//! The pins of a catalog: ids, keys, vectors and titles.
 //!
 //! Pins are ordered by id. Pins with equal vectors share one node, and nodes are
 //! in the order of the graph.
 
 use crate::memory::Stored;
 use crate::model::{Embeddings, Neighbor, PinId, check_dimension};
-use crate::snapshot::{Reader, SnapshotError, Writer};
+use crate::snapshot::{Reader, SnapshotError, Texts, Writer};
 
 use super::CatalogManifest;
 
@@ -14,8 +14,10 @@ const NODES: &str = "nodes.bin";
 const VECTORS: &str = "vectors.bin";
 const TITLE_ENDS: &str = "title_ends.bin";
 const TITLES: &str = "titles.bin";
+const KEY_ENDS: &str = "key_ends.bin";
+const KEYS: &str = "keys.bin";
 
-/// Ids, vectors and titles of all pins.
+/// Ids, keys, vectors and titles of all pins.
 #[derive(Debug)]
 pub struct PinTable {
     /// Ascending.
@@ -24,9 +26,9 @@ pub struct PinTable {
     nodes: Vec<u32>,
     /// One row a node.
     vectors: Embeddings,
-    /// Where the title of each pin ends in `titles`.
-    title_ends: Stored<u64>,
-    titles: Stored<u8>,
+    titles: Texts,
+    /// The strings whose hashes are the ids; none where the ids are numbers of the caller.
+    keys: Option<Texts>,
     /// The pins of node n are `duplicates[duplicate_ends[n - 1]..duplicate_ends[n]]`. When
     /// each node has one pin it is `duplicates[n]`, and no ends are kept.
     duplicates: Vec<PinId>,
@@ -45,32 +47,29 @@ pub struct Pin {
     pub node: u32,
     /// A title for people; may be empty.
     pub title: String,
+    /// What the caller calls it; none where that is the id.
+    pub key: Option<String>,
 }
 
 impl PinTable {
-    /// A table of `pins`, which must be sorted by id, over `vectors` by node.
+    /// A table of `pins`, which must be sorted by id, over `vectors` by node. Either all
+    /// of them have a key, or none.
     pub fn new(pins: &[Pin], vectors: Embeddings) -> Self {
         debug_assert!(pins.is_sorted_by(|a, b| a.id < b.id));
-        let mut titles = String::new();
-        let title_ends = pins
-            .iter()
-            .map(|pin| {
-                titles.push_str(&pin.title);
-                titles.len() as u64
-            })
-            .collect();
         let ids = pins.iter().map(|pin| pin.id).collect();
         let nodes = pins.iter().map(|pin| pin.node).collect();
-        let titles = Stored::Owned(titles.into_bytes());
-        Self::from_columns(ids, nodes, vectors, Stored::Owned(title_ends), titles)
+        let titles = Texts::new(pins.iter().map(|pin| pin.title.as_str()));
+        let keys: Option<Vec<&str>> = pins.iter().map(|pin| pin.key.as_deref()).collect();
+        let keys = keys.filter(|keys| !keys.is_empty()).map(Texts::new);
+        Self::from_columns(ids, nodes, vectors, titles, keys)
     }
 
     fn from_columns(
         ids: Vec<PinId>,
         nodes: Vec<u32>,
         vectors: Embeddings,
-        title_ends: Stored<u64>,
-        titles: Stored<u8>,
+        titles: Texts,
+        keys: Option<Texts>,
     ) -> Self {
         let mut duplicate_ends = vec![0u32; vectors.len()];
         for &node in &nodes {
@@ -94,8 +93,8 @@ impl PinTable {
             ids,
             nodes,
             vectors,
-            title_ends,
             titles,
+            keys,
             duplicates,
             duplicate_ends,
             multiplicities,
@@ -160,34 +159,42 @@ impl PinTable {
 
     /// Title of a pin; empty when it has none or is not here.
     pub fn title(&self, pin: PinId) -> &str {
-        let Some(position) = self.position(pin) else {
+        let position = self.position(pin);
+        position.map_or("", |position| self.titles.get(position))
+    }
+
+    /// Whether pins have keys.
+    pub fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Key of a pin; empty when it has none or is not here.
+    pub fn key(&self, pin: PinId) -> &str {
+        let Some(keys) = &self.keys else {
             return "";
         };
-        let begin = position
-            .checked_sub(1)
-            .map_or(0, |before| self.title_ends[before]);
-        let title = self
-            .titles
-            .get(begin as usize..self.title_ends[position] as usize);
-        // Mapped files are checked in the background, so the bytes may be anything here.
-        title.map_or("", |bytes| std::str::from_utf8(bytes).unwrap_or_default())
+        self.position(pin).map_or("", |position| keys.get(position))
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {
         writer.write(IDS, bytemuck::cast_slice(&self.ids))?;
         writer.write(NODES, bytemuck::cast_slice(&self.nodes))?;
         writer.write(VECTORS, bytemuck::cast_slice(self.vectors.as_slice()))?;
-        writer.write(TITLE_ENDS, bytemuck::cast_slice(&self.title_ends))?;
-        writer.write(TITLES, &self.titles)
+        self.titles.write(writer, TITLE_ENDS, TITLES)?;
+        match &self.keys {
+            Some(keys) => keys.write(writer, KEY_ENDS, KEYS),
+            None => Ok(()),
+        }
     }
 
-    /// Reads the table and checks everything that later code relies on. Vectors and
-    /// titles are only mapped: see [`PinTable::MAPPED`].
+    /// Reads the table and checks everything that later code relies on. Vectors, titles
+    /// and keys are only mapped: see [`PinTable::mapped`].
     pub(super) fn read(reader: &Reader<CatalogManifest>) -> Result<Self, SnapshotError> {
         let CatalogManifest {
             dimension,
             pins,
             nodes: node_count,
+            string_ids,
             ..
         } = reader.manifest().facts;
         check_dimension(dimension).map_err(|e| reader.invalid_facts(e.to_string()))?;
@@ -201,13 +208,21 @@ impl PinTable {
         if nodes.iter().any(|&node| node as usize >= node_count) {
             return Err(reader.damaged(NODES, "a node is out of range"));
         }
-        let title_ends = Stored::Mapped(reader.map_records(TITLE_ENDS, pins)?);
-        let titles = Stored::Mapped(reader.map_all_records(TITLES)?);
-        Ok(Self::from_columns(ids, nodes, vectors, title_ends, titles))
+        let titles = Texts::map(reader, TITLE_ENDS, TITLES, pins)?;
+        let keys = string_ids.then(|| Texts::map(reader, KEY_ENDS, KEYS, pins));
+        let keys = keys.transpose()?;
+        Ok(Self::from_columns(ids, nodes, vectors, titles, keys))
     }
 
     /// Files that are mapped, and not checked when a table is read.
-    pub(super) const MAPPED: [&str; 3] = [VECTORS, TITLE_ENDS, TITLES];
+    pub(super) fn mapped(facts: &CatalogManifest) -> &'static [&'static str] {
+        const WITH_KEYS: [&str; 5] = [VECTORS, TITLE_ENDS, TITLES, KEY_ENDS, KEYS];
+        if facts.string_ids {
+            &WITH_KEYS
+        } else {
+            &WITH_KEYS[..3]
+        }
+    }
 }
 
 /// The pins by their nodes, and those of one node by ascending id. The pins of node n end
@@ -243,6 +258,7 @@ mod tests {
                 id: PinId(2 * position + 1),
                 node,
                 title: "x".repeat(position as usize % 3),
+                key: None,
             })
             .collect();
         PinTable::new(&pins, vectors)

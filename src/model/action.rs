@@ -39,6 +39,27 @@ pub struct Action {
     pub time: Timestamp,
     /// The medoid that found the pin, if the pin was recommended.
     pub medoid: Option<PinId>,
+    /// What the caller calls user and pins; none where all of them are numbers.
+    pub keys: Option<Box<ActionKeys>>,
+}
+
+/// The keys whose hashes are the ids of an action; none for an id that the caller gave as
+/// a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActionKeys {
+    /// Key of the user.
+    pub user: Option<String>,
+    /// Key of the pin.
+    pub pin: Option<String>,
+    /// Key of the medoid.
+    pub medoid: Option<String>,
+}
+
+impl ActionKeys {
+    /// The keys, if there is any.
+    pub fn some(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 /// Meaning of an action.

@@ -1,9 +1,11 @@
-//! Identifiers. Both are opaque 64-bit numbers that the caller assigns.
+//! Identifiers. Both are opaque 64-bit numbers: the caller's own, or the hash of a key,
+//! which is the caller's string.
 
 use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Identifies a user.
 #[derive(
@@ -12,6 +14,9 @@ use serde::{Deserialize, Serialize};
 #[repr(transparent)]
 pub struct UserId(pub u64);
 
+/// Maximum length of a key, in bytes. The minimum is 1.
+pub const MAX_KEY: usize = 256;
+
 /// Maximum length of the title of a pin, in bytes.
 pub const MAX_TITLE: usize = 1_024;
 
@@ -19,6 +24,21 @@ pub const MAX_TITLE: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct PinId(pub u64);
+
+impl UserId {
+    /// The id of the user whom the caller calls `key`: XXH3 of 64 bits over its UTF-8
+    /// bytes, with seed 0.
+    pub fn of_key(key: &str) -> Self {
+        Self(xxh3_64(key.as_bytes()))
+    }
+}
+
+impl PinId {
+    /// The id of the pin that the caller calls `key`, as for users.
+    pub fn of_key(key: &str) -> Self {
+        Self(xxh3_64(key.as_bytes()))
+    }
+}
 
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,5 +49,17 @@ impl fmt::Display for UserId {
 impl fmt::Display for PinId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_key_is_its_hash_which_is_the_same_everywhere() {
+        // Computed with the Python package xxhash: `xxhash.xxh3_64_intdigest(key)`.
+        assert_eq!(UserId::of_key("user-1"), UserId(8_968_379_626_967_066_057));
+        assert_eq!(PinId::of_key("tea"), PinId(13_401_501_658_203_149_440));
     }
 }

@@ -10,11 +10,12 @@ mod profile;
 mod time;
 
 pub use action::{
-    Action, ActionId, ActionKind, ActionWeights, IMPRESSION, MAX_ACTION_NAME, RecordedAction,
+    Action, ActionId, ActionKeys, ActionKind, ActionWeights, IMPRESSION, MAX_ACTION_NAME,
+    RecordedAction,
 };
 pub use action_identity::ActionIdentity;
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
-pub use ids::{MAX_TITLE, PinId, UserId};
+pub use ids::{MAX_KEY, MAX_TITLE, PinId, UserId};
 pub use profile::Medoid;
 pub use time::{ParseTimestampError, Timestamp};

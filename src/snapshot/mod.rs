@@ -21,6 +21,7 @@ mod manifest;
 mod names;
 mod prune;
 mod read;
+mod texts;
 
 pub use atomic_write::{FileWriter, Writer, create_directories, replace_file, write_file};
 pub use error::SnapshotError;
@@ -28,6 +29,7 @@ pub use layout::{current_version, is_version, versions};
 pub use manifest::{FileEntry, ManifestFacts, SnapshotManifest};
 pub use prune::prune;
 pub use read::Reader;
+pub use texts::Texts;
 
 #[cfg(target_endian = "big")]
 compile_error!("the files hold little-endian numbers that are used in place");

@@ -24,6 +24,7 @@ pub(in crate::cli) struct EraseArgs {
 pub(super) fn run(args: &EraseArgs) -> anyhow::Result<()> {
     let request = v1::EraseUserRequest {
         user_id: Some(args.user),
+        user_key: None,
     };
     let erased = block_on(async {
         let mut client = args.server.connect_for_admin_within(ERASE_TIMEOUT).await?;

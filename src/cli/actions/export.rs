@@ -144,6 +144,7 @@ fn placed(exported: v1::ExportedAction) -> Option<PlacedAction> {
             name: action.action,
             time: moment(action.time?)?,
             medoid: action.medoid_pin_id.map(PinId),
+            keys: None,
         },
     })
 }

@@ -119,5 +119,8 @@ fn message(action: &Action) -> v1::Action {
         action: action.name.clone(),
         time: Some(prost_types::Timestamp { seconds, nanos }),
         medoid_pin_id: action.medoid.map(|pin| pin.0),
+        user_key: None,
+        pin_key: None,
+        medoid_pin_key: None,
     }
 }

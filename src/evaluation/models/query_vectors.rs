@@ -106,6 +106,7 @@ mod tests {
                 id: PinId(id),
                 node: node as u32,
                 title: String::new(),
+                key: None,
             });
         }
         PinTable::new(&pins, vectors)

@@ -226,6 +226,7 @@ fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
         name,
         time,
         medoid: action.medoid_pin_id.map(PinId),
+        keys: None,
     })
 }
 
@@ -269,6 +270,7 @@ mod tests {
                 nanos: 4_000,
             }),
             medoid_pin_id: None,
+            ..Default::default()
         }
     }
 

@@ -148,6 +148,7 @@ fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
                 pin_id: Some(pin.0),
                 embedding: vector.clone(),
                 title: title.clone(),
+                pin_key: None,
             }),
             PinRecord::Deleted => message.deleted_pin_ids.push(pin.0),
         }
@@ -165,6 +166,7 @@ mod tests {
             pin_id: Some(pin),
             embedding: vector_of(pin).iter().map(|x| 3.0 * x).collect(),
             title: format!("pin {pin}"),
+            pin_key: None,
         }
     }
 

@@ -59,6 +59,7 @@ impl Answered<'_> {
             score: candidate.score,
             medoid_index: candidate.medoid_index as u32,
             title: self.title(candidate.pin),
+            pin_key: self.serving.pins().key(candidate.pin).to_owned(),
         }
     }
 
@@ -72,6 +73,7 @@ impl Answered<'_> {
             inclusion_probability: sampled.inclusion_probability,
             origin: origin.into(),
             title: self.title(pin),
+            pin_key: self.serving.pins().key(pin).to_owned(),
         }
     }
 
@@ -196,6 +198,7 @@ fn interest_of_medoid(
         recent_actions: 0,
         negative_actions: medoid.dislikes,
         silenced: false,
+        pin_key: serving.pins().key(medoid.pin).to_owned(),
     }
 }
 

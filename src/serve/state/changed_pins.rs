@@ -95,7 +95,7 @@ impl LockedChanges<'_> {
                 } => {
                     // A vector of another model is near nothing here.
                     if of_pin == embedding_version {
-                        delta.push(pin, vector, title.clone());
+                        delta.push(pin, vector, title.clone(), String::new());
                     }
                 }
                 PinRecord::Deleted => delta.push_deleted(pin),

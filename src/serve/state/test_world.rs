@@ -128,6 +128,7 @@ pub(crate) fn user_state(actions: &[(u64, i64, ActionKind)]) -> Arc<UserState> {
             name: "save".to_owned(),
             time: day(on),
             medoid: None,
+            keys: None,
         };
         state.record(&action, kind, &LIMITS);
     }
@@ -164,6 +165,7 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
             id: PinId(pin),
             node,
             title: title_of(pin),
+            key: None,
         });
     }
     let table = PinTable::new(&table, vectors);
