@@ -71,6 +71,7 @@ fn catalog() -> Arc<Catalog> {
         pins: PINS,
         nodes: PINS,
         graph,
+        string_ids: false,
     };
     let directory = tempfile::tempdir().expect("a directory");
     Catalog::write(directory.path(), &pins, &codes, &links, facts).expect("a catalog");

@@ -78,6 +78,7 @@ async fn record_save(channel: &Channel, user: u64, pin: u64, medoid: u64) -> Res
             action: "save".to_owned(),
             time: Some(now.into()),
             medoid_pin_id: Some(medoid),
+            ..Default::default()
         }],
     };
     let answer = with_retries(async || {

@@ -371,6 +371,7 @@ fn what_is_too_old_is_forgotten_but_for_what_nobody_wants() {
         name: name.to_owned(),
         time: days(day),
         medoid: None,
+        keys: None,
     };
     let (done, is_done) = mpsc::channel();
     let sent = vec![

@@ -127,6 +127,7 @@ async fn counted(process: &Process) -> BTreeMap<u64, u64> {
     for user in FIRST_USER..FIRST_USER + USERS {
         let request = v1::ExplainUserRequest {
             user_id: Some(user),
+            ..Default::default()
         };
         let answer = client.explain_user(request).await.expect("an answer");
         let interests = answer.get_ref().interests.iter();

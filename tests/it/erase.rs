@@ -67,6 +67,7 @@ async fn erase(process: &Process, user: u64) -> v1::EraseUserResponse {
     let mut client = AdminServiceClient::new(process.channel().await);
     let request = v1::EraseUserRequest {
         user_id: Some(user),
+        ..Default::default()
     };
     let erased = client.erase_user(request).await;
     erased.expect("an answer").into_inner()

@@ -168,12 +168,14 @@ async fn record(world: &World) {
         pin_id: Some(id as u64),
         embedding: pins[id].embedding.clone(),
         title: format!("changed pin {id}"),
+        ..Default::default()
     };
     let pins = [1, 30, 31, 100].map(pin).to_vec();
     let request = v1::UpsertPinsRequest { pins };
     client.upsert_pins(request).await.expect("upserted");
     let request = v1::DeletePinsRequest {
         pin_ids: vec![2, 50],
+        ..Default::default()
     };
     client.delete_pins(request).await.expect("deleted");
     drop(client);

@@ -118,7 +118,10 @@ async fn health(process: &Process, service: &str) -> ServingStatus {
 
 async fn delete_pin(process: &Process) -> Result<(), Status> {
     let mut client = CatalogServiceClient::new(process.channel().await);
-    let request = v1::DeletePinsRequest { pin_ids: vec![1] };
+    let request = v1::DeletePinsRequest {
+        pin_ids: vec![1],
+        ..Default::default()
+    };
     client.delete_pins(request).await.map(drop)
 }
 

@@ -23,6 +23,7 @@ fn pin(id: u64, embedding: &[f32]) -> v1::Pin {
         pin_id: Some(id),
         embedding: embedding.to_vec(),
         title: format!("new pin {id}"),
+        ..Default::default()
     }
 }
 
@@ -47,6 +48,7 @@ async fn delete(client: &mut Pins, pin_ids: &[u64]) -> u64 {
 async fn delete_counted(client: &mut Pins, pin_ids: &[u64]) -> v1::DeletePinsResponse {
     let request = v1::DeletePinsRequest {
         pin_ids: pin_ids.to_vec(),
+        ..Default::default()
     };
     let answer = client.delete_pins(request).await.expect("an answer");
     answer.into_inner()
@@ -266,6 +268,7 @@ async fn bad_pins_are_named_and_none_of_the_call_is_taken() {
     for count in [0, 1_001] {
         let request = v1::DeletePinsRequest {
             pin_ids: vec![1; count],
+            ..Default::default()
         };
         let status = pins.delete_pins(request).await.expect_err("a bad count");
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -279,14 +282,20 @@ async fn bad_pins_are_named_and_none_of_the_call_is_taken() {
     assert_eq!(upsert(&mut pins, many).await, 50);
     // It is as the catalog has it again, but holds its place.
     assert_eq!(delete(&mut pins, &[NEW]).await, 49);
-    let request = v1::DeletePinsRequest { pin_ids: vec![1] };
+    let request = v1::DeletePinsRequest {
+        pin_ids: vec![1],
+        ..Default::default()
+    };
     let status = pins.delete_pins(request).await.expect_err("too many");
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("50 pins"), "{status}");
     server.stop().await.expect("a clean end");
 
     let server = Server::start(&world).await;
-    let request = v1::DeletePinsRequest { pin_ids: vec![1] };
+    let request = v1::DeletePinsRequest {
+        pin_ids: vec![1],
+        ..Default::default()
+    };
     let status = server.pin_client().await.delete_pins(request).await;
     assert_eq!(
         status.expect_err("no data").code(),

@@ -191,7 +191,10 @@ async fn limit_is_filled_until_nothing_eligible_is_left() {
     let server = Server::start(&world).await;
     let mut client = server.client().await;
     let own = client
-        .explain_user(v1::ExplainUserRequest { user_id: Some(7) })
+        .explain_user(v1::ExplainUserRequest {
+            user_id: Some(7),
+            ..Default::default()
+        })
         .await;
     let own: HashSet<u64> = own
         .expect("interests")

@@ -412,7 +412,10 @@ async fn a_batch_takes_over_what_was_recorded_and_nothing_counts_twice() {
     actions.record_actions(request).await.expect("an answer");
     let mut client = server.client().await;
     let mut explain = async || {
-        let request = v1::ExplainUserRequest { user_id: Some(1) };
+        let request = v1::ExplainUserRequest {
+            user_id: Some(1),
+            ..Default::default()
+        };
         let answer = client.explain_user(request).await;
         answer.expect("an answer").into_inner().interests
     };

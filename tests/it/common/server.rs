@@ -348,6 +348,7 @@ pub(crate) async fn recommend(
 pub(crate) async fn explain(client: &mut Client, user: u64) -> v1::ExplainUserResponse {
     let request = v1::ExplainUserRequest {
         user_id: Some(user),
+        ..Default::default()
     };
     let answer = client.explain_user(request).await;
     answer.expect("an answer").into_inner()
@@ -365,6 +366,7 @@ pub(crate) fn save(number: u128, user: u64, pin: u64, time: i64) -> v1::Action {
             nanos: 0,
         }),
         medoid_pin_id: None,
+        ..Default::default()
     }
 }
 
