@@ -1,13 +1,15 @@
 //! Reading files of actions: each action is accepted, or refused and counted by reason.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use bytemuck::{Pod, Zeroable};
 
-use super::bad_rows::{BadRowParams, BadRows, Reason};
+use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
 use super::error::BatchError;
+use super::ids::{self, IdColumn, IdFormat, PIN, TextIds, USER};
 use super::input_files::{self, InputFile};
 use super::input_table::{Table, column};
 use crate::index::PinTable;
@@ -15,8 +17,6 @@ use crate::model::{ActionId, ActionIdentity, IMPRESSION, PinId, Timestamp, UserI
 use crate::progress::{Progress, Stage};
 use crate::store::ActionCounts;
 
-const USER_ID: &str = "user_id";
-const PIN_ID: &str = "pin_id";
 pub(super) const TIME: &str = "time";
 const ACTION: &str = "action";
 const ACTION_ID: &str = "action_id";
@@ -86,12 +86,18 @@ impl Default for InputFacts {
 }
 
 impl ReadActions {
-    /// The record of `action`, if `filter` accepts it.
-    fn take(&mut self, action: &RawAction<'_>, filter: &Filter<'_>) -> Option<ActionRecord> {
+    /// The record of `action`, if `filter` accepts it; an error when its pin is not the one
+    /// that the catalog has under its id.
+    fn take(
+        &mut self,
+        action: &RawAction<'_>,
+        filter: &Filter<'_>,
+    ) -> Result<Option<ActionRecord>, String> {
+        filter.check_key(action)?;
         self.facts.see(action.time);
-        let record = filter.apply(action, &mut self.counts)?;
-        self.facts.all_have_ids &= action.id.is_some();
-        Some(record)
+        let record = filter.apply(action, &mut self.counts);
+        self.facts.all_have_ids &= record.is_none() || action.id.is_some();
+        Ok(record)
     }
 }
 
@@ -113,15 +119,50 @@ impl InputFacts {
 pub(super) struct ActionFiles {
     files: Vec<InputFile>,
     rows: u64,
+    text_formats: TextFormats,
+}
+
+/// What columns without a type say of ids.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextFormats {
+    pub(super) users: IdFormat,
+    pub(super) pins: IdFormat,
+}
+
+/// How the ids of a file of actions are spelled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ActionIds {
+    /// In files without types, those of users, and of pins where nothing else is known.
+    pub(super) text: TextIds,
+    /// Whether the catalog calls pins by strings; none where there is no catalog.
+    pub(super) pins_are_strings: Option<bool>,
 }
 
 impl ActionFiles {
-    /// The files that `arguments` name. One without the columns of actions is an error.
-    pub(super) fn open(arguments: &[PathBuf], progress: Progress) -> Result<Self, BatchError> {
+    /// The files that `arguments` name. One without the columns of actions, or with pins
+    /// that cannot be those of the catalog, is an error.
+    pub(super) fn open(
+        arguments: &[PathBuf],
+        ids: ActionIds,
+        progress: Progress,
+    ) -> Result<Self, BatchError> {
         let files = input_files::resolve(arguments, progress)?;
-        let (mut rows, mut unnamed) = (0, 0);
+        let text_formats = TextFormats {
+            users: ids::text_format(&files, USER, ids.text, progress)?,
+            pins: match ids.pins_are_strings {
+                Some(true) => IdFormat::Key,
+                Some(false) => IdFormat::Number,
+                None => ids::text_format(&files, PIN, ids.text, progress)?,
+            },
+        };
+        let (mut rows, mut unnamed, mut numbered) = (0, 0, 0);
         for file in &files {
             let table = open(file, &[])?;
+            if ids.pins_are_strings == Some(false) {
+                ids::require_numbers(&table, PIN)?;
+            }
+            let has_numbers = text_formats.of(&table).pins == IdFormat::Number;
+            numbered += usize::from(has_numbers && !table.has(PIN.key));
             unnamed += usize::from(!table.has(ACTION));
             rows += table.count()?;
         }
@@ -132,7 +173,19 @@ impl ActionFiles {
                 files.len()
             ));
         }
-        Ok(Self { files, rows })
+        if numbered > 0 && ids.pins_are_strings == Some(true) {
+            progress.note(&format!(
+                "{numbered} of {} files have numbers in {}, where the catalog calls pins by \
+                 strings: they are taken for the hashes of these",
+                files.len(),
+                PIN.id
+            ));
+        }
+        Ok(Self {
+            files,
+            rows,
+            text_formats,
+        })
     }
 
     /// Number of rows of all files.
@@ -145,21 +198,29 @@ impl ActionFiles {
         &self.files
     }
 
-    /// Gives every action that `filter` accepts to `accept`, and counts the others. More
-    /// bad rows than `bad_rows` allows are an error that names them.
+    /// What the columns of ids say in files that have no types.
+    pub(super) fn text_formats(&self) -> TextFormats {
+        self.text_formats
+    }
+
+    /// Gives every action that `filter` accepts to `accept`, with the key of its user where
+    /// it has one, and counts the others. More bad rows than `bad_rows` allows are an error
+    /// that names them.
     pub(super) fn read(
         &self,
         filter: &Filter<'_>,
         bad_rows: &BadRowParams,
         stage: &Stage,
-        mut accept: impl FnMut(ActionRecord) -> Result<(), BatchError>,
+        mut accept: impl FnMut(ActionRecord, Option<&str>) -> Result<(), BatchError>,
     ) -> Result<ReadActions, BatchError> {
         let mut read = ReadActions::default();
         let mut bad = BadRows::new(bad_rows)?;
         for file in &self.files {
-            for rows in open(file, &[])?.batches() {
+            let table = open(file, &[])?;
+            let formats = self.text_formats.of(&table);
+            for rows in table.batches() {
                 let rows = rows?;
-                let Some(columns) = ActionColumns::new(&rows.batch) else {
+                let Some(columns) = ActionColumns::new(&rows.batch, formats) else {
                     continue;
                 };
                 for row in 0..rows.batch.num_rows() {
@@ -167,8 +228,11 @@ impl ActionFiles {
                         Some(reason) => Err(reason.clone()),
                         None => columns.action(row),
                     };
-                    match action {
-                        Ok(action) => read.take(&action, filter).map_or(Ok(()), &mut accept)?,
+                    let taken = action
+                        .and_then(|action| Ok((read.take(&action, filter)?, action.user_key)));
+                    match taken {
+                        Ok((Some(record), key)) => accept(record, key.as_deref())?,
+                        Ok((None, _)) => {}
                         Err(reason) => bad.push(&file.path, rows.first + row as u64, reason),
                     }
                 }
@@ -188,10 +252,10 @@ impl ActionFiles {
 
 /// Opens a file of actions, for their columns and `others`.
 pub(super) fn open<'f>(file: &'f InputFile, others: &[&str]) -> Result<Table<'f>, BatchError> {
-    let names = [&[USER_ID, PIN_ID, TIME, ACTION, ACTION_ID], others].concat();
-    let table = Table::open(file, &names)?;
-    table.require(USER_ID, "an integer", columns::is_id)?;
-    table.require(PIN_ID, "an integer", columns::is_id)?;
+    let own = [USER.id, USER.key, PIN.id, PIN.key, TIME, ACTION, ACTION_ID];
+    let table = Table::open(file, &[&own, others].concat())?;
+    ids::require(&table, USER)?;
+    ids::require(&table, PIN)?;
     let expected = "a timestamp, a date, a string or integer seconds";
     table.require(TIME, expected, columns::is_time)?;
     if table.has(ACTION) {
@@ -206,8 +270,8 @@ pub(super) fn open<'f>(file: &'f InputFile, others: &[&str]) -> Result<Table<'f>
 
 /// The columns of one batch of rows.
 pub(super) struct ActionColumns<'a> {
-    users: &'a ArrayRef,
-    pins: &'a ArrayRef,
+    users: IdColumn<'a>,
+    pins: IdColumn<'a>,
     times: &'a ArrayRef,
     actions: Option<&'a ArrayRef>,
     action_ids: Option<&'a ArrayRef>,
@@ -220,13 +284,25 @@ pub(super) struct RawAction<'a> {
     pub(super) time: Timestamp,
     pub(super) name: &'a str,
     pub(super) id: Option<ActionId>,
+    pub(super) user_key: Option<Cow<'a, str>>,
+    pub(super) pin_key: Option<Cow<'a, str>>,
+}
+
+impl TextFormats {
+    /// What the columns of `table` say of ids.
+    pub(super) fn of(self, table: &Table<'_>) -> Self {
+        Self {
+            users: ids::format(table, USER, self.users),
+            pins: ids::format(table, PIN, self.pins),
+        }
+    }
 }
 
 impl<'a> ActionColumns<'a> {
-    pub(super) fn new(batch: &'a RecordBatch) -> Option<Self> {
+    pub(super) fn new(batch: &'a RecordBatch, formats: TextFormats) -> Option<Self> {
         Some(Self {
-            users: column(batch, USER_ID)?,
-            pins: column(batch, PIN_ID)?,
+            users: IdColumn::new(batch, USER, formats.users),
+            pins: IdColumn::new(batch, PIN, formats.pins),
             times: column(batch, TIME)?,
             actions: column(batch, ACTION),
             action_ids: column(batch, ACTION_ID),
@@ -235,9 +311,12 @@ impl<'a> ActionColumns<'a> {
 
     pub(super) fn action(&self, row: usize) -> Result<RawAction<'a>, String> {
         let named = |name: &'static str| move |reason: Reason| format!("{name} {reason}");
+        let (user, pin) = (self.users.required(row)?, self.pins.required(row)?);
         Ok(RawAction {
-            user: UserId(columns::id(self.users, row).map_err(named(USER_ID))?),
-            pin: PinId(columns::id(self.pins, row).map_err(named(PIN_ID))?),
+            user: UserId(user.id),
+            pin: PinId(pin.id),
+            user_key: user.key,
+            pin_key: pin.key,
             time: columns::time(self.times, row).map_err(named(TIME))?,
             name: match self.actions {
                 Some(actions) => columns::text(actions, row).unwrap_or(DEFAULT_ACTION),
@@ -261,6 +340,24 @@ impl RawAction<'_> {
 }
 
 impl Filter<'_> {
+    /// Refuses an action whose pin has the id of another pin of the catalog: two keys of one
+    /// hash.
+    fn check_key(&self, action: &RawAction<'_>) -> Result<(), String> {
+        let Some(key) = action.pin_key.as_deref() else {
+            return Ok(());
+        };
+        match self.pins.key(action.pin) {
+            "" => Ok(()),
+            same if same == key => Ok(()),
+            other => Err(format!(
+                "{} {} has the same hash as pin {} of the catalog: one of them needs another id",
+                PIN.id,
+                quoted(key),
+                quoted(other)
+            )),
+        }
+    }
+
     /// The record of an accepted action; a refused one is counted by its first reason.
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
         let name = self.names.iter().position(|&name| name == action.name);

@@ -9,9 +9,10 @@ use rand::seq::SliceRandom;
 
 use super::bad_rows::BadRowParams;
 use super::error::BatchError;
+use super::ids::TextIds;
 use super::input_files::{self, InputFile};
 use super::pin_changes::{self, ChangeFiles};
-use super::pin_reader::{self, QualityColumn, ReadPins};
+use super::pin_reader::{self, PinIds, QualityColumn, ReadPins};
 use super::raw_pins::{RawPin, RawPins};
 use crate::index::{
     Catalog, CatalogManifest, GraphParams, Pin, PinTable, QuantizedVectors, build_graph,
@@ -30,6 +31,8 @@ pub struct CatalogParams {
     pub min_quality: Option<f64>,
     /// Pins that changed since the files of pins were written.
     pub changes: ChangeFiles,
+    /// How ids are spelled in files without types.
+    pub text_ids: TextIds,
     /// How many bad rows are left out.
     pub bad_rows: BadRowParams,
     /// Parameters of the graph.
@@ -93,6 +96,7 @@ fn read_pins(
     progress: Progress,
 ) -> Result<(RawPins, PinCounts), BatchError> {
     let files = input_files::resolve(files, progress)?;
+    let ids = PinIds::of(&files, params.text_ids, progress)?;
     let mut counts = PinCounts {
         read: pin_reader::count_rows(&files)?,
         ..PinCounts::default()
@@ -103,7 +107,7 @@ fn read_pins(
     };
     let mut raw = {
         let stage = progress.stage("reading pins", counts.read);
-        let read = pin_reader::read(&files, quality, &params.bad_rows, &stage)?;
+        let read = pin_reader::read(&files, ids, quality, &params.bad_rows, &stage)?;
         (counts.bad, counts.cut_titles) = (read.bad, read.cut_titles);
         read.pins
     };
@@ -112,7 +116,7 @@ fn read_pins(
     }
     counts.near_duplicates = raw.drop_near_duplicates();
     if let Some(path) = &params.changes.upserted {
-        counts.upserted = upsert(path, &mut raw, progress)?;
+        counts.upserted = upsert(path, ids, &mut raw, progress)?;
     }
     if let Some(path) = &params.changes.deleted {
         let stage = progress.stage("reading deleted pins", 0);
@@ -125,7 +129,12 @@ fn read_pins(
 }
 
 /// Adds or replaces the pins in the file `path`, and returns how many they are.
-fn upsert(path: &Path, raw: &mut RawPins, progress: Progress) -> Result<u64, BatchError> {
+fn upsert(
+    path: &Path,
+    ids: PinIds,
+    raw: &mut RawPins,
+    progress: Progress,
+) -> Result<u64, BatchError> {
     let files = [InputFile::new(path.to_owned())?];
     let rows = pin_reader::count_rows(&files)?;
     // The vectors of a file without rows have no known dimension.
@@ -135,7 +144,7 @@ fn upsert(path: &Path, raw: &mut RawPins, progress: Progress) -> Result<u64, Bat
     let stage = progress.stage("reading changed pins", rows);
     let none_bad = BadRowParams::default();
     let ReadPins { pins, .. } =
-        pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+        pin_reader::read(&files, ids, QualityColumn::Optional, &none_bad, &stage)?;
     raw.upsert(pins).map_err(|e| BatchError::file(path, e))
 }
 

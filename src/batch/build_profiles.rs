@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::action_reader::ActionFiles;
+use super::action_reader::{ActionFiles, ActionIds};
 use super::cluster_users::{Actions, Clustered, Clustering};
 use super::complete_through::Completeness;
 use super::error::BatchError;
@@ -28,9 +28,13 @@ pub fn build_profiles(
     params: &ProfileParams,
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
-    let files = ActionFiles::open(input.actions, progress)?;
-    let rows = files.rows();
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
+    let ids = ActionIds {
+        text: input.text_ids,
+        pins_are_strings: Some(pins.has_keys()),
+    };
+    let files = ActionFiles::open(input.actions, ids, progress)?;
+    let rows = files.rows();
     let mut writer = ProfilesWriter::create(root, input.negative.silenced_by)?;
     let actions = Actions::new(params);
     let filled = {
@@ -47,7 +51,11 @@ pub fn build_profiles(
         paths,
         counts,
         facts,
+        user_keys,
     } = filled;
+    if user_keys.is_some() {
+        writer.keep_keys()?;
+    }
     let completeness = Completeness::new(input, params, facts)?;
     let clustering = Clustering {
         input,
@@ -55,6 +63,7 @@ pub fn build_profiles(
         pins: &pins,
         actions: &actions,
         identified_from: completeness.identified_from,
+        user_keys: user_keys.as_ref(),
         scratches: Pool::default(),
         progress,
     };
@@ -69,6 +78,7 @@ pub fn build_profiles(
         return Err(BatchError::NoProfiles(counts));
     }
     let manifest = ProfileManifest {
+        string_user_ids: user_keys.is_some(),
         users,
         medoids,
         actions: counts,
@@ -101,6 +111,7 @@ fn empty_manifest(
         max_actions: params.max_actions,
         action_weights: params.action_weights.clone(),
         history_false_positive_rate: has_history.then_some(FALSE_POSITIVE_RATE),
+        string_user_ids: false,
         users: 0,
         medoids: 0,
         actions: ActionCounts::default(),

@@ -12,6 +12,8 @@ use super::known_actions::{KnownActions, UserInput};
 use super::profile_input::ProfileInput;
 use super::profile_params::ProfileParams;
 use super::user_histories::{self, HistoryLimits, LoadedPartition};
+use super::user_keys::{KeysOfUsers, UserKeys};
+use super::user_partitions::partition_of;
 use crate::cluster::{self, ClusterScratch, Decay, NegativeActions, Point};
 use crate::index::PinTable;
 use crate::model::{ActionIdentity, Medoid, PinId, Timestamp};
@@ -40,6 +42,8 @@ pub(super) struct Clustering<'a> {
     pub(super) actions: &'a Actions,
     /// First moment of actions whose identities the profiles keep.
     pub(super) identified_from: Timestamp,
+    /// None where users are called by numbers.
+    pub(super) user_keys: Option<&'a UserKeys>,
     pub(super) scratches: Pool<ClusterScratch>,
     pub(super) progress: Progress,
 }
@@ -100,8 +104,15 @@ impl Clustering<'_> {
             counts,
             actions_by_position: vec![0; self.pins.ids().len()],
         };
-        for path in partitions {
-            let run = self.cluster_partition(&path, &mut clustered, &stage)?;
+        let count = partitions.len();
+        for (number, path) in partitions.into_iter().enumerate() {
+            let mut keys = match self.user_keys {
+                None => KeysOfUsers::default(),
+                Some(keys) => {
+                    keys.of_partition(number, |user| partition_of(user, count) == number)?
+                }
+            };
+            let run = self.cluster_partition(&path, &mut keys, &mut clustered, &stage)?;
             clustered.runs.push(run);
         }
         Ok(clustered)
@@ -110,6 +121,7 @@ impl Clustering<'_> {
     fn cluster_partition(
         &self,
         path: &Path,
+        keys: &mut KeysOfUsers,
         clustered: &mut Clustered,
         stage: &Stage,
     ) -> Result<Run, BatchError> {
@@ -137,7 +149,7 @@ impl Clustering<'_> {
         counts.duplicates += duplicates;
         stage.advance(cut + duplicates + known.negative_count());
         let run = RunWriter::create(path.with_extension("profiles"))?;
-        self.cluster_users_into(run, known.by_user(&records), stage)
+        self.cluster_users_into(run, known.by_user(&records), keys, stage)
     }
 
     /// Clusters `users`, who come by ascending id, into `run`.
@@ -145,13 +157,16 @@ impl Clustering<'_> {
         &self,
         mut run: RunWriter,
         users: impl Iterator<Item = UserInput<'u>>,
+        keys: &mut KeysOfUsers,
         stage: &Stage,
     ) -> Result<Run, BatchError> {
         let mut users = users.peekable();
         while users.peek().is_some() {
             let some: Vec<UserInput<'_>> = users.by_ref().take(USERS_AT_A_TIME).collect();
             for profile in self.cluster_users(&some) {
-                run.append(&profile?)?;
+                let profile = profile?;
+                let key = keys.take(profile.user);
+                run.append(&ProfileRecord { key, ..profile })?;
             }
             stage.advance(some.iter().map(|user| user.positive.len() as u64).sum());
         }
@@ -191,6 +206,8 @@ impl Clustering<'_> {
         identities.dedup();
         Ok(ProfileRecord {
             user: user.user,
+            // Only whoever writes the profile knows it.
+            key: String::new(),
             medoids: self.medoids(&points, user.negative, scratch),
             history,
             identities,

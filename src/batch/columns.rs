@@ -1,6 +1,8 @@
 //! Typed values of columns. A value of a text file, or of the name of a folder, is a string
 //! and is read as what its column should be.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -62,6 +64,28 @@ pub(super) fn is_time(data_type: &DataType) -> bool {
     is_moment || data_type.is_integer() || is_text(data_type)
 }
 
+/// Whether values may be keys of users or pins: strings, or the 16 bytes of a UUID.
+pub(super) fn is_key(data_type: &DataType) -> bool {
+    is_action_id(data_type)
+}
+
+/// The key in `row`, which is not null: a string, or a UUID in lower case.
+pub(super) fn key(column: &ArrayRef, row: usize) -> Result<Cow<'_, str>, Reason> {
+    if let Some(text) = text(column, row) {
+        return Ok(text.into());
+    }
+    let bytes = bytes(column, row);
+    let Some(ActionId(uuid)) = raw_action_id(bytes) else {
+        let length = bytes.len();
+        return Err(
+            format!("has {length} bytes and no string type: neither a string nor a UUID").into(),
+        );
+    };
+    let digits = format!("{:032x}", u128::from_be_bytes(uuid));
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
+    Ok(groups.map(|group| &digits[group]).join("-").into())
+}
+
 /// The id in `row`. Null and negative numbers are no ids.
 pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, Reason> {
     if column.is_null(row) {
@@ -69,6 +93,13 @@ pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, Reason> {
     }
     let number = match text(column, row) {
         None => integer(column, row),
+        // Two keys must not become one number.
+        Some(text) if text.len() > 1 && text.starts_with(['0', '+']) => {
+            let text = quoted(text);
+            return Err(
+                format!("{text} is no number as it is: --text-ids strings takes strings").into(),
+            );
+        }
         Some(text) => text
             .parse()
             .map_err(|_| format!("{} is no whole number", quoted(text)))?,

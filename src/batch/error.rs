@@ -52,6 +52,17 @@ pub enum BatchError {
         /// End of the window.
         as_of: Timestamp,
     },
+    /// Two users have one id.
+    #[error(
+        "user_id {first:?} and {second:?} have the same hash, so they would be one user: one of \
+         them needs another id"
+    )]
+    SameHash {
+        /// Key of one of them.
+        first: String,
+        /// Key of the other.
+        second: String,
+    },
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -18,7 +18,7 @@ use crate::store::ProfileRecord;
 const BUFFER: usize = 1 << 14;
 
 /// Numbers before each profile: the user, and how long each of its parts is.
-const HEADER: usize = 5;
+const HEADER: usize = 6;
 
 /// A run while it is written: profiles by ascending user.
 pub(super) struct RunWriter {
@@ -45,16 +45,29 @@ impl RunWriter {
     pub(super) fn append(&mut self, profile: &ProfileRecord) -> Result<(), BatchError> {
         let ProfileRecord {
             user,
+            key,
             medoids,
             history,
             identities,
             hidden,
         } = profile;
-        let lengths = [medoids.len(), history.len(), identities.len(), hidden.len()];
-        let [medoid_count, history_bytes, identity_count, hidden_count] =
-            lengths.map(|length| length as u64);
+        let lengths = [
+            key.len(),
+            medoids.len(),
+            history.len(),
+            identities.len(),
+            hidden.len(),
+        ];
+        let [
+            key_bytes,
+            medoid_count,
+            history_bytes,
+            identity_count,
+            hidden_count,
+        ] = lengths.map(|length| length as u64);
         let header: [u64; HEADER] = [
             user.0,
+            key_bytes,
             medoid_count,
             history_bytes,
             identity_count,
@@ -62,6 +75,7 @@ impl RunWriter {
         ];
         self.file
             .write_all(bytemuck::cast_slice(&header))
+            .and_then(|()| self.file.write_all(key.as_bytes()))
             .and_then(|()| self.file.write_all(bytemuck::cast_slice(medoids)))
             .and_then(|()| self.file.write_all(history))
             .and_then(|()| self.file.write_all(bytemuck::cast_slice(identities)))
@@ -91,9 +105,13 @@ impl Run {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             other => other.map_err(SnapshotError::io(&self.path))?,
         }
-        let [user, medoids, history, identities, hidden] = header;
+        let [user, key, medoids, history, identities, hidden] = header;
+        let key = String::from_utf8(self.read_records(key)?);
+        let invalid =
+            |e| SnapshotError::io(&self.path)(std::io::Error::new(ErrorKind::InvalidData, e));
         Ok(Some(ProfileRecord {
             user: UserId(user),
+            key: key.map_err(invalid)?,
             medoids: self.read_records(medoids)?,
             history: self.read_records(history)?,
             identities: self.read_records(identities)?,
@@ -154,6 +172,7 @@ mod tests {
             let user_id = UserId(user);
             ProfileRecord {
                 user: user_id,
+                key: "k".repeat(user as usize % 3),
                 medoids: vec![medoid; 2],
                 history: vec![7; user as usize],
                 identities: vec![ActionIdentity::from_id(ActionId([7; 16])); 3],

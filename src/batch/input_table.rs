@@ -91,6 +91,13 @@ impl<'a> Table<'a> {
         self.folders.iter().any(|(folder, _)| folder == name)
     }
 
+    /// The type of the column `name`; none for one of a text file or of a folder.
+    pub(super) fn data_type(&self, name: &str) -> Option<&DataType> {
+        let is_typed = matches!(self.source, Source::Parquet { .. });
+        let field = self.schema.field_with_name(name).ok();
+        field.filter(|_| is_typed).map(Field::data_type)
+    }
+
     /// Refuses the file unless its column `name` is there and of a type that
     /// `accepts`, which the error calls `expected`. Texts have no other type.
     pub(super) fn require(

@@ -14,17 +14,16 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
 use super::bad_rows::{BadRowParams, BadRows};
-use super::columns;
 use super::error::BatchError;
+use super::ids::{self, IdColumn, IdFormat, PIN, TextIds};
 use super::input_files::{self, InputFile};
-use super::input_table::{Table, column};
-use super::pin_reader::{self, QualityColumn, ReadPins};
+use super::input_table::Table;
+use super::pin_reader::{self, PinIds, QualityColumn, ReadPins};
 use crate::model::{MAX_TITLE, PinId};
 use crate::progress::{Progress, Stage};
 
 const UPSERTED: &str = "upserted.parquet";
 const DELETED: &str = "deleted.parquet";
-const PIN_ID: &str = "pin_id";
 
 /// A pin that was added or replaced.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +73,11 @@ pub fn write_changes(
     let titles = upserted.iter().map(|pin| pin.title.as_str());
     let titles: ArrayRef = Arc::new(StringArray::from_iter_values(titles));
     let upserted = [
-        (PIN_ID, ids(&mut upserted.iter().map(|pin| pin.id))),
+        (PIN.id, ids(&mut upserted.iter().map(|pin| pin.id))),
         ("embedding", Arc::new(vectors.finish())),
         ("title", titles),
     ];
-    let deleted = [(PIN_ID, ids(&mut deleted.iter().copied()))];
+    let deleted = [(PIN.id, ids(&mut deleted.iter().copied()))];
     write(&directory.join(UPSERTED), &upserted)?;
     write(&directory.join(DELETED), &deleted)
 }
@@ -106,13 +105,14 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
 /// normalized; any bad row is an error that names it.
 pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
     let files = input_files::resolve(files, progress)?;
+    let ids = PinIds::of(&files, TextIds::Auto, progress)?;
     let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
     let none_bad = BadRowParams::default();
     let ReadPins {
         pins: raw,
         cut_titles,
         ..
-    } = pin_reader::read(&files, QualityColumn::Optional, &none_bad, &stage)?;
+    } = pin_reader::read(&files, ids, QualityColumn::Optional, &none_bad, &stage)?;
     if cut_titles > 0 {
         stage.note(&format!("{cut_titles} titles are cut to {MAX_TITLE} bytes"));
     }
@@ -128,22 +128,18 @@ pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPi
 /// The ids in a file of deleted pins.
 pub(super) fn read_deleted(path: &Path, stage: &Stage) -> Result<HashSet<PinId>, BatchError> {
     let file = InputFile::new(path.to_owned())?;
-    let table = Table::open(&file, &[PIN_ID])?;
-    table.require(PIN_ID, "an integer", columns::is_id)?;
+    let table = Table::open(&file, &[PIN.id])?;
+    ids::require(&table, PIN)?;
+    let format = ids::format(&table, PIN, IdFormat::Number);
     let mut deleted = HashSet::new();
     let mut bad = BadRows::new(&BadRowParams::default())?;
     for rows in table.batches() {
         let rows = rows?;
-        let Some(ids) = column(&rows.batch, PIN_ID) else {
-            continue;
-        };
+        let ids = IdColumn::new(&rows.batch, PIN, format);
         for row in 0..rows.batch.num_rows() {
-            match columns::id(ids, row) {
-                Ok(id) => _ = deleted.insert(PinId(id)),
-                Err(reason) => {
-                    let reason = format!("{PIN_ID} {reason}");
-                    bad.push(path, rows.first + row as u64, reason);
-                }
+            match ids.required(row) {
+                Ok(pin) => _ = deleted.insert(PinId(pin.id)),
+                Err(reason) => bad.push(path, rows.first + row as u64, reason),
             }
         }
         stage.advance(rows.batch.num_rows() as u64);

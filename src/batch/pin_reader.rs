@@ -1,22 +1,23 @@
 //! Reading files of pins.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::Path;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 
-use super::bad_rows::{BadRowParams, BadRows, Reason};
+use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
 use super::error::BatchError;
+use super::ids::{self, IdColumn, IdFormat, InputId, PIN, TextIds};
 use super::input_files::InputFile;
 use super::input_table::{Rows, Table, column};
 use super::raw_pins::{RawPin, RawPins};
 use super::text_rows::EMBEDDING;
 use crate::model::{MAX_TITLE, PinId};
-use crate::progress::Stage;
+use crate::progress::{Progress, Stage};
 
-const PIN_ID: &str = "pin_id";
 const TITLE: &str = "title";
 const QUALITY: &str = "quality";
 const SIGNATURE: &str = "signature";
@@ -47,25 +48,66 @@ pub(super) fn count_rows(files: &[InputFile]) -> Result<u64, BatchError> {
 /// names them.
 pub(super) fn read(
     files: &[InputFile],
+    ids: PinIds,
     quality: QualityColumn,
     bad_rows: &BadRowParams,
     stage: &Stage,
 ) -> Result<ReadPins, BatchError> {
     let mut reader = PinReader::new(BadRows::new(bad_rows)?);
     for file in files {
-        let table = Table::open(file, &[PIN_ID, EMBEDDING, TITLE, QUALITY, SIGNATURE])?;
+        let table = Table::open(file, &[PIN.id, EMBEDDING, TITLE, QUALITY, SIGNATURE])?;
         check_columns(&table, quality)?;
+        let format = ids.check(&table)?;
         for rows in table.batches() {
             let rows = rows?;
-            reader.read_batch(&file.path, &rows);
+            reader.read_batch(&file.path, &rows, format);
             stage.advance(rows.batch.num_rows() as u64);
         }
     }
     reader.finish(stage)
 }
 
+/// How the pins of a catalog are called: all by numbers, or all by strings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PinIds {
+    /// What a column without a type says.
+    text: IdFormat,
+    /// What all files say.
+    format: IdFormat,
+}
+
+impl PinIds {
+    /// What `files` say of their pins: as their first file does, or by `text` where that has
+    /// no types.
+    pub(super) fn of(
+        files: &[InputFile],
+        text: TextIds,
+        progress: Progress,
+    ) -> Result<Self, BatchError> {
+        let text = ids::text_format(files, PIN, text, progress)?;
+        let format = match files.first() {
+            Some(file) => ids::format(&Table::open(file, &[PIN.id])?, PIN, text),
+            None => text,
+        };
+        Ok(Self { text, format })
+    }
+
+    /// Refuses a file that does not call its pins as the others do.
+    fn check(self, table: &Table<'_>) -> Result<IdFormat, BatchError> {
+        match (self.format, ids::format(table, PIN, self.text)) {
+            (IdFormat::Number, IdFormat::Key) => ids::require_numbers(table, PIN)?,
+            (IdFormat::Key, IdFormat::Number) => {
+                let expected = "a string, as in the others";
+                table.require(PIN.id, expected, columns::is_key)?;
+            }
+            (IdFormat::Number, IdFormat::Number) | (IdFormat::Key, IdFormat::Key) => {}
+        }
+        Ok(self.format)
+    }
+}
+
 fn check_columns(table: &Table<'_>, quality: QualityColumn) -> Result<(), BatchError> {
-    table.require(PIN_ID, "an integer", columns::is_id)?;
+    ids::require(table, PIN)?;
     table.require(EMBEDDING, "a list of floats", columns::is_vector)?;
     if table.has(TITLE) {
         table.require(TITLE, "a string", columns::is_text)?;
@@ -100,8 +142,8 @@ impl<'a> PinReader<'a> {
     }
 
     /// Reads `rows` of the file `path`.
-    fn read_batch(&mut self, path: &'a Path, rows: &Rows) {
-        let Some(columns) = PinColumns::new(&rows.batch) else {
+    fn read_batch(&mut self, path: &'a Path, rows: &Rows, format: IdFormat) {
+        let Some(columns) = PinColumns::new(&rows.batch, format) else {
             return;
         };
         if self.raw.is_none() {
@@ -124,20 +166,30 @@ impl<'a> PinReader<'a> {
     }
 
     fn push(&mut self, pin: RawPin, vector: &[f32], origin: (&'a Path, u64)) -> Result<(), String> {
-        let id = pin.id;
+        let failed = |reason: &dyn Display| pin_error(pin.id, pin.key.as_deref(), reason);
         let raw = match &mut self.raw {
             Some(raw) => raw,
             None => {
                 let raw = RawPins::new(vector.len());
-                self.raw.insert(raw.map_err(|e| pin_error(id, &e))?)
+                self.raw.insert(raw.map_err(|e| failed(&e))?)
             }
         };
-        if let Some((path, row)) = self.origins.get(&id) {
-            let reason = format!("stands already in {}, row {row}", path.display());
-            return Err(pin_error(id, &reason));
+        if let Some((path, row)) = self.origins.get(&pin.id) {
+            let place = format!("in {}, row {row}", path.display());
+            let earlier = raw.pins.iter().find(|earlier| earlier.id == pin.id);
+            let earlier = earlier.and_then(|earlier| earlier.key.as_deref());
+            return Err(
+                match earlier.filter(|&key| Some(key) != pin.key.as_deref()) {
+                    None => failed(&format!("stands already {place}")),
+                    Some(key) => failed(&format!(
+                        "has the same hash as {} {place}: one of them needs another id",
+                        quoted(key)
+                    )),
+                },
+            );
         }
-        raw.vectors.push(vector).map_err(|e| pin_error(id, &e))?;
-        self.origins.insert(id, origin);
+        raw.vectors.push(vector).map_err(|e| failed(&e))?;
+        self.origins.insert(pin.id, origin);
         let row = raw.vectors.len() - 1;
         let (title, was_cut) = cut_title(pin.title);
         self.cut_titles += u64::from(was_cut);
@@ -179,7 +231,7 @@ fn cut_title(mut title: String) -> (String, bool) {
 
 /// The columns of one batch of rows.
 struct PinColumns<'a> {
-    ids: &'a ArrayRef,
+    ids: IdColumn<'a>,
     vectors: &'a ArrayRef,
     titles: Option<&'a ArrayRef>,
     qualities: Option<&'a ArrayRef>,
@@ -187,9 +239,9 @@ struct PinColumns<'a> {
 }
 
 impl<'a> PinColumns<'a> {
-    fn new(batch: &'a RecordBatch) -> Option<Self> {
+    fn new(batch: &'a RecordBatch, format: IdFormat) -> Option<Self> {
         Some(Self {
-            ids: column(batch, PIN_ID)?,
+            ids: IdColumn::new(batch, PIN, format),
             vectors: column(batch, EMBEDDING)?,
             titles: column(batch, TITLE),
             qualities: column(batch, QUALITY),
@@ -199,12 +251,11 @@ impl<'a> PinColumns<'a> {
 
     /// The pin in `row`, whose vector replaces `vector`.
     fn pin(&self, row: usize, vector: &mut Vec<f32>) -> Result<RawPin, String> {
-        let id = columns::id(self.ids, row).map(PinId);
-        let id = id.map_err(|e| format!("{PIN_ID} {e}"))?;
-        columns::vector(self.vectors, row, vector)
-            .map_err(|e| pin_error(id, &format!("{EMBEDDING} {e}")))?;
-        let named =
-            |name: &'static str| move |reason: Reason| pin_error(id, &format!("{name} {reason}"));
+        let InputId { id, key } = self.ids.required(row)?;
+        let id = PinId(id);
+        let failed = |reason: &dyn Display| pin_error(id, key.as_deref(), reason);
+        let named = |name: &'static str| move |reason: Reason| failed(&format!("{name} {reason}"));
+        columns::vector(self.vectors, row, vector).map_err(named(EMBEDDING))?;
         let quality = match self.qualities {
             Some(column) => columns::number(column, row).map_err(named(QUALITY))?,
             None => None,
@@ -217,18 +268,21 @@ impl<'a> PinColumns<'a> {
         let title = self.titles.and_then(|column| columns::text(column, row));
         Ok(RawPin {
             id,
-            key: None,
             title: title.unwrap_or_default().to_owned(),
             // Its vector has no row yet.
             row: 0,
             quality,
             signature,
+            key: key.map(Cow::into_owned),
         })
     }
 }
 
-fn pin_error(id: PinId, reason: &dyn Display) -> String {
-    format!("pin {id}: {reason}")
+fn pin_error(id: PinId, key: Option<&str>, reason: &dyn Display) -> String {
+    match key {
+        Some(key) => format!("pin {}: {reason}", quoted(key)),
+        None => format!("pin {id}: {reason}"),
+    }
 }
 
 #[cfg(test)]

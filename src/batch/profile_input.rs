@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::bad_rows::BadRowParams;
+use super::ids::TextIds;
 use super::profile_params::NegativeLimits;
 use super::user_histories::Duplicates;
 use crate::model::Timestamp;
@@ -14,6 +15,8 @@ pub struct ProfileInput<'a> {
     pub actions: &'a [PathBuf],
     /// Directory of the catalog whose vectors are clustered.
     pub catalog: &'a Path,
+    /// How ids of users are spelled in files without types.
+    pub text_ids: TextIds,
     /// End of the window, and the moment at which importances hold.
     pub as_of: Timestamp,
     /// The moment before which `actions` has all actions, at most `as_of`; none for the

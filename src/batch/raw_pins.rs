@@ -61,17 +61,33 @@ impl RawPins {
     }
 
     /// Adds the pins of `changed`, or replaces pins with their ids, and returns how many
-    /// they are. Vectors of another dimension are an error.
-    pub(super) fn upsert(&mut self, changed: RawPins) -> Result<u64, EmbeddingError> {
-        let ids: HashSet<PinId> = changed.pins.iter().map(|pin| pin.id).collect();
-        self.retain(|pin| !ids.contains(&pin.id));
+    /// they are. Vectors of another dimension are an error, and a key that has the id of
+    /// another one.
+    pub(super) fn upsert(&mut self, changed: RawPins) -> Result<u64, String> {
+        let keys: HashMap<PinId, Option<&str>> = changed
+            .pins
+            .iter()
+            .map(|pin| (pin.id, pin.key.as_deref()))
+            .collect();
+        for pin in &self.pins {
+            let replaced_by = keys.get(&pin.id).copied().flatten();
+            if let Some(key) = replaced_by.filter(|&key| pin.key.as_deref() != Some(key)) {
+                let other = pin.key.as_deref().unwrap_or_default();
+                return Err(format!(
+                    "pin {key:?} has the same hash as {other:?}: one of them needs another id"
+                ));
+            }
+        }
+        let count = keys.len() as u64;
+        self.retain(|pin| !keys.contains_key(&pin.id));
         for pin in changed.pins {
-            self.vectors.push(changed.vectors.row(pin.row))?;
+            let vector = changed.vectors.row(pin.row);
+            self.vectors.push(vector).map_err(|e| e.to_string())?;
             let row = self.vectors.len() - 1;
             self.pins.push(RawPin { row, ..pin });
         }
         self.pins.sort_unstable_by_key(|pin| pin.id);
-        Ok(ids.len() as u64)
+        Ok(count)
     }
 
     /// Drops the pins with these ids, and returns how many were found.

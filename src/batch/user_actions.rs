@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::action_reader::{ActionFiles, ActionRecord, Filter, InputFacts};
+use super::action_reader::{ActionFiles, ActionIds, ActionRecord, Filter, InputFacts};
 use super::bad_rows::BadRowParams;
 use super::error::BatchError;
+use super::ids::TextIds;
 use super::user_histories::{self, Duplicates, HistoryLimits};
 use super::user_partitions::{FilledPartitions, Partitions};
 use crate::index::PinTable;
@@ -49,7 +50,11 @@ impl UserActions {
         progress: Progress,
         mut visit: impl FnMut(&ActionRecord),
     ) -> Result<Self, BatchError> {
-        let files = ActionFiles::open(files, progress)?;
+        let ids = ActionIds {
+            text: TextIds::Auto,
+            pins_are_strings: Some(pins.has_keys()),
+        };
+        let files = ActionFiles::open(files, ids, progress)?;
         let rows = files.rows();
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
         // Partitions may turn out larger than the average, and grow while they are read.
@@ -66,6 +71,7 @@ impl UserActions {
             paths,
             mut counts,
             facts,
+            ..
         } = partitions.fill(&files, &filter, &BadRowParams::default(), &stage)?;
         for path in &paths {
             let loaded = user_histories::load(path, whole(Duplicates::Drop), |record| {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use super::action_reader::{ActionFiles, ActionRecord, Filter, InputFacts, ReadActions};
 use super::bad_rows::BadRowParams;
 use super::error::BatchError;
+use super::user_keys::{UserKeyWriter, UserKeys};
+use crate::model::UserId;
 use crate::progress::Stage;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
@@ -21,6 +23,7 @@ const MAX_PARTITIONS: u64 = 1_000;
 /// Records, spread over files by user.
 pub(super) struct Partitions {
     files: Vec<PartitionFile>,
+    user_keys: UserKeyWriter,
 }
 
 struct PartitionFile {
@@ -34,6 +37,8 @@ pub(super) struct FilledPartitions {
     /// Outcome of each action; the accepted ones are not counted yet.
     pub(super) counts: ActionCounts,
     pub(super) facts: InputFacts,
+    /// Keys of the users; none where they are called by numbers.
+    pub(super) user_keys: Option<UserKeys>,
 }
 
 impl Partitions {
@@ -48,10 +53,11 @@ impl Partitions {
             let writer = BufWriter::with_capacity(BUFFER, file);
             Ok(PartitionFile { path, writer })
         };
+        let files: Result<Vec<PartitionFile>, SnapshotError> = (0..count).map(create).collect();
+        let files = files?;
         Ok(Self {
-            files: (0..count)
-                .map(create)
-                .collect::<Result<_, SnapshotError>>()?,
+            user_keys: UserKeyWriter::create(directory, files.len())?,
+            files,
         })
     }
 
@@ -64,31 +70,49 @@ impl Partitions {
         stage: &Stage,
     ) -> Result<FilledPartitions, BatchError> {
         let ReadActions { counts, facts } =
-            files.read(filter, bad_rows, stage, |record| self.push(record))?;
+            files.read(filter, bad_rows, stage, |record, user_key| {
+                if let Some(key) = user_key {
+                    let partition = partition_of(record.user, self.files.len());
+                    self.user_keys.push(partition, record.user, key)?;
+                }
+                self.push(record)
+            })?;
+        let Self { files, user_keys } = self;
         Ok(FilledPartitions {
-            paths: self.close()?,
+            paths: close(files)?,
             counts,
             facts,
+            user_keys: user_keys.finish()?,
         })
     }
 
     /// Appends a record to the partition of its user.
     pub(super) fn push(&mut self, record: ActionRecord) -> Result<(), BatchError> {
-        let hash = xxhash_rust::xxh3::xxh3_64(&record.user.0.to_le_bytes());
-        let number = (hash % self.files.len() as u64) as usize;
+        let number = partition_of(record.user, self.files.len());
         let PartitionFile { path, writer } = &mut self.files[number];
         let written = writer.write_all(bytemuck::bytes_of(&record));
         written.map_err(|e| SnapshotError::io(path)(e).into())
     }
 
     /// The paths of the partitions, ready to be read.
+    #[cfg(test)]
     pub(super) fn close(self) -> Result<Vec<PathBuf>, BatchError> {
-        let close = |PartitionFile { path, writer }| match writer.into_inner() {
-            Ok(_) => Ok(path),
-            Err(e) => Err(SnapshotError::io(&path)(e.into_error()).into()),
-        };
-        self.files.into_iter().map(close).collect()
+        close(self.files)
     }
+}
+
+/// The number of the partition of `user`, of so many.
+pub(super) fn partition_of(user: UserId, partitions: usize) -> usize {
+    let hash = xxhash_rust::xxh3::xxh3_64(&user.0.to_le_bytes());
+    (hash % partitions.max(1) as u64) as usize
+}
+
+fn close(files: Vec<PartitionFile>) -> Result<Vec<PathBuf>, BatchError> {
+    let close = |PartitionFile { path, writer }| match writer.into_inner() {
+        Ok(_) => Ok(path),
+        Err(e) => Err(SnapshotError::io(&path)(e.into_error()).into()),
+    };
+    files.into_iter().map(close).collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,15 @@
 //! Reading whole actions, with everything that a file says of them: for an import.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use arrow_array::ArrayRef;
-
-use super::action_reader::{ActionColumns, ActionFiles, RawAction, open};
+use super::action_reader::{ActionColumns, ActionFiles, ActionIds, RawAction, TextFormats, open};
 use super::bad_rows::{BadRowParams, BadRows};
-use super::columns;
 use super::error::BatchError;
+use super::ids::{self, IdColumn, InputId, MEDOID, TextIds};
 use super::input_files::InputFile;
-use super::input_table::column;
-use crate::model::{Action, ActionId, PinId};
+use crate::model::{Action, ActionId, ActionKeys, PinId};
 use crate::progress::Progress;
-
-const MEDOID: &str = "medoid_pin_id";
 
 /// Files of actions, to be read with everything that they say of each.
 #[derive(Debug)]
@@ -22,8 +18,16 @@ pub struct WholeActions(ActionFiles);
 impl WholeActions {
     /// The files that `arguments` name: files, directories or globs. One without the columns
     /// of actions is an error.
-    pub fn open(arguments: &[PathBuf], progress: Progress) -> Result<Self, BatchError> {
-        Ok(Self(ActionFiles::open(arguments, progress)?))
+    pub fn open(
+        arguments: &[PathBuf],
+        text: TextIds,
+        progress: Progress,
+    ) -> Result<Self, BatchError> {
+        let ids = ActionIds {
+            text,
+            pins_are_strings: None,
+        };
+        Ok(Self(ActionFiles::open(arguments, ids, progress)?))
     }
 
     /// Number of actions.
@@ -38,24 +42,28 @@ impl WholeActions {
         mut accept: impl FnMut(Vec<Action>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut files = self.0.files().iter();
-        files.try_for_each(|file| read_file(file, &mut accept))
+        files.try_for_each(|file| read_file(file, self.0.text_formats(), &mut accept))
     }
 }
 
 fn read_file<E: From<BatchError>>(
     file: &InputFile,
+    text_formats: TextFormats,
     accept: &mut impl FnMut(Vec<Action>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let table = open(file, &[MEDOID])?;
-    if table.has(MEDOID) {
-        table.require(MEDOID, "an integer", columns::is_id)?;
+    let table = open(file, &[MEDOID.id, MEDOID.key])?;
+    if table.has(MEDOID.id) {
+        ids::require(&table, MEDOID)?;
     }
+    let formats = text_formats.of(&table);
+    // A medoid is a pin.
+    let medoid_format = ids::format(&table, MEDOID, text_formats.pins);
     for rows in table.batches() {
         let rows = rows?;
-        let Some(actions) = ActionColumns::new(&rows.batch) else {
+        let Some(actions) = ActionColumns::new(&rows.batch, formats) else {
             continue;
         };
-        let medoids = column(&rows.batch, MEDOID);
+        let medoids = IdColumn::new(&rows.batch, MEDOID, medoid_format);
         let mut whole = Vec::new();
         let mut bad = BadRows::new(&BadRowParams::default())?;
         for row in 0..rows.batch.num_rows() {
@@ -63,7 +71,8 @@ fn read_file<E: From<BatchError>>(
                 Some(reason) => Err(reason.clone()),
                 None => actions.action(row),
             };
-            match action.and_then(|action| whole_action(&action, medoids, row)) {
+            let whole_action = |action| Ok(whole_action(action, medoids.optional(row)?));
+            match action.and_then(whole_action) {
                 Ok(action) => whole.push(action),
                 Err(reason) => bad.push(&file.path, rows.first + row as u64, reason),
             }
@@ -74,29 +83,33 @@ fn read_file<E: From<BatchError>>(
     Ok(())
 }
 
-fn whole_action(
-    action: &RawAction<'_>,
-    medoids: Option<&ArrayRef>,
-    row: usize,
-) -> Result<Action, String> {
-    let &RawAction {
+/// The action that a row says, and the medoid that found its pin.
+fn whole_action(action: RawAction<'_>, medoid: Option<InputId<'_>>) -> Action {
+    let RawAction {
         user,
         pin,
         time,
         name,
         id,
+        user_key,
+        pin_key,
     } = action;
-    let medoid = medoids.filter(|medoids| !medoids.is_null(row));
-    let medoid = medoid.map(|medoids| columns::id(medoids, row)).transpose();
-    Ok(Action {
+    let (medoid, medoid_key) = match medoid {
+        Some(InputId { id, key }) => (Some(PinId(id)), key),
+        None => (None, None),
+    };
+    let keys = ActionKeys {
+        user: user_key.map(Cow::into_owned),
+        pin: pin_key.map(Cow::into_owned),
+        medoid: medoid_key.map(Cow::into_owned),
+    };
+    Action {
         id: id.unwrap_or_else(|| ActionId::from_content(user, pin, time, name)),
         user,
         pin,
         name: name.to_owned(),
         time,
-        medoid: medoid
-            .map_err(|reason| format!("{MEDOID} {reason}"))?
-            .map(PinId),
-        keys: None,
-    })
+        medoid,
+        keys: keys.some(),
+    }
 }

@@ -71,10 +71,16 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
         near_duplicates,
         upserted,
         deleted,
+        string_ids,
         pins,
         nodes,
         ..
     } = facts;
+    let strings = if *string_ids {
+        ", called by strings"
+    } else {
+        ""
+    };
     format!(
         "catalog {version}, embedding version {embedding_version}, in {}
   {read} pins read
@@ -83,7 +89,7 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
   {low_quality} dropped: quality too low
   {near_duplicates} dropped: near-duplicates of a better pin
   {upserted} came or changed on a server, {deleted} went
-  {pins} pins indexed: {nodes} distinct vectors of {dimension} dimensions",
+  {pins} pins indexed{strings}: {nodes} distinct vectors of {dimension} dimensions",
         root.display()
     )
 }
@@ -93,6 +99,7 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
     let ProfileManifest {
         as_of,
         actions,
+        string_user_ids,
         users,
         medoids,
         ..
@@ -122,8 +129,13 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         actions.negative
     ));
     let medoids_per_user = *medoids as f64 / (*users).max(1) as f64;
+    let strings = if *string_user_ids {
+        ", called by strings"
+    } else {
+        ""
+    };
     lines.push(format!(
-        "{users} users, {medoids} medoids, {medoids_per_user:.1} a user"
+        "{users} users{strings}, {medoids} medoids, {medoids_per_user:.1} a user"
     ));
     lines.join("\n  ")
 }

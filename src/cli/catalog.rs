@@ -8,6 +8,7 @@ use super::bad_row_args::BadRowArgs;
 use super::client::ServerArgs;
 use super::pins::fetch_changes;
 use super::runtime::block_on;
+use super::text_id_args::TextIdArgs;
 use super::{build_steps, output};
 use crate::batch::{
     CatalogParams, ChangeFiles, CheckParams, CurvePoint, check_catalog, write_changes,
@@ -19,7 +20,7 @@ use crate::progress::Progress;
 pub(super) enum CatalogCommand {
     /// Build a catalog from files of pins.
     ///
-    /// Columns: pin_id (integer), embedding (list of floats), and optionally title
+    /// Columns: pin_id (integer, string or the 16 bytes of a UUID), embedding (list of floats), and optionally title
     /// (string), quality (number), signature (integer).
     Build(BuildArgs),
     /// Check the files of a catalog, and measure recall against speed.
@@ -77,6 +78,8 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR")]
     changes: Option<PathBuf>,
     #[command(flatten)]
+    text_ids: TextIdArgs,
+    #[command(flatten)]
     bad_rows: BadRowArgs,
 }
 
@@ -104,6 +107,7 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
         changes: args.changes.map_or_else(ChangeFiles::default, |directory| {
             ChangeFiles::in_directory(&directory)
         }),
+        text_ids: args.text_ids.text_ids(),
         bad_rows: args.bad_rows.params(),
         graph: settings.index.graph(),
     };

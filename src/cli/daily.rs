@@ -9,7 +9,7 @@ use super::clock::now;
 use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput};
+use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput, TextIds};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -61,6 +61,7 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let input = ProfileInput {
         actions: &files,
         catalog: &args.catalog,
+        text_ids: TextIds::Auto,
         as_of,
         complete_through: None,
         duplicates: Duplicates::Drop,

@@ -19,7 +19,7 @@ use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
     BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, shift_actions,
+    ProfileParams, TextIds, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -148,6 +148,7 @@ impl BuiltSample {
             embedding_version: EMBEDDING_VERSION.to_owned(),
             min_quality: None,
             changes: ChangeFiles::default(),
+            text_ids: TextIds::Auto,
             bad_rows: BadRowParams::default(),
             graph: settings.index.graph(),
         };
@@ -161,6 +162,7 @@ impl BuiltSample {
         let input = ProfileInput {
             actions: std::slice::from_ref(&self.actions),
             catalog: &self.catalog,
+            text_ids: TextIds::Auto,
             as_of,
             complete_through: None,
             duplicates: Duplicates::Drop,

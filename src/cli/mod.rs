@@ -36,6 +36,7 @@ mod status;
 mod stop_signal;
 mod switch;
 mod table;
+mod text_id_args;
 mod times;
 #[cfg(feature = "evaluation")]
 mod tune;

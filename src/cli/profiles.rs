@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::bad_row_args::BadRowArgs;
 use super::clock::now;
 use super::switch::Switch;
+use super::text_id_args::TextIdArgs;
 use super::{build_steps, output};
 use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
@@ -17,7 +18,7 @@ use crate::progress::Progress;
 pub(super) enum ProfilesCommand {
     /// Build the profiles of all users from files of actions.
     ///
-    /// Columns: user_id and pin_id (integers), time (timestamp, date, string with a
+    /// Columns: user_id and pin_id (integers, strings or UUIDs), time (timestamp, date, string with a
     /// zone, or integer seconds), and optionally action (string, "save" when missing) and action_id (16
     /// bytes or a UUID).
     Build(BuildArgs),
@@ -65,6 +66,8 @@ pub(super) struct BuildArgs {
     /// the millisecond.
     #[arg(long, value_name = "CHOICE", default_value = "drop")]
     duplicates: DuplicateChoice,
+    #[command(flatten)]
+    text_ids: TextIdArgs,
     #[command(flatten)]
     bad_rows: BadRowArgs,
 }
@@ -116,6 +119,7 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
+        text_ids: args.text_ids.text_ids(),
         as_of: args.as_of,
         complete_through: args.complete_through,
         duplicates: args.duplicates.into(),

@@ -25,18 +25,22 @@ pub const MAX_TITLE: usize = 1_024;
 #[repr(transparent)]
 pub struct PinId(pub u64);
 
+/// The id of what the caller calls `key`: XXH3 of 64 bits over its UTF-8 bytes, with seed 0.
+pub fn id_of_key(key: &str) -> u64 {
+    xxh3_64(key.as_bytes())
+}
+
 impl UserId {
-    /// The id of the user whom the caller calls `key`: XXH3 of 64 bits over its UTF-8
-    /// bytes, with seed 0.
+    /// The id of the user whom the caller calls `key`: see [`id_of_key`].
     pub fn of_key(key: &str) -> Self {
-        Self(xxh3_64(key.as_bytes()))
+        Self(id_of_key(key))
     }
 }
 
 impl PinId {
-    /// The id of the pin that the caller calls `key`, as for users.
+    /// The id of the pin that the caller calls `key`: see [`id_of_key`].
     pub fn of_key(key: &str) -> Self {
-        Self(xxh3_64(key.as_bytes()))
+        Self(id_of_key(key))
     }
 }
 

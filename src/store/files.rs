@@ -11,6 +11,8 @@ pub(super) const IDENTITIES: &str = "identities.bin";
 pub(super) const HIDDEN: &str = "hidden.bin";
 pub(super) const POPULAR: &str = "popular.bin";
 pub(super) const POPULARITY: &str = "popularity.bin";
+pub(super) const USER_KEY_ENDS: &str = "user_key_ends.bin";
+pub(super) const USER_KEYS: &str = "user_keys.bin";
 
 /// One record of the file of users, which are in it by ascending id; what belongs to them
 /// lies in the other files in the same order.

@@ -46,6 +46,9 @@ pub struct ProfileManifest {
     /// Rate at which a pin that the user never acted on is taken for one of the
     /// user's history; none when there are no history filters.
     pub history_false_positive_rate: Option<f64>,
+    /// Whether users have keys: the caller calls them by strings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub string_user_ids: bool,
     /// Number of users with a medoid.
     pub users: u64,
     /// Number of medoids of all users.
@@ -77,6 +80,7 @@ impl From<ManifestOfFormat2> for ProfileManifest {
             max_actions: facts.max_actions,
             action_weights: facts.action_weights,
             history_false_positive_rate: facts.history_false_positive_rate,
+            string_user_ids: false,
             users: facts.users,
             medoids: facts.medoids,
             actions: ActionCounts {

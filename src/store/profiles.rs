@@ -5,14 +5,17 @@ use std::path::Path;
 use dashmap::{DashMap, ReadOnlyView};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::files::{HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::files::{
+    HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USER_KEY_ENDS, USER_KEYS, USERS,
+    UserRecord,
+};
 use super::format_2::{ManifestOfFormat2, UserOfFormat2};
 use super::history::HistoryFilter;
 use super::popularity::PinActions;
 use super::profile_manifest::ProfileManifest;
 use super::profile_spans::{FileLengths, ProfileSpan, profile_spans};
 use crate::model::{ActionIdentity, Medoid, PinId, UserId};
-use crate::snapshot::{ManifestFacts, Reader, SnapshotError, SnapshotManifest};
+use crate::snapshot::{ManifestFacts, Reader, SnapshotError, SnapshotManifest, Texts};
 
 /// The contents of the files of one version, checked, by ascending user id.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct ProfilesReader {
     /// One for each user.
     spans: Vec<ProfileSpan>,
     columns: Columns,
+    /// One for each user; none where they are called by numbers.
+    keys: Option<Texts>,
     popular: Vec<Medoid>,
     pin_actions: Vec<PinActions>,
 }
@@ -81,11 +86,13 @@ impl ProfilesReader {
         let spans = profile_spans(&users);
         check_spans(&reader, &users, &spans, &columns)?;
         check_profiles(&reader, &spans, &columns)?;
+        let keys = read_keys(&reader, users.len())?;
         Ok(Self {
             manifest: reader.into_manifest(),
             users,
             spans,
             columns,
+            keys,
             popular,
             pin_actions,
         })
@@ -94,6 +101,12 @@ impl ProfilesReader {
     /// The manifest of the profiles.
     pub fn manifest(&self) -> &SnapshotManifest<ProfileManifest> {
         &self.manifest
+    }
+
+    /// What the caller calls each user, in the order of [`ProfilesReader::iter`]; empty for
+    /// one who is called by a number. None when all are.
+    pub fn keys(&self) -> Option<&Texts> {
+        self.keys.as_ref()
     }
 
     /// All profiles, by ascending user id.
@@ -153,6 +166,19 @@ fn read_users(reader: &Reader<ProfileManifest>) -> Result<Vec<UserRecord>, Snaps
         return Ok(users.into_iter().map(UserRecord::from).collect());
     }
     reader.read_all_records(USERS)
+}
+
+/// Checks the keys of all users, and maps them: a server has no use for them.
+fn read_keys(
+    reader: &Reader<ProfileManifest>,
+    users: usize,
+) -> Result<Option<Texts>, SnapshotError> {
+    if !reader.manifest().facts.string_user_ids {
+        return Ok(None);
+    }
+    reader.check(USER_KEY_ENDS)?;
+    reader.check(USER_KEYS)?;
+    Texts::map(reader, USER_KEY_ENDS, USER_KEYS, users).map(Some)
 }
 
 /// Refuses moments that cannot be those of one batch.

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::files::{HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USERS, UserRecord};
+use super::files::{
+    HIDDEN, HISTORY, IDENTITIES, MEDOIDS, POPULAR, POPULARITY, USER_KEY_ENDS, USER_KEYS, USERS,
+    UserRecord,
+};
 use super::popularity::PinActions;
 use super::profile_manifest::ProfileManifest;
 use crate::model::{ActionIdentity, Medoid, PinId, UserId};
@@ -17,6 +20,8 @@ const MAX_POPULAR_MEDOIDS: usize = 100;
 pub struct ProfileRecord {
     /// The user.
     pub user: UserId,
+    /// What the caller calls the user; empty where that is the id.
+    pub key: String,
     /// By falling importance.
     pub medoids: Vec<Medoid>,
     /// The bytes of a [`super::HistoryFilter`]; empty for none.
@@ -36,12 +41,21 @@ pub struct ProfilesWriter {
     history: FileWriter,
     identities: FileWriter,
     hidden: FileWriter,
+    /// None while users have no keys.
+    keys: Option<KeyFiles>,
     /// Number of users with a medoid.
     users_with_medoids: u64,
     /// Number of negative actions that silence an interest; 0 for never.
     silenced_by: usize,
     /// The sum of the medoids of all users that want them, by pin.
     popular: HashMap<PinId, Medoid>,
+}
+
+/// The files of keys.
+#[derive(Debug)]
+struct KeyFiles {
+    ends: FileWriter,
+    texts: FileWriter,
 }
 
 impl ProfilesWriter {
@@ -55,6 +69,7 @@ impl ProfilesWriter {
             history: snapshot.file(HISTORY)?,
             identities: snapshot.file(IDENTITIES)?,
             hidden: snapshot.file(HIDDEN)?,
+            keys: None,
             users_with_medoids: 0,
             silenced_by,
             snapshot,
@@ -67,11 +82,21 @@ impl ProfilesWriter {
         self.snapshot.scratch()
     }
 
+    /// Keeps the keys of users, of whom none was appended yet.
+    pub fn keep_keys(&mut self) -> Result<(), SnapshotError> {
+        self.keys = Some(KeyFiles {
+            ends: self.snapshot.file(USER_KEY_ENDS)?,
+            texts: self.snapshot.file(USER_KEYS)?,
+        });
+        Ok(())
+    }
+
     /// Appends a profile. Users must come by ascending id, each once, so that
     /// sums over users do not depend on anything but the profiles.
     pub fn append(&mut self, profile: &ProfileRecord) -> Result<(), SnapshotError> {
         let ProfileRecord {
             user,
+            key,
             medoids,
             history,
             identities,
@@ -96,6 +121,10 @@ impl ProfilesWriter {
                     dislikes: 0,
                     ..medoid
                 });
+        }
+        if let Some(KeyFiles { ends, texts }) = &mut self.keys {
+            texts.append(key.as_bytes())?;
+            ends.append(bytemuck::bytes_of(&texts.bytes()))?;
         }
         self.users.append(bytemuck::bytes_of(&record))?;
         self.medoids.append(bytemuck::cast_slice(medoids))?;
@@ -124,6 +153,7 @@ impl ProfilesWriter {
             history,
             identities,
             hidden,
+            keys,
             popular,
             ..
         } = self;
@@ -132,6 +162,10 @@ impl ProfilesWriter {
         snapshot.close(history)?;
         snapshot.close(identities)?;
         snapshot.close(hidden)?;
+        if let Some(KeyFiles { ends, texts }) = keys {
+            snapshot.close(ends)?;
+            snapshot.close(texts)?;
+        }
         let mut popular: Vec<Medoid> = popular.into_values().collect();
         popular.sort_unstable_by(Medoid::by_descending_importance);
         popular.truncate(MAX_POPULAR_MEDOIDS);

@@ -14,6 +14,7 @@ use crate::batch::WholeActions;
 use crate::cli::client::{ServerArgs, status_error};
 use crate::cli::output;
 use crate::cli::runtime::block_on;
+use crate::cli::text_id_args::TextIdArgs;
 use crate::model::Action;
 use crate::progress::{Progress, Stage};
 use crate::wire::v1;
@@ -29,6 +30,8 @@ pub(in crate::cli) struct ImportArgs {
     #[arg(required = true, value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
+    text_ids: TextIdArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -37,7 +40,7 @@ type Counts = BTreeMap<v1::ActionStatus, u64>;
 
 pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let progress = Progress::for_stderr();
-    let actions = WholeActions::open(&args.files, progress)?;
+    let actions = WholeActions::open(&args.files, args.text_ids.text_ids(), progress)?;
     let total = actions.count();
     let stage = progress.stage("importing actions", total);
     let imported = block_on(import(actions, &args.server, &stage));

@@ -193,6 +193,7 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
     let mut writer = ProfilesWriter::create(root, 0).expect("a directory");
     let profile = ProfileRecord {
         user: KNOWN_USER,
+        key: String::new(),
         medoids: vec![medoid(1, 2.0), medoid(2, 1.0)],
         history: history.expect("distinct pins"),
         identities: Vec::new(),
@@ -214,6 +215,7 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         max_actions: 100,
         action_weights: [("save".to_owned(), 1.0)].into(),
         history_false_positive_rate: Some(1.0 / 256.0),
+        string_user_ids: false,
         users: 1,
         medoids: 2,
         actions: ActionCounts::default(),

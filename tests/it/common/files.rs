@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
-use pinnersage::batch::WholeActions;
+use pinnersage::batch::{TextIds, WholeActions};
 use pinnersage::progress::Progress;
 
 use super::{Action, Pin};
@@ -77,7 +77,8 @@ pub(crate) fn archive_files(directory: &Path) -> Vec<PathBuf> {
 
 /// The actions of `files`, by id.
 pub(crate) fn read_actions(files: &[PathBuf]) -> Vec<pinnersage::model::Action> {
-    let actions = WholeActions::open(files, Progress::Silent).expect("files of actions");
+    let actions =
+        WholeActions::open(files, TextIds::Auto, Progress::Silent).expect("files of actions");
     let mut found = Vec::new();
     let read = actions.read(|actions| {
         found.extend(actions);

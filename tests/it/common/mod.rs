@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use pinnersage::batch::{
     BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, build_catalog, build_profiles,
+    ProfileParams, TextIds, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -103,6 +103,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
     ProfileInput {
         actions,
         catalog,
+        text_ids: TextIds::Auto,
         as_of: AS_OF.parse().expect("a date"),
         complete_through: None,
         duplicates: Duplicates::Drop,
@@ -119,6 +120,7 @@ pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
         embedding_version: embedding_version.to_owned(),
         min_quality: None,
         changes: ChangeFiles::default(),
+        text_ids: TextIds::Auto,
         bad_rows: BadRowParams::default(),
         graph: GraphParams {
             ef_construction: 100,
