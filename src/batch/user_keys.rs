@@ -24,7 +24,6 @@ pub(super) struct UserKeyWriter {
     files: Vec<KeyFile>,
     /// By the low bits of the id: the user, and a second hash of the key.
     remembered: Vec<Option<(UserId, u64)>>,
-    is_empty: bool,
 }
 
 struct KeyFile {
@@ -54,7 +53,6 @@ impl UserKeyWriter {
         Ok(Self {
             files: files.map(create).collect::<Result<_, SnapshotError>>()?,
             remembered: vec![None; REMEMBERED],
-            is_empty: true,
         })
     }
 
@@ -71,7 +69,6 @@ impl UserKeyWriter {
             return Ok(());
         }
         *slot = noted;
-        self.is_empty = false;
         let file = partition % self.files.len();
         let KeyFile { path, writer } = &mut self.files[file];
         // A key of the input has at most MAX_KEY bytes.
@@ -83,15 +80,14 @@ impl UserKeyWriter {
             .map_err(|e| SnapshotError::io(path)(e).into())
     }
 
-    /// The keys, ready to be read; none where no user has one.
-    pub(super) fn finish(self) -> Result<Option<UserKeys>, BatchError> {
+    /// The keys, ready to be read.
+    pub(super) fn finish(self) -> Result<UserKeys, BatchError> {
         let close = |KeyFile { path, writer }| match writer.into_inner() {
             Ok(_) => Ok(path),
             Err(e) => Err(SnapshotError::io(&path)(e.into_error())),
         };
         let paths: Result<_, SnapshotError> = self.files.into_iter().map(close).collect();
-        let paths = paths?;
-        Ok((!self.is_empty).then_some(UserKeys { paths }))
+        Ok(UserKeys { paths: paths? })
     }
 }
 
@@ -156,8 +152,7 @@ mod tests {
         for &(partition, user, key) in pushed {
             writer.push(partition, UserId(user), key).expect("a key");
         }
-        let keys = writer.finish().expect("files").expect("keys");
-        (directory, keys)
+        (directory, writer.finish().expect("files"))
     }
 
     #[test]
@@ -184,12 +179,5 @@ mod tests {
             "{text}"
         );
         assert!(keys.of_partition(0, |user| user.0 == 7).is_ok());
-    }
-
-    #[test]
-    fn without_keys_there_are_no_files_to_read() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let writer = UserKeyWriter::create(directory.path(), 1).expect("files");
-        assert!(writer.finish().expect("files").is_none());
     }
 }

@@ -22,8 +22,10 @@ const MAX_PARTITIONS: u64 = 1_000;
 
 /// Records, spread over files by user.
 pub(super) struct Partitions {
+    directory: PathBuf,
     files: Vec<PartitionFile>,
-    user_keys: UserKeyWriter,
+    /// None before the first key.
+    user_keys: Option<UserKeyWriter>,
 }
 
 struct PartitionFile {
@@ -56,8 +58,9 @@ impl Partitions {
         let files: Result<Vec<PartitionFile>, SnapshotError> = (0..count).map(create).collect();
         let files = files?;
         Ok(Self {
-            user_keys: UserKeyWriter::create(directory, files.len())?,
+            directory: directory.to_owned(),
             files,
+            user_keys: None,
         })
     }
 
@@ -71,19 +74,28 @@ impl Partitions {
     ) -> Result<FilledPartitions, BatchError> {
         let ReadActions { counts, facts } =
             files.read(filter, bad_rows, stage, |record, user_key| {
-                if let Some(key) = user_key {
-                    let partition = partition_of(record.user, self.files.len());
-                    self.user_keys.push(partition, record.user, key)?;
-                }
+                user_key.map_or(Ok(()), |key| self.push_key(record.user, key))?;
                 self.push(record)
             })?;
-        let Self { files, user_keys } = self;
+        let Self {
+            files, user_keys, ..
+        } = self;
         Ok(FilledPartitions {
             paths: close(files)?,
             counts,
             facts,
-            user_keys: user_keys.finish()?,
+            user_keys: user_keys.map(UserKeyWriter::finish).transpose()?,
         })
+    }
+
+    /// Notes the key of a user.
+    fn push_key(&mut self, user: UserId, key: &str) -> Result<(), BatchError> {
+        let partitions = self.files.len();
+        let writer = match &mut self.user_keys {
+            Some(writer) => writer,
+            none => none.insert(UserKeyWriter::create(&self.directory, partitions)?),
+        };
+        writer.push(partition_of(user, partitions), user, key)
     }
 
     /// Appends a record to the partition of its user.
