@@ -19,6 +19,7 @@ mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
+mod keys;
 mod offline;
 mod operations;
 mod overload;
