@@ -207,7 +207,7 @@ pub(super) async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<Changed
     {
         let upserted = part.upserted.into_iter().map(|pin| UpsertedPin {
             id: PinId(pin.pin_id.unwrap_or_default()),
-            key: pin.pin_key,
+            key: pin.pin_key.filter(|key| !key.is_empty()),
             vector: pin.embedding,
             title: pin.title,
         });
