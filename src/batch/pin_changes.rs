@@ -1,5 +1,6 @@
 //! Files of pins that changed on a running server, for the next catalog:
-//! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`.
+//! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`. Where pins have
+//! keys, the `pin_id` of the former is the key; that of the latter is always the id.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -30,6 +31,8 @@ const DELETED: &str = "deleted.parquet";
 pub struct UpsertedPin {
     /// Id of the pin.
     pub id: PinId,
+    /// What the caller calls it; none where that is the id.
+    pub key: Option<String>,
     /// Embedding, as the client sent it.
     pub vector: Vec<f32>,
     /// Title for people; may be empty.
@@ -55,7 +58,8 @@ impl ChangeFiles {
     }
 }
 
-/// Writes changes to `directory`, which is created where it is missing.
+/// Writes changes to `directory`, which is created where it is missing. Either all of the
+/// pins have a key, or none.
 pub fn write_changes(
     directory: &Path,
     upserted: &[UpsertedPin],
@@ -72,8 +76,13 @@ pub fn write_changes(
     };
     let titles = upserted.iter().map(|pin| pin.title.as_str());
     let titles: ArrayRef = Arc::new(StringArray::from_iter_values(titles));
+    let keys: Option<Vec<&str>> = upserted.iter().map(|pin| pin.key.as_deref()).collect();
+    let called: ArrayRef = match keys.filter(|keys| !keys.is_empty()) {
+        Some(keys) => Arc::new(StringArray::from(keys)),
+        None => ids(&mut upserted.iter().map(|pin| pin.id)),
+    };
     let upserted = [
-        (PIN.id, ids(&mut upserted.iter().map(|pin| pin.id))),
+        (PIN.id, called),
         ("embedding", Arc::new(vectors.finish())),
         ("title", titles),
     ];
@@ -119,6 +128,7 @@ pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPi
     let vectors = &raw.vectors;
     let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
         id: pin.id,
+        key: pin.key,
         vector: vectors.row(pin.row).to_vec(),
         title: pin.title,
     });

@@ -13,6 +13,7 @@ use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput, TextI
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
+use crate::serve::pinned_profiles;
 use crate::snapshot::prune;
 
 #[derive(Debug, Args)]
@@ -32,7 +33,12 @@ pub(super) struct DailyArgs {
     /// Take an --as-of after the present moment.
     #[arg(long)]
     allow_future_as_of: bool,
-    /// Versions of the profiles to keep; the current one and the one before it always stay.
+    /// Data of the server, to know which versions are pinned there. Without it, --keep has to
+    /// be as many versions as somebody may pin.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Versions of the profiles to keep; the current one, the one before it, and one that is
+    /// pinned in --data always stay.
     #[arg(long, value_name = "N", default_value_t = 14,
           value_parser = clap::value_parser!(u16).range(2..))]
     keep: u16,
@@ -45,15 +51,14 @@ pub(super) struct NothingToBuild(PathBuf);
 
 pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let archive = &args.archive;
+    for directory in [Some(archive), args.data.as_ref()].into_iter().flatten() {
+        let name = directory.display();
+        ensure!(directory.is_dir(), "{name}: there is no such directory");
+    }
     let as_of = args.as_of.unwrap_or_else(now);
     if !args.allow_future_as_of {
         check_as_of(as_of, now())?;
     }
-    ensure!(
-        archive.is_dir(),
-        "{}: there is no such directory",
-        archive.display()
-    );
     let files = archive::files(archive).with_context(|| archive.display().to_string())?;
     if files.is_empty() {
         return Err(NothingToBuild(archive.clone()).into());
@@ -71,7 +76,9 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
     build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)?;
-    let old = prune(&args.out, usize::from(args.keep))?;
+    let pinned = args.data.as_deref().map(pinned_profiles).transpose()?;
+    let pinned = pinned.flatten();
+    let old = prune(&args.out, usize::from(args.keep), pinned.as_deref())?;
     output::print(&format!(
         "{} old versions of the profiles removed",
         old.len()

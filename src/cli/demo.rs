@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::client::ServerArgs;
 use super::clock::now;
+use super::id_or_key::IdOrKey;
 use super::runtime::block_on;
 use super::server_parts::{data_params, serve_params, source};
 use super::stop_signal::stop_signal;
@@ -238,11 +239,11 @@ fn show_in_background(user: u64, grpc: SocketAddr, ops: SocketAddr) {
 
 async fn show(user: u64, grpc: SocketAddr, ops: SocketAddr) -> anyhow::Result<()> {
     let url = format!("http://{grpc}");
-    let server = ServerArgs::new(url.clone());
-    output::print(&interest_list::fetch(user, &server).await?)?;
+    let (server, called) = (ServerArgs::new(url.clone()), IdOrKey::Id(user));
+    output::print(&interest_list::fetch(&called, &server).await?)?;
     output::print(&"")?;
-    let request = recommendation::request(user, CANDIDATES_SHOWN);
-    output::print(&recommendation::fetch(user, request, &server).await?)?;
+    let request = recommendation::request(&called, CANDIDATES_SHOWN);
+    output::print(&recommendation::fetch(&called, request, &server).await?)?;
     let command = env::args()
         .next()
         .unwrap_or_else(|| "pinnersage".to_owned());

@@ -3,14 +3,14 @@
 use clap::Args;
 
 use super::client::ServerArgs;
+use super::id_or_key::UserArgs;
 use super::runtime::block_on;
 use super::{interest_list, output};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The user.
-    #[arg(long, value_name = "ID")]
-    user: u64,
+    #[command(flatten)]
+    user: UserArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -20,7 +20,7 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     block_on(async {
-        let interests = interest_list::fetch(args.user, &args.server).await?;
+        let interests = interest_list::fetch(&args.user.user(), &args.server).await?;
         if args.json {
             return output::print_json(&serde_json::to_string_pretty(&interests)?);
         }

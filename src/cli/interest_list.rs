@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::client::{ServerArgs, display_title, status_error};
+use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
 use super::times::format_time;
 use crate::wire::v1;
@@ -13,6 +14,8 @@ use crate::wire::v1;
 #[derive(Debug, Serialize)]
 pub(super) struct InterestList {
     user_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_key: String,
     fallback_reason: &'static str,
     as_of: String,
     catalog_version: String,
@@ -23,6 +26,8 @@ pub(super) struct InterestList {
 #[derive(Debug, Serialize)]
 struct Interest {
     pin_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pin_key: String,
     title: String,
     importance: f64,
     size: u32,
@@ -36,11 +41,9 @@ struct Interest {
 }
 
 /// Fetches the interests of `user` from a server.
-pub(super) async fn fetch(user: u64, server: &ServerArgs) -> anyhow::Result<InterestList> {
-    let request = v1::ExplainUserRequest {
-        user_id: Some(user),
-        user_key: None,
-    };
+pub(super) async fn fetch(user: &IdOrKey, server: &ServerArgs) -> anyhow::Result<InterestList> {
+    let (user_id, user_key) = user.fields();
+    let request = v1::ExplainUserRequest { user_id, user_key };
     let response = server
         .connect()
         .await?
@@ -51,11 +54,12 @@ pub(super) async fn fetch(user: u64, server: &ServerArgs) -> anyhow::Result<Inte
 }
 
 impl InterestList {
-    fn new(user: u64, response: v1::ExplainUserResponse) -> Self {
+    fn new(user: &IdOrKey, response: v1::ExplainUserResponse) -> Self {
         let fallback_reason = response.fallback_reason().as_str_name();
         let interests = response.interests.into_iter();
         Self {
-            user_id: user,
+            user_id: user.id(),
+            user_key: user.key().to_owned(),
             fallback_reason,
             interests: interests.map(Interest::from).collect(),
             as_of: format_time(response.as_of),
@@ -95,6 +99,7 @@ impl From<v1::Interest> for Interest {
         Self {
             pin_id: interest.pin_id,
             origin: interest.origin().as_str_name(),
+            pin_key: interest.pin_key,
             title: interest.title,
             importance: interest.importance,
             size: interest.size,
@@ -116,7 +121,8 @@ impl fmt::Display for InterestList {
         } else {
             "interests"
         };
-        let (user, count, as_of) = (self.user_id, self.interests.len(), &self.as_of);
+        let user = display_id(self.user_id, &self.user_key);
+        let (count, as_of) = (self.interests.len(), &self.as_of);
         writeln!(f, "user {user}: {count} {whose} as of {as_of}")?;
         write!(
             f,
@@ -133,7 +139,6 @@ impl fmt::Display for InterestList {
 impl Interest {
     fn write_row(&self, f: &mut fmt::Formatter<'_>, max_importance: f64) -> fmt::Result {
         let Self {
-            pin_id,
             importance,
             size,
             last_action_time,
@@ -141,10 +146,11 @@ impl Interest {
         } = self;
         let day = last_action_time.get(..10).unwrap_or(last_action_time);
         let bar = importance_bar(*importance, max_importance);
+        let pin = display_id(self.pin_id, &self.pin_key);
         let (title, remarks) = (display_title(&self.title), self.remarks());
         write!(
             f,
-            "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin_id} {title}{remarks}"
+            "\n  {bar}  {importance:>10.3} {size:>7}  {day:<12}  {pin} {title}{remarks}"
         )
     }
 }
@@ -181,7 +187,7 @@ mod tests {
             interests: vec![interest(), lowered],
             ..Default::default()
         };
-        let text = InterestList::new(4, response).to_string();
+        let text = InterestList::new(&IdOrKey::Id(4), response).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "user 4: 2 interests as of ");
         assert!(
@@ -199,7 +205,37 @@ mod tests {
             fallback_reason: v1::FallbackReason::UnknownUser.into(),
             ..Default::default()
         };
-        let text = InterestList::new(4, response).to_string();
+        let text = InterestList::new(&IdOrKey::Id(4), response).to_string();
         assert!(text.starts_with("user 4: 0 popular interests"), "{text}");
+    }
+
+    #[test]
+    fn keys_stand_in_place_of_ids_and_beside_them_in_json() {
+        let list = |user: &IdOrKey, pin_key: &str| {
+            let interest = v1::Interest {
+                pin_key: pin_key.to_owned(),
+                ..interest()
+            };
+            let response = v1::ExplainUserResponse {
+                interests: vec![interest],
+                ..Default::default()
+            };
+            InterestList::new(user, response)
+        };
+        let json = |list: &InterestList| serde_json::to_string(list).expect("JSON");
+        let numbers = json(&list(&IdOrKey::Id(4), ""));
+        assert!(!numbers.contains("_key"), "{numbers}");
+        let user = IdOrKey::Key("user\n1".to_owned());
+        let keys = list(&user, "tea-1");
+        let text = keys.to_string();
+        assert!(text.starts_with(r"user user\n1: 1 interests"), "{text}");
+        assert!(text.ends_with("1970-01-02    tea-1 tea"), "{text}");
+        let (json, id) = (json(&keys), user.id());
+        let user = format!(r#"{{"user_id":{id},"user_key":"user\n1","fallback"#);
+        assert!(json.starts_with(&user), "{json}");
+        assert!(
+            json.contains(r#""pin_id":7,"pin_key":"tea-1","title""#),
+            "{json}"
+        );
     }
 }

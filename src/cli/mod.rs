@@ -14,6 +14,7 @@ mod diff;
 mod evaluate;
 mod explain;
 mod health;
+mod id_or_key;
 mod importance_bar;
 mod interest_list;
 mod neighbors;

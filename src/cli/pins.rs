@@ -6,18 +6,19 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::client::{PinClient, ServerArgs, display_title, status_error};
+use super::id_or_key::{IdOrKey, display_id};
 use super::output;
 use super::runtime::block_on;
 use super::table::TextTable;
 use crate::batch::{UpsertedPin, read_pins};
-use crate::model::PinId;
+use crate::model::{MAX_KEY, PinId};
 use crate::progress::Progress;
 use crate::wire::v1;
 
 /// Most pins of one request.
 const MAX_PINS: usize = 1_000;
 /// Most components of all vectors of one request: 1 MiB of the 2 MiB that a server takes
-/// by default; titles come on top.
+/// by default; titles come on top, and keys count as components.
 const MAX_COMPONENTS: usize = 1 << 18;
 
 #[derive(Debug, Subcommand)]
@@ -44,8 +45,11 @@ pub(super) struct UpsertArgs {
 #[derive(Debug, Args)]
 pub(super) struct DeleteArgs {
     /// The pins.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID", required_unless_present = "pin_key")]
     pins: Vec<u64>,
+    /// The same by their keys, where pins are called by strings.
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pin_key: Vec<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -103,18 +107,22 @@ async fn upsert_all(
     Ok(changed)
 }
 
-/// How many of `pins`, which all have vectors of one length, go into one request.
+/// How many of `pins`, which all have vectors of one length, and all keys or none, go into
+/// one request.
 fn pins_per_request(pins: &[UpsertedPin]) -> usize {
-    let dimension = pins.first().map_or(1, |pin| pin.vector.len().max(1));
-    (MAX_COMPONENTS / dimension).clamp(1, MAX_PINS)
+    let components = pins.first().map_or(0, |pin| {
+        let key = pin.key.as_ref().map_or(0, |_| MAX_KEY / size_of::<f32>());
+        pin.vector.len() + key
+    });
+    (MAX_COMPONENTS / components.max(1)).clamp(1, MAX_PINS)
 }
 
 async fn upsert_part(client: &mut PinClient, pins: &[UpsertedPin]) -> anyhow::Result<u64> {
     let pins = pins.iter().map(|pin| v1::Pin {
-        pin_id: Some(pin.id.0),
+        pin_id: pin.key.is_none().then_some(pin.id.0),
         embedding: pin.vector.clone(),
         title: pin.title.clone(),
-        pin_key: None,
+        pin_key: pin.key.clone(),
     });
     let request = v1::UpsertPinsRequest {
         pins: pins.collect(),
@@ -125,7 +133,7 @@ async fn upsert_part(client: &mut PinClient, pins: &[UpsertedPin]) -> anyhow::Re
 }
 
 fn delete(args: &DeleteArgs) -> anyhow::Result<()> {
-    let mut pins = args.pins.clone();
+    let mut pins = IdOrKey::all(&args.pins, &args.pin_key);
     pins.sort_unstable();
     pins.dedup();
     let (unknown, changed) = block_on(delete_all(&args.server, &pins))?;
@@ -138,20 +146,27 @@ fn delete(args: &DeleteArgs) -> anyhow::Result<()> {
 
 /// Deletes `pins`, and returns how many were not there, and how many pins differ from the
 /// catalog then.
-async fn delete_all(server: &ServerArgs, pins: &[u64]) -> anyhow::Result<(u64, u64)> {
+async fn delete_all(server: &ServerArgs, pins: &[IdOrKey]) -> anyhow::Result<(u64, u64)> {
     let mut client = server.connect_for_pins().await?;
     let (mut unknown, mut changed) = (0, 0);
     for part in pins.chunks(MAX_PINS) {
-        let request = v1::DeletePinsRequest {
-            pin_ids: part.to_vec(),
-            pin_keys: Vec::new(),
-        };
-        let answer = client.delete_pins(request).await;
+        let answer = client.delete_pins(delete_request(part)).await;
         let answer = answer.map_err(|status| status_error(&status))?.into_inner();
         unknown += answer.unknown_pins;
         changed = answer.changed_pins;
     }
     Ok((unknown, changed))
+}
+
+fn delete_request(pins: &[IdOrKey]) -> v1::DeletePinsRequest {
+    let mut request = v1::DeletePinsRequest::default();
+    for pin in pins {
+        match pin {
+            IdOrKey::Id(id) => request.pin_ids.push(*id),
+            IdOrKey::Key(key) => request.pin_keys.push(key.clone()),
+        }
+    }
+    request
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
@@ -167,7 +182,9 @@ fn changes_table(changes: &ChangedPins) -> TextTable {
     let mut table = TextTable::new(&["pin", "change", "title"]);
     for pin in &changes.upserted {
         let title = display_title(&pin.title).into_owned();
-        table.push([pin.id.to_string(), "upserted".to_owned(), title]);
+        let key = pin.key.as_deref().unwrap_or_default();
+        let called = display_id(pin.id.0, key).into_owned();
+        table.push([called, "upserted".to_owned(), title]);
     }
     for pin in &changes.deleted {
         table.push([pin.to_string(), "deleted".to_owned()]);
@@ -190,6 +207,7 @@ pub(super) async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<Changed
     {
         let upserted = part.upserted.into_iter().map(|pin| UpsertedPin {
             id: PinId(pin.pin_id.unwrap_or_default()),
+            key: pin.pin_key.filter(|key| !key.is_empty()),
             vector: pin.embedding,
             title: pin.title,
         });
@@ -207,6 +225,7 @@ mod tests {
     fn pin(dimension: usize) -> UpsertedPin {
         UpsertedPin {
             id: PinId(1),
+            key: None,
             vector: vec![1.0; dimension],
             title: "tea".to_owned(),
         }
@@ -218,15 +237,30 @@ mod tests {
         assert_eq!(pins_per_request(&[pin(64)]), MAX_PINS);
         assert_eq!(pins_per_request(&[pin(1_024)]), 256);
         assert_eq!(pins_per_request(&[pin(1 << 20)]), 1);
+        let with_key = UpsertedPin {
+            key: Some("tea".to_owned()),
+            ..pin(448)
+        };
+        assert_eq!(pins_per_request(&[with_key]), 512);
     }
 
     #[test]
     fn changes_are_listed_with_their_kind() {
-        let changes = ChangedPins {
+        let mut changes = ChangedPins {
             upserted: vec![pin(2)],
             deleted: vec![PinId(7)],
         };
         let expected = "pin  change    title\n1    upserted  tea\n7    deleted";
         assert_eq!(changes_table(&changes).to_string(), expected);
+        changes.upserted[0].key = Some("t\n1".to_owned());
+        let expected = "pin   change    title\nt\\n1  upserted  tea\n7     deleted";
+        assert_eq!(changes_table(&changes).to_string(), expected);
+    }
+
+    #[test]
+    fn pins_are_deleted_by_ids_and_by_keys() {
+        let request = delete_request(&IdOrKey::all(&[3, 1], &["tea".to_owned()]));
+        assert_eq!(request.pin_ids, [3, 1]);
+        assert_eq!(request.pin_keys, ["tea"]);
     }
 }

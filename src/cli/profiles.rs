@@ -94,6 +94,9 @@ pub(super) struct ExportArgs {
     /// Profiles to export.
     #[arg(long, value_name = "DIR")]
     profiles: PathBuf,
+    /// Catalog to take the keys of pins from, where pins are called by strings.
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
     /// Parquet file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -103,7 +106,9 @@ pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Resul
     match command {
         ProfilesCommand::Build(args) => build(&args, settings),
         ProfilesCommand::Export(args) => {
-            let users = export_profiles(&args.profiles, &args.out, Progress::for_stderr())?;
+            let catalog = args.catalog.as_deref();
+            let progress = Progress::for_stderr();
+            let users = export_profiles(&args.profiles, catalog, &args.out, progress)?;
             output::print(&format!("{users} profiles in {}", args.out.display()))
         }
     }

@@ -3,15 +3,15 @@
 use clap::Args;
 
 use super::client::ServerArgs;
+use super::id_or_key::UserArgs;
 use super::runtime::block_on;
 use super::{output, recommendation};
 use crate::wire::v1;
 
 #[derive(Debug, Args)]
 pub(super) struct RecommendArgs {
-    /// The user.
-    #[arg(long, value_name = "ID")]
-    user: u64,
+    #[command(flatten)]
+    user: UserArgs,
     /// Number of candidates to show.
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
@@ -27,6 +27,9 @@ pub(super) struct RecommendArgs {
     /// Leave these pins out.
     #[arg(long, value_name = "PIN", num_args = 1..)]
     exclude: Vec<u64>,
+    /// Leave the pins with these keys out, where pins are called by strings.
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    exclude_key: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -35,15 +38,17 @@ pub(super) struct RecommendArgs {
 }
 
 pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
+    let user = args.user.user();
     let request = v1::RecommendRequest {
         medoids: args.medoids,
         top_medoids: args.top_medoids,
         seed: args.seed,
         exclude_pin_ids: args.exclude,
-        ..recommendation::request(args.user, args.limit)
+        exclude_pin_keys: args.exclude_key,
+        ..recommendation::request(&user, args.limit)
     };
     block_on(async {
-        let recommendation = recommendation::fetch(args.user, request, &args.server).await?;
+        let recommendation = recommendation::fetch(&user, request, &args.server).await?;
         if args.json {
             return output::print_json(&serde_json::to_string_pretty(&recommendation)?);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::client::{ServerArgs, display_title, status_error};
+use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
 use crate::wire::v1;
 
@@ -13,6 +14,8 @@ use crate::wire::v1;
 #[derive(Debug, Serialize)]
 pub(super) struct Recommendation {
     user_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_key: String,
     seed: u64,
     fallback_reason: &'static str,
     degraded_reason: &'static str,
@@ -27,6 +30,8 @@ pub(super) struct Recommendation {
 #[derive(Debug, Serialize)]
 struct Medoid {
     pin_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pin_key: String,
     title: String,
     importance: f64,
     inclusion_probability: f64,
@@ -36,15 +41,19 @@ struct Medoid {
 #[derive(Debug, Serialize)]
 struct Candidate {
     pin_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pin_key: String,
     title: String,
     score: f32,
     medoid_index: u32,
 }
 
 /// A request for `limit` candidates with titles.
-pub(super) fn request(user: u64, limit: u32) -> v1::RecommendRequest {
+pub(super) fn request(user: &IdOrKey, limit: u32) -> v1::RecommendRequest {
+    let (user_id, user_key) = user.fields();
     v1::RecommendRequest {
-        user_id: Some(user),
+        user_id,
+        user_key,
         limit,
         include_titles: true,
         ..Default::default()
@@ -53,7 +62,7 @@ pub(super) fn request(user: u64, limit: u32) -> v1::RecommendRequest {
 
 /// Fetches candidates for `user` from a server.
 pub(super) async fn fetch(
-    user: u64,
+    user: &IdOrKey,
     request: v1::RecommendRequest,
     server: &ServerArgs,
 ) -> anyhow::Result<Recommendation> {
@@ -67,13 +76,14 @@ pub(super) async fn fetch(
 }
 
 impl Recommendation {
-    fn new(user: u64, response: v1::RecommendResponse) -> Self {
+    fn new(user: &IdOrKey, response: v1::RecommendResponse) -> Self {
         let fallback_reason = response.fallback_reason().as_str_name();
         let degraded_reason = response.degraded_reason().as_str_name();
         let medoids = response.medoids.into_iter().map(Medoid::from);
         let candidates = response.candidates.into_iter().map(Candidate::from);
         Self {
-            user_id: user,
+            user_id: user.id(),
+            user_key: user.key().to_owned(),
             seed: response.seed,
             fallback_reason,
             degraded_reason,
@@ -94,6 +104,7 @@ impl From<v1::SampledMedoid> for Medoid {
             importance: medoid.importance,
             inclusion_probability: medoid.inclusion_probability,
             origin: medoid.origin().as_str_name(),
+            pin_key: medoid.pin_key,
             title: medoid.title,
         }
     }
@@ -106,10 +117,11 @@ impl From<v1::Candidate> for Candidate {
             score,
             medoid_index,
             title,
-            ..
+            pin_key,
         } = candidate;
         Self {
             pin_id,
+            pin_key,
             title,
             score,
             medoid_index,
@@ -119,7 +131,8 @@ impl From<v1::Candidate> for Candidate {
 
 impl fmt::Display for Recommendation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (user, count, seed) = (self.user_id, self.candidates.len(), self.seed);
+        let user = display_id(self.user_id, &self.user_key);
+        let (count, seed) = (self.candidates.len(), self.seed);
         writeln!(f, "user {user}: {count} candidates (seed {seed})")?;
         self.write_remarks(f)?;
         self.write_medoids(f)?;
@@ -155,16 +168,16 @@ impl Recommendation {
         let max_importance = importances.fold(0.0, f64::max);
         for (index, medoid) in self.medoids.iter().enumerate() {
             let Medoid {
-                pin_id,
                 importance,
                 inclusion_probability: probability,
                 ..
             } = medoid;
             let bar = importance_bar(*importance, max_importance);
             let (letter, title) = (medoid_letter(index), display_title(&medoid.title));
+            let pin = display_id(medoid.pin_id, &medoid.pin_key);
             writeln!(
                 f,
-                "  {bar}  {importance:>10.3} {probability:>11.3}  [{letter}] {pin_id} {title}"
+                "  {bar}  {importance:>10.3} {probability:>11.3}  [{letter}] {pin} {title}"
             )?;
         }
         Ok(())
@@ -173,13 +186,11 @@ impl Recommendation {
     fn write_candidates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {:>5}  {:>6}  from  pin", "place", "score")?;
         for (rank, candidate) in (1..).zip(&self.candidates) {
-            let Candidate { pin_id, score, .. } = candidate;
+            let score = candidate.score;
             let letter = medoid_letter(candidate.medoid_index as usize);
+            let pin = display_id(candidate.pin_id, &candidate.pin_key);
             let title = display_title(&candidate.title);
-            write!(
-                f,
-                "\n  {rank:>5}  {score:>6.3}  [{letter}]   {pin_id} {title}"
-            )?;
+            write!(f, "\n  {rank:>5}  {score:>6.3}  [{letter}]   {pin} {title}")?;
         }
         Ok(())
     }
@@ -240,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_candidate_names_the_medoid_that_found_it() {
-        let text = Recommendation::new(5, response()).to_string();
+        let text = Recommendation::new(&IdOrKey::Id(5), response()).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 6, "{text}");
         assert_eq!(lines[0], "user 5: 1 candidates (seed 9)");
@@ -255,7 +266,7 @@ mod tests {
         response.set_fallback_reason(v1::FallbackReason::UnknownUser);
         response.set_degraded_reason(v1::DegradedReason::MedoidsNotInCatalog);
         response.popularity_weight = 0.5;
-        let text = Recommendation::new(5, response).to_string();
+        let text = Recommendation::new(&IdOrKey::Id(5), response).to_string();
         for remark in [
             "  from popular interests: the user has no profile\n",
             "  degraded: the catalog lacks some of the user's medoids\n",
@@ -263,5 +274,34 @@ mod tests {
         ] {
             assert!(text.contains(remark), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_stand_in_place_of_ids_and_beside_them_in_json() {
+        let json = |user: &IdOrKey, response| {
+            serde_json::to_string(&Recommendation::new(user, response)).expect("JSON")
+        };
+        let numbers = json(&IdOrKey::Id(5), response());
+        assert!(!numbers.contains("_key"), "{numbers}");
+        let mut response = response();
+        response.medoids[0].pin_key = "tea-1".to_owned();
+        response.candidates[0].pin_key = "tea\u{1b}2".to_owned();
+        let user = IdOrKey::Key("user-1".to_owned());
+        let text = Recommendation::new(&user, response.clone()).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "user user-1: 1 candidates (seed 9)");
+        assert!(lines[2].ends_with("[a] tea-1 tea"), "{text}");
+        assert_eq!(lines[5], r"      1   0.750  [b]   tea\u{1b}2 -");
+        let json = json(&user, response);
+        let id = user.id();
+        let user = format!(r#"{{"user_id":{id},"user_key":"user-1","seed":9"#);
+        assert!(json.starts_with(&user), "{json}");
+        for pin in [
+            r#""pin_id":1,"pin_key":"tea-1""#,
+            r#""pin_id":3,"pin_key":"tea"#,
+        ] {
+            assert!(json.contains(pin), "{json}");
+        }
+        assert_eq!(json.matches("pin_key").count(), 2, "{json}");
     }
 }

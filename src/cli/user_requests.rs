@@ -3,18 +3,45 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-/// A request, in the JSON form of Protocol Buffers, where 64-bit ids are strings.
+use super::id_or_key::IdOrKey;
+
+/// A request, in the JSON form of Protocol Buffers, where 64-bit ids are strings. It has
+/// one of the two.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UserRequest {
-    pub(super) user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_key: Option<String>,
 }
 
-/// The users in the file `path`: a JSON array of requests, or one id a line. At least
-/// one.
-pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u64>> {
+impl From<IdOrKey> for UserRequest {
+    fn from(user: IdOrKey) -> Self {
+        let (id, user_key) = user.fields();
+        Self {
+            user_id: id.map(|id| id.to_string()),
+            user_key,
+        }
+    }
+}
+
+impl UserRequest {
+    fn user(self) -> anyhow::Result<IdOrKey> {
+        match (self.user_id, self.user_key) {
+            (Some(id), None) => parse_id(&id),
+            (None, Some(key)) => Ok(IdOrKey::Key(key)),
+            (Some(_), Some(_)) => bail!("it has user_id and user_key: one must be there"),
+            (None, None) => bail!("it has no user_id and no user_key"),
+        }
+    }
+}
+
+/// The users in the file `path`: a JSON array of requests, or one id or request a line.
+/// At least one.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<IdOrKey>> {
     let name = || path.display().to_string();
     let text = fs::read_to_string(path).with_context(name)?;
     let users = parse(&text).with_context(name)?;
@@ -22,20 +49,34 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u64>> {
     Ok(users)
 }
 
-fn parse(text: &str) -> anyhow::Result<Vec<u64>> {
-    let ids: Vec<String> = if text.trim_start().starts_with('[') {
+fn parse(text: &str) -> anyhow::Result<Vec<IdOrKey>> {
+    if text.trim_start().starts_with('[') {
         let requests: Vec<UserRequest> = serde_json::from_str(text)?;
-        requests
-            .into_iter()
-            .map(|request| request.user_id)
-            .collect()
-    } else {
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    };
-    ids.iter()
-        .filter(|id| !id.is_empty())
-        .map(|id| id.parse().with_context(|| format!("{id:?}")))
+        let user = |(number, request): (usize, UserRequest)| {
+            let user = request.user();
+            user.with_context(|| format!("request {number}"))
+        };
+        return (1..).zip(requests).map(user).collect();
+    }
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(parse_line)
         .collect()
+}
+
+fn parse_line(line: &str) -> anyhow::Result<IdOrKey> {
+    if !line.starts_with('{') {
+        return parse_id(line);
+    }
+    let request = serde_json::from_str::<UserRequest>(line).map_err(Into::into);
+    let user = request.and_then(UserRequest::user);
+    user.with_context(|| format!("{line:?}"))
+}
+
+fn parse_id(id: &str) -> anyhow::Result<IdOrKey> {
+    let parsed = id.parse().map(IdOrKey::Id);
+    parsed.with_context(|| format!("{id:?}"))
 }
 
 #[cfg(test)]
@@ -43,16 +84,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_have_the_same_users() {
+    fn all_forms_have_the_same_users() {
         let users = |text: &str| parse(text).expect("users");
-        assert_eq!(users("3\n\n 18446744073709551615 \n"), [3, u64::MAX]);
+        let numbers = [IdOrKey::Id(3), IdOrKey::Id(u64::MAX)];
+        assert_eq!(users("3\n\n 18446744073709551615 \n"), numbers);
         let requests = r#"[{"user_id":"3"},{"user_id":"18446744073709551615"}]"#;
-        assert_eq!(users(requests), [3, u64::MAX]);
+        assert_eq!(users(requests), numbers);
+        let mixed = [IdOrKey::Key("user 1".to_owned()), IdOrKey::Id(3)];
+        assert_eq!(users(r#"[{"user_key":"user 1"},{"user_id":"3"}]"#), mixed);
+        assert_eq!(users("{\"user_key\":\"user 1\"}\n3\n"), mixed);
     }
 
     #[test]
-    fn a_bad_id_is_named() {
-        let error = parse("3\nmany\n").expect_err("a word");
-        assert!(format!("{error:#}").starts_with("\"many\":"), "{error:#}");
+    fn what_is_written_is_read_as_it_was() {
+        let users = IdOrKey::all(&[0, u64::MAX], &["3".to_owned(), "\"茶\n".to_owned()]);
+        let requests: Vec<UserRequest> = users.iter().cloned().map(UserRequest::from).collect();
+        let text = serde_json::to_string(&requests).expect("JSON");
+        let numbers = r#"[{"user_id":"0"},{"user_id":"18446744073709551615"},"#;
+        assert!(text.starts_with(numbers), "{text}");
+        assert_eq!(parse(&text).expect("users"), users);
+    }
+
+    #[test]
+    fn a_bad_user_is_named() {
+        for (text, said) in [
+            ("3\nmany\n", "\"many\": "),
+            ("user-1", "\"user-1\": "),
+            ("3\n{\"user_key\": 4}", r#""{\"user_key\": 4}": "#),
+            (r#"[{"user_id":"3"},{}]"#, "request 2: it has no user_id"),
+            (
+                r#"[{"user_id":"3","user_key":"a"}]"#,
+                "request 1: it has user_id and user_key",
+            ),
+            (r#"[{"user_id":"many"}]"#, "request 1: \"many\": "),
+        ] {
+            let error = format!("{:#}", parse(text).expect_err(text));
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Zipf;
 
+use super::id_or_key::IdOrKey;
 use super::user_requests::UserRequest;
 use crate::store::ProfilesReader;
 
@@ -49,9 +50,7 @@ pub(super) fn run(args: &UsersArgs) -> anyhow::Result<()> {
     let draw = |_| {
         // Ranks count from 1.
         let rank = rng.sample(zipf) as u64 - 1;
-        UserRequest {
-            user_id: users.id(rank).to_string(),
-        }
+        UserRequest::from(users.user(rank))
     };
     let requests: Vec<UserRequest> = (0..args.count).map(draw).collect();
     write(&args.out, &requests).with_context(|| args.out.display().to_string())
@@ -61,33 +60,37 @@ pub(super) fn run(args: &UsersArgs) -> anyhow::Result<()> {
 enum Users {
     /// Ids from 0 up to this one.
     Below(u64),
-    /// Ascending ids.
-    Listed(Vec<u64>),
+    /// By ascending id.
+    Listed(Vec<IdOrKey>),
 }
 
 impl Users {
     fn with_profiles(path: &Path) -> anyhow::Result<Self> {
         let profiles = ProfilesReader::open(path)?;
-        let mut ids: Vec<u64> = profiles
+        let mut users: Vec<IdOrKey> = profiles
             .iter()
-            .filter(|(_, profile)| !profile.medoids.is_empty())
-            .map(|(user, _)| user.0)
+            .enumerate()
+            .filter(|(_, (_, profile))| !profile.medoids.is_empty())
+            .map(|(position, (user, _))| match profiles.key(position) {
+                "" => IdOrKey::Id(user.0),
+                key => IdOrKey::Key(key.to_owned()),
+            })
             .collect();
-        ids.sort_unstable();
-        Ok(Self::Listed(ids))
+        users.sort_unstable_by_key(IdOrKey::id);
+        Ok(Self::Listed(users))
     }
 
     fn count(&self) -> u64 {
         match self {
             Self::Below(count) => *count,
-            Self::Listed(ids) => ids.len() as u64,
+            Self::Listed(users) => users.len() as u64,
         }
     }
 
-    fn id(&self, rank: u64) -> u64 {
+    fn user(&self, rank: u64) -> IdOrKey {
         match self {
-            Self::Below(_) => rank,
-            Self::Listed(ids) => ids[rank as usize],
+            Self::Below(_) => IdOrKey::Id(rank),
+            Self::Listed(users) => users[rank as usize].clone(),
         }
     }
 }

@@ -27,7 +27,9 @@ pub use listeners::Listeners;
 pub use params::{OverloadParams, ServerParams};
 pub use security::{AuthParams, CallersError, SecurityError, SecurityParams, TlsError, TlsParams};
 pub use server::{Startup, run};
-pub use state::{AnswerParams, DataParams, InitialState, LoadError, Loaded, ServingSource};
+pub use state::{
+    AnswerParams, DataParams, InitialState, LoadError, Loaded, ServingSource, pinned_profiles,
+};
 pub use transport::ConnectionParams;
 
 use metrics_exporter_prometheus::PrometheusHandle;

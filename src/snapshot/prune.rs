@@ -13,8 +13,9 @@ use super::names::MANIFEST;
 const MIN_KEPT: usize = 2;
 
 /// Removes all versions of the versioned directory `root` but for the newest `keep`, and
-/// returns their names. The current one and the newest before it always stay.
-pub fn prune(root: &Path, keep: usize) -> Result<Vec<String>, SnapshotError> {
+/// returns their names. The current one, the newest before it and the one that is `pinned`
+/// always stay.
+pub fn prune(root: &Path, keep: usize, pinned: Option<&str>) -> Result<Vec<String>, SnapshotError> {
     let current = current_version(root)?;
     let mut newest_first = Vec::new();
     for version in versions(root)? {
@@ -23,7 +24,10 @@ pub fn prune(root: &Path, keep: usize) -> Result<Vec<String>, SnapshotError> {
     }
     newest_first.sort_unstable_by(|a, b| b.cmp(a));
     let old = newest_first.into_iter().skip(keep.max(MIN_KEPT));
-    let old: Vec<String> = old.map(|(_, _, version)| version).collect();
+    let old = old.map(|(_, _, version)| version);
+    let old: Vec<String> = old
+        .filter(|version| Some(version.as_str()) != pinned)
+        .collect();
     for version in &old {
         let path = root.join(version);
         fs::remove_dir_all(&path).map_err(SnapshotError::io(&path))?;
@@ -72,13 +76,25 @@ mod tests {
     #[test]
     fn the_newest_stay_and_the_current_one_with_its_predecessor_always() {
         let root = written(0..9, 8);
-        assert_eq!(prune(root.path(), 3).expect("a disk").len(), 6);
+        assert_eq!(prune(root.path(), 3, None).expect("a disk").len(), 6);
         assert_left(root.path(), [6, 7, 8].map(name).into());
-        prune(root.path(), 0).expect("a disk");
+        prune(root.path(), 0, None).expect("a disk");
         assert_left(root.path(), [7, 8].map(name).into());
         // An operator has made an old version the current one.
         let root = written(0..9, 1);
-        prune(root.path(), 3).expect("a disk");
+        prune(root.path(), 3, None).expect("a disk");
         assert_left(root.path(), [1, 7, 8].map(name).into());
+    }
+
+    #[test]
+    fn the_pinned_one_stays_however_old_it_is() {
+        let root = written(0..9, 8);
+        prune(root.path(), 2, Some(&name(3))).expect("a disk");
+        assert_left(root.path(), [3, 7, 8].map(name).into());
+        // It is one of those that stay anyway, or none of this directory.
+        for pinned in [7, 99] {
+            prune(root.path(), 2, Some(&name(pinned))).expect("a disk");
+            assert_left(root.path(), [7, 8].map(name).into());
+        }
     }
 }

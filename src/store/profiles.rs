@@ -103,10 +103,10 @@ impl ProfilesReader {
         &self.manifest
     }
 
-    /// What the caller calls each user, in the order of [`ProfilesReader::iter`]; empty for
-    /// one who is called by a number. None when all are.
-    pub fn keys(&self) -> Option<&Texts> {
-        self.keys.as_ref()
+    /// What the caller calls the user at `position` in [`ProfilesReader::iter`]; empty for
+    /// one who is called by a number.
+    pub fn key(&self, position: usize) -> &str {
+        self.keys.as_ref().map_or("", |keys| keys.get(position))
     }
 
     /// All profiles, by ascending user id.

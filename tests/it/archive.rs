@@ -299,3 +299,46 @@ async fn a_nightly_job_builds_from_the_archive_and_removes_old_versions() {
         2
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nightly_job_keeps_profiles_that_are_pinned() {
+    let world = World::built();
+    let (data, profiles) = (world.path("data"), world.path("profiles"));
+    let published = || {
+        let published = common::version_directory(&profiles);
+        let name = published.file_name().and_then(|name| name.to_str());
+        name.expect("a version").to_owned()
+    };
+    let daily = |as_of: &str, data: &Path| {
+        let mut command = command(["daily", "--archive", path(&world.path("archive"))]);
+        command
+            .args(["--catalog", path(&world.path("catalog"))])
+            .args(["--out", path(&profiles), "--data", path(data)])
+            .args(["--as-of", as_of, "--allow-future-as-of", "--keep", "2"]);
+        command
+    };
+    let first = published();
+    let server = Server::start_archiving(&world, SELDOM).await;
+    record(&server, actions(0..60)).await;
+    let request = v1::LoadVersionsRequest {
+        versions: Some(v1::Versions {
+            catalog_version: String::new(),
+            profile_version: first.clone(),
+        }),
+    };
+    let pinned = server.admin_client().await.load_versions(request).await;
+    pinned.expect("pinned versions");
+    server.stop().await.expect("a clean end");
+
+    let (_, said) = failure(&mut daily("2027-01-16", Path::new("no-such-data")));
+    assert!(said.contains("no-such-data: there is no"), "{said}");
+    let mut expected = vec![first];
+    for as_of in ["2027-01-16", "2027-01-17", "2027-01-18"] {
+        run_command(&mut daily(as_of, &data));
+        expected.push(published());
+    }
+    // The pinned one, and the newest two.
+    expected.remove(1);
+    expected.sort();
+    assert_eq!(versions(&profiles).expect("versions"), expected);
+}

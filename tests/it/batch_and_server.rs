@@ -383,7 +383,7 @@ fn what_was_read_is_counted_by_reason() {
     assert_eq!(facts.complete_through, newest);
     assert_eq!(facts.identified_from, facts.as_of.minus_days(8.0));
     let out = world.path("profiles.parquet");
-    let users = export_profiles(&world.path("profiles"), &out, Progress::Silent);
+    let users = export_profiles(&world.path("profiles"), None, &out, Progress::Silent);
     assert_eq!(users.expect("an export"), 1);
 }
 

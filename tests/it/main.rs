@@ -19,6 +19,7 @@ mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
+mod keys;
 mod offline;
 mod operations;
 mod overload;
@@ -31,6 +32,7 @@ mod resume;
 mod security;
 #[cfg(feature = "evaluation")]
 mod simulate;
+mod terminal;
 #[cfg(feature = "otlp")]
 mod trace;
 #[cfg(feature = "evaluation")]

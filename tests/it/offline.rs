@@ -283,7 +283,8 @@ fn a_catalog_keeps_titles_and_a_single_pin_is_one() {
 fn an_export_holds_what_the_profiles_hold() {
     let world = World::built();
     let out = world.path("profiles.parquet");
-    let users = export_profiles(&world.path("profiles"), &out, Progress::Silent).expect("a file");
+    let users =
+        export_profiles(&world.path("profiles"), None, &out, Progress::Silent).expect("a file");
     assert_eq!(users, common::USERS);
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let expected: HashMap<u64, _> = profiles.iter().map(|(user, p)| (user.0, p)).collect();

@@ -166,6 +166,7 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
         .into_iter()
         .map(|pin| UpsertedPin {
             id: PinId(pin.pin_id.expect("an id")),
+            key: pin.pin_key,
             vector: pin.embedding,
             title: pin.title,
         })

@@ -13,6 +13,7 @@ use self::report::{AnswerPair, Report};
 use self::server::Server;
 use self::thresholds::Thresholds;
 use super::client::TlsArgs;
+use super::id_or_key::IdOrKey;
 use super::runtime::block_on;
 use super::{output, user_requests};
 use crate::wire::v1;
@@ -25,7 +26,8 @@ pub(super) struct DiffArgs {
     /// Server to judge.
     #[arg(long, value_name = "URL")]
     candidate: String,
-    /// Users to request: a file of `pinnersage users`, or one id a line.
+    /// Users to request: a file of `pinnersage users`, or one id or one JSON
+    /// object of such a file a line.
     #[arg(long, value_name = "FILE")]
     users: PathBuf,
     /// Largest number of requests.
@@ -58,13 +60,15 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn compare(args: &DiffArgs, users: &[u64]) -> anyhow::Result<Report> {
+async fn compare(args: &DiffArgs, users: &[IdOrKey]) -> anyhow::Result<Report> {
     let mut baseline = Server::connect(&args.baseline, &args.tls).await?;
     let mut candidate = Server::connect(&args.candidate, &args.tls).await?;
     let mut pairs = Vec::new();
-    for (index, &user) in users.iter().take(args.requests).enumerate() {
+    for (index, user) in users.iter().take(args.requests).enumerate() {
+        let (user_id, user_key) = user.fields();
         let request = v1::RecommendRequest {
-            user_id: Some(user),
+            user_id,
+            user_key,
             limit: args.limit,
             medoids: args.medoids,
             seed: Some(index as u64),

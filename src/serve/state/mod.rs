@@ -34,6 +34,7 @@ pub(crate) use live::{Live, PinChangeCounts};
 pub(crate) use loaded::LayeredIndex;
 pub use loaded::{LoadError, Loaded};
 pub(crate) use pinned_versions::Persistence;
+pub use pinned_versions::pinned_profiles;
 pub(crate) use recall_probe::Probe;
 pub(crate) use reload::{ChangeError, ServedVersions, VersionChange, VersionManager};
 pub(crate) use serving::Serving;

@@ -81,6 +81,17 @@ impl PinFile {
     }
 }
 
+/// The version of the profiles that is pinned on the server whose directory is `data`; none
+/// while it follows what is published.
+///
+/// # Errors
+///
+/// When the file that names it cannot be read.
+pub fn pinned_profiles(data: &Path) -> Result<Option<String>, SnapshotError> {
+    let pinned = PinFile::in_directory(data).read()?;
+    Ok(pinned.map(|pinned| pinned.versions.profiles))
+}
+
 fn write(path: &Path, pinned: &PinnedVersions) -> Result<(), SnapshotError> {
     let text = serde_json::to_vec_pretty(pinned);
     let mut text = text.map_err(|e| SnapshotError::io(path)(e.into()))?;
@@ -117,7 +128,9 @@ mod tests {
         for catalog in ["00000000000000aa", "00000000000000bb"] {
             let pinned = pinned(catalog);
             assert_eq!(file.replace(Some(&pinned)), Persistence::Kept);
-            assert_eq!(file.read().expect("a file"), Some(pinned));
+            assert_eq!(file.read().expect("a file"), Some(pinned.clone()));
+            let profiles = pinned_profiles(data.path()).expect("a file");
+            assert_eq!(profiles, Some(pinned.versions.profiles));
         }
         for _ in 0..2 {
             assert_eq!(file.replace(None), Persistence::Kept);
