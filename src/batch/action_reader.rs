@@ -159,7 +159,7 @@ impl ActionFiles {
         for file in &files {
             let table = open(file, &[])?;
             if ids.pins_are_strings == Some(false) {
-                ids::require_numbers(&table, PIN)?;
+                ids::require_numbers(&table, PIN, "an integer, as in the catalog")?;
             }
             let has_numbers = text_formats.of(&table).pins == IdFormat::Number;
             numbered += usize::from(has_numbers && !table.has(PIN.key));

@@ -93,12 +93,15 @@ pub(super) fn require(table: &Table<'_>, names: IdNames) -> Result<(), BatchErro
     })
 }
 
-/// Refuses a file whose column of ids has keys by its type.
-pub(super) fn require_numbers(table: &Table<'_>, names: IdNames) -> Result<(), BatchError> {
+/// Refuses a file whose column of ids has keys by its type: it should be `expected`.
+pub(super) fn require_numbers(
+    table: &Table<'_>,
+    names: IdNames,
+    expected: &str,
+) -> Result<(), BatchError> {
     if table.has(names.key) || table.data_type(names.id).is_none() {
         return Ok(());
     }
-    let expected = "an integer, as in the catalog";
     table.require(names.id, expected, columns::is_id)
 }
 
@@ -140,7 +143,7 @@ pub(super) fn text_format(
             texts.partition(|text| text.parse::<f64>().is_ok());
         if let Some(other) = others.first().filter(|_| others.len() > numbers.len()) {
             progress.note(&format!(
-                "{} are strings, such as {}, in {} and other files without types",
+                "the values of {} are strings, such as {}, in {} and other files without types",
                 names.id,
                 quoted(other),
                 file.path.display()

@@ -95,7 +95,9 @@ impl PinIds {
     /// Refuses a file that does not call its pins as the others do.
     fn check(self, table: &Table<'_>) -> Result<IdFormat, BatchError> {
         match (self.format, ids::format(table, PIN, self.text)) {
-            (IdFormat::Number, IdFormat::Key) => ids::require_numbers(table, PIN)?,
+            (IdFormat::Number, IdFormat::Key) => {
+                ids::require_numbers(table, PIN, "an integer, as in the others")?;
+            }
             (IdFormat::Key, IdFormat::Number) => {
                 let expected = "a string, as in the others";
                 table.require(PIN.id, expected, columns::is_key)?;

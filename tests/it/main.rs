@@ -32,6 +32,7 @@ mod resume;
 mod security;
 #[cfg(feature = "evaluation")]
 mod simulate;
+mod string_ids;
 mod terminal;
 #[cfg(feature = "otlp")]
 mod trace;

@@ -1,0 +1,326 @@
+//! Pins that are called by strings and users that are called by UUIDs, from the files of a
+//! warehouse to answers, and from recorded actions back to files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, StringArray};
+use pinnersage::model::{PinId, UserId};
+use pinnersage::store::ProfilesReader;
+use pinnersage::wire::v1;
+use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
+
+use crate::common::files::{archived, columns, ids, texts, vectors};
+use crate::common::process::{Process, command, path, refusal, run, run_command, serve_command};
+use crate::common::server::{Client, recommend};
+use crate::common::{self, Action, World};
+
+/// Two keys of one hash, found by a search over strings of 16 hexadecimal digits.
+const SAME_HASH: [&str; 2] = ["5acafa86498ffdd1", "0e99eef78e21102b"];
+
+fn pin_key(pin: i64) -> String {
+    format!("pin/{pin}")
+}
+
+fn uuid(user: i64) -> [u8; 16] {
+    ((user as u128) << 64 | 0xabcd).to_be_bytes()
+}
+
+fn user_key(user: i64) -> String {
+    format!("00000000-0000-{user:04x}-0000-00000000abcd")
+}
+
+/// The usual pins and actions, with strings and UUIDs in place of their numbers.
+fn world() -> World {
+    let directory = tempfile::tempdir().expect("a directory");
+    let world = World { directory };
+    let pins = common::pins();
+    let keys: Vec<String> = pins.iter().map(|pin| pin_key(pin.id)).collect();
+    let embeddings = pins.iter().map(|pin| pin.embedding.as_slice());
+    columns(
+        &world.path("pins.parquet"),
+        vec![
+            ("pin_id", texts(keys.iter().map(String::as_str))),
+            ("embedding", vectors(embeddings)),
+        ],
+    );
+    let uuids = common::actions()
+        .into_iter()
+        .map(|action| uuid(action.user));
+    let uuids = FixedSizeBinaryArray::try_from_iter(uuids).expect("UUIDs");
+    write_actions(&world, "actions.parquet", Arc::new(uuids));
+    world
+}
+
+/// Writes the usual actions as those of `users`.
+fn write_actions(world: &World, name: &str, users: ArrayRef) {
+    let actions = common::actions();
+    let pins: Vec<String> = actions.iter().map(|action| pin_key(action.pin)).collect();
+    let named = vec![
+        ("user_id", users),
+        ("pin_id", texts(pins.iter().map(String::as_str))),
+        ("time", ids(actions.iter().map(|action| action.time))),
+    ];
+    columns(&world.path(name), named);
+}
+
+fn build_catalog(world: &World) -> String {
+    run([
+        "catalog",
+        "build",
+        "--pins",
+        path(&world.path("pins.parquet")),
+        "--out",
+        path(&world.path("catalog")),
+    ])
+}
+
+fn profiles_build(world: &World, actions: &str) -> Command {
+    let mut command = command(["profiles", "build", "--actions"]);
+    command
+        .arg(world.path(actions))
+        .args(["--catalog", path(&world.path("catalog"))])
+        .args(["--out", path(&world.path("profiles"))])
+        .args(["--as-of", common::AS_OF]);
+    command
+}
+
+/// The version that a build says it has built.
+fn version(said: &str) -> String {
+    let line = said.lines().find(|line| line.starts_with("profiles "));
+    let version = line.and_then(|line| line.split(' ').nth(1));
+    version.expect("a version").to_owned()
+}
+
+fn ask(user: i64) -> v1::RecommendRequest {
+    v1::RecommendRequest {
+        user_key: Some(user_key(user)),
+        seed: Some(7),
+        limit: 50,
+        ..Default::default()
+    }
+}
+
+async fn client(process: &Process) -> Client {
+    RecommendationServiceClient::new(process.channel().await)
+}
+
+fn candidates(answer: &v1::RecommendResponse) -> Vec<&str> {
+    let candidates = answer.candidates.iter();
+    candidates.map(|one| one.pin_key.as_str()).collect()
+}
+
+#[tokio::test]
+async fn strings_go_from_files_to_answers_and_back() {
+    let world = world();
+    assert!(build_catalog(&world).contains("pins indexed, called by strings"));
+    let said = run_command(&mut profiles_build(&world, "actions.parquet"));
+    assert!(said.contains(" users, called by strings, "), "{said}");
+    let archive = world.path("archive");
+    let mut serve = serve_command(&world);
+    serve
+        .args(["--data", path(&world.path("data"))])
+        .env("PINNERSAGE__ACTIONS__ARCHIVE", &archive);
+    let process = Process::start(&mut serve);
+    let mut client = client(&process).await;
+
+    // A key and its hash are one user, and each pin comes with its key.
+    let answer = recommend(&mut client, ask(1)).await;
+    let by_id = v1::RecommendRequest {
+        user_id: Some(UserId::of_key(&user_key(1)).0),
+        user_key: None,
+        ..ask(1)
+    };
+    assert_eq!(recommend(&mut client, by_id).await, answer);
+    assert_eq!(answer.candidates.len(), 50);
+    assert_eq!(answer.fallback_reason, 0);
+    for one in &answer.candidates {
+        assert_eq!(PinId::of_key(&one.pin_key).0, one.pin_id);
+    }
+    let first = candidates(&answer)[0].to_owned();
+    let excluding = v1::RecommendRequest {
+        exclude_pin_keys: vec![first.clone()],
+        ..ask(1)
+    };
+    let excluded = recommend(&mut client, excluding).await;
+    assert!(!candidates(&excluded).contains(&first.as_str()));
+
+    // What a user does counts at once, and goes into the archive with its keys.
+    let user = user_key(1);
+    let server = ["--server", &process.url];
+    let hide = [
+        "record",
+        "--action",
+        "hide",
+        "--user-key",
+        &user,
+        "--pin-key",
+        &first,
+    ];
+    run(hide.into_iter().chain(server));
+    assert!(!candidates(&recommend(&mut client, ask(1)).await).contains(&first.as_str()));
+    let export = world.path("export.parquet");
+    run(["actions", "export", "--out", path(&export)]
+        .into_iter()
+        .chain(server));
+    process.stop();
+    let found = archived(&archive);
+    let keys = found[0].keys.as_deref().expect("keys");
+    assert_eq!(
+        (keys.user.as_deref(), keys.pin.as_deref()),
+        (Some(&*user), Some(&*first))
+    );
+    assert_eq!(common::files::read_actions(&[export]), found);
+
+    // A batch over the warehouse and the archive knows one user, who hid the pin.
+    fs::create_dir(world.path("all")).expect("a directory");
+    fs::rename(&archive, world.path("all/archive")).expect("an archive");
+    fs::rename(world.path("actions.parquet"), world.path("all/a.parquet")).expect("actions");
+    let users = users_of(&world).len();
+    let mut build = command(["profiles", "build", "--allow-future-as-of", "--actions"]);
+    build
+        .arg(world.path("all"))
+        .args(["--catalog", path(&world.path("catalog"))])
+        .args(["--out", path(&world.path("profiles"))])
+        .args(["--as-of", "2100-01-01", "--window-days", "100000"]);
+    run_command(&mut build);
+    let profiles = users_of(&world);
+    assert_eq!(profiles.len(), users);
+    assert_eq!(profiles[&user], [PinId::of_key(&first)]);
+}
+
+/// The hidden pins of each user with a profile.
+fn users_of(world: &World) -> BTreeMap<String, Vec<PinId>> {
+    let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
+    let users = profiles.iter().enumerate();
+    users
+        .map(|(position, (user, profile))| {
+            let key = profiles.key(position).to_owned();
+            assert_eq!(UserId::of_key(&key), user);
+            (key, profile.hidden.to_vec())
+        })
+        .collect()
+}
+
+#[test]
+fn every_spelling_of_one_input_gives_one_version() {
+    let world = world();
+    build_catalog(&world);
+    let expected = version(&run_command(&mut profiles_build(&world, "actions.parquet")));
+    let actions = common::actions();
+    let users: Vec<String> = actions.iter().map(|action| user_key(action.user)).collect();
+    write_actions(
+        &world,
+        "strings.parquet",
+        Arc::new(StringArray::from(users)),
+    );
+    let line = |action: &Action| {
+        let (user, pin) = (user_key(action.user), pin_key(action.pin));
+        format!("{user},{pin},{}\n", action.time)
+    };
+    let csv: String = actions.iter().map(line).collect();
+    fs::write(world.path("a.csv"), format!("user_id,pin_id,time\n{csv}")).expect("a file");
+    let line = |action: &Action| {
+        let (user, pin) = (user_key(action.user), pin_key(action.pin));
+        format!(
+            "{{\"user_id\":{user:?},\"pin_id\":{pin:?},\"time\":{}}}\n",
+            action.time
+        )
+    };
+    let json: String = actions.iter().map(line).collect();
+    fs::write(world.path("a.jsonl"), json).expect("a file");
+    for name in ["strings.parquet", "a.csv", "a.jsonl"] {
+        let said = run_command(&mut profiles_build(&world, name));
+        assert_eq!(version(&said), expected, "{name}");
+    }
+}
+
+#[test]
+fn numbers_of_a_text_file_stay_numbers_unless_they_are_said_to_be_strings() {
+    let world = world();
+    build_catalog(&world);
+    let rows = "user_id,pin_id,time\n7,pin/1,2026-02-27\n007,pin/2,2026-02-28\n";
+    fs::write(world.path("a.csv"), rows).expect("a file");
+    let error = refusal(&mut profiles_build(&world, "a.csv"));
+    assert!(error.contains("row 1: user_id \"007\""), "{error}");
+    assert!(error.contains("--text-ids strings"), "{error}");
+    let said = run_command(profiles_build(&world, "a.csv").args(["--text-ids", "strings"]));
+    assert!(said.contains("  2 users, called by strings"), "{said}");
+}
+
+#[test]
+fn two_keys_of_one_hash_are_refused_by_name() {
+    let world = world();
+    build_catalog(&world);
+    assert_eq!(UserId::of_key(SAME_HASH[0]), UserId::of_key(SAME_HASH[1]));
+    let assert_names_both = |error: &str| {
+        assert!(error.contains("the same hash"), "{error}");
+        assert!(SAME_HASH.iter().all(|key| error.contains(key)), "{error}");
+    };
+    let named = |users: [&str; 2], pins: [&str; 2]| {
+        let day = common::AS_OF.parse::<pinnersage::model::Timestamp>();
+        let time = day.expect("a date").micros() / 1_000_000 - 86_400;
+        vec![
+            ("user_id", texts(users)),
+            ("pin_id", texts(pins)),
+            ("time", ids([time; 2])),
+        ]
+    };
+    let users = named(SAME_HASH, ["pin/1", "pin/2"]);
+    columns(&world.path("users.parquet"), users);
+    assert_names_both(&refusal(&mut profiles_build(&world, "users.parquet")));
+
+    let vector = [1.0; common::DIMENSION];
+    let pins = vec![
+        ("pin_id", texts(SAME_HASH)),
+        ("embedding", vectors([&vector[..], &vector[..]])),
+    ];
+    columns(&world.path("pins.parquet"), pins);
+    let mut build = command(["catalog", "build", "--pins"]);
+    build.arg(world.path("pins.parquet"));
+    build.args(["--out", path(&world.path("other"))]);
+    assert_names_both(&refusal(&mut build));
+
+    // An action on a pin that has the hash of another one.
+    let pins = vec![
+        ("pin_id", texts([SAME_HASH[0]])),
+        ("embedding", vectors([&vector[..]])),
+    ];
+    columns(&world.path("pins.parquet"), pins);
+    build_catalog(&world);
+    let actions = named(["ann", "bob"], SAME_HASH);
+    columns(&world.path("pins-of-actions.parquet"), actions);
+    assert_names_both(&refusal(&mut profiles_build(
+        &world,
+        "pins-of-actions.parquet",
+    )));
+}
+
+#[test]
+fn strings_and_numbers_do_not_mix() {
+    let world = world();
+    build_catalog(&world);
+    let numbers = World::files();
+    let mut build = command(["catalog", "build", "--pins"]);
+    build
+        .args([numbers.path("pins.parquet"), world.path("pins.parquet")])
+        .args(["--out", path(&world.path("other"))]);
+    let error = refusal(&mut build);
+    assert!(
+        error.contains("pin_id is Utf8, where it should be an integer"),
+        "{error}"
+    );
+    numbers.build_catalog("catalog", common::EMBEDDING_VERSION);
+    fs::copy(
+        world.path("actions.parquet"),
+        numbers.path("strings.parquet"),
+    )
+    .expect("a copy");
+    let error = refusal(&mut profiles_build(&numbers, "strings.parquet"));
+    assert!(
+        error.contains("pin_id is Utf8, where it should be an integer"),
+        "{error}"
+    );
+}
