@@ -14,7 +14,7 @@ use super::client::ServerArgs;
 use super::clock::now;
 use super::id_or_key::IdOrKey;
 use super::runtime::block_on;
-use super::server_parts::{data_params, serve_params, source};
+use super::server_parts::{data_params, keep_files_private, serve_params, source};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
@@ -72,6 +72,7 @@ struct BuiltSample {
 }
 
 pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
+    keep_files_private();
     let files = SampleFiles {
         pins: args.data.join("pins.parquet"),
         actions: args.data.join("actions_300_users.parquet"),

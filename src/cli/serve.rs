@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use rustix::fs::Mode;
 
 use super::clock::now;
 use super::runtime::block_on;
-use super::server_parts::{data_params, serve_params, source};
+use super::server_parts::{data_params, keep_files_private, serve_params, source};
 use super::stop_signal::stop_signal;
 use crate::actions::Actions;
 use crate::config::Settings;
@@ -65,14 +64,6 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         tracing::info!("stopped");
         Ok(())
     })
-}
-
-/// Gives the files that are made from now on to their owner alone: what users did is
-/// nobody else's business.
-fn keep_files_private() {
-    let others = Mode::RWXG | Mode::RWXO;
-    let before = rustix::process::umask(others);
-    rustix::process::umask(before | others);
 }
 
 fn log_ready(loaded: &Loaded, actions: Option<&Actions>) {

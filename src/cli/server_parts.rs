@@ -1,14 +1,24 @@
-//! The parts of a server, put together from settings. Shared by `serve` and `demo`.
+//! The parts of a server, put together from settings, and how it makes files. Shared by
+//! `serve`, `demo` and `data`.
 
 use std::path::PathBuf;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::fs::Mode;
 
 use super::clock::now;
 use crate::actions::ActionParams;
 use crate::config::Settings;
 use crate::model::ActionWeights;
 use crate::serve::{AnswerParams, DataParams, SecurityParams, ServeParams, ServingSource};
+
+/// Gives the files that are made from now on to their owner alone: what users did is
+/// nobody else's business.
+pub(super) fn keep_files_private() {
+    let others = Mode::RWXG | Mode::RWXO;
+    let before = rustix::process::umask(others);
+    rustix::process::umask(before | others);
+}
 
 /// A catalog and profiles to serve.
 pub(super) fn source(catalog: PathBuf, profiles: PathBuf, settings: &Settings) -> ServingSource {

@@ -7,13 +7,10 @@ mod restore;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use rustix::fs::Mode;
 
 use self::backup_files::BackupFiles;
 use super::output;
-
-/// What others may not do with files of users' actions: everything.
-const PRIVATE: Mode = Mode::RWXG.union(Mode::RWXO);
+use super::server_parts::keep_files_private;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DataCommand {
@@ -37,7 +34,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(command: DataCommand) -> anyhow::Result<()> {
     // Before any file is made: users' actions are nobody else's to read.
-    rustix::process::umask(PRIVATE);
+    keep_files_private();
     match command {
         DataCommand::Backup(args) => backup::run(&args),
         DataCommand::Restore(args) => restore::run(&args),
