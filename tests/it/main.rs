@@ -31,6 +31,7 @@ mod resume;
 mod security;
 #[cfg(feature = "evaluation")]
 mod simulate;
+mod string_ids_server;
 #[cfg(feature = "otlp")]
 mod trace;
 #[cfg(feature = "evaluation")]
