@@ -50,7 +50,8 @@ impl ArchiveDirectory {
         let (prefix, first, last) = (&self.prefix, first.sequence, last.sequence);
         let path = hour.join(format!("{prefix}{first:020}-{last:020}{EXTENSION}"));
         let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, &error));
-        write_actions(&path, [rows])
+        let rows = rows?;
+        write_actions(&path, rows.schema(), [Ok(rows)])
     }
 
     /// The greatest number of an action in files that were written after the action at

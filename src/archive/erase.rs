@@ -41,11 +41,13 @@ pub(super) fn erase(
         }
         if count > 0 {
             let mut kept = Vec::new();
-            for rows in read_rows(&path)? {
+            let all = read_rows(&path)?;
+            let schema = all.schema();
+            for rows in all {
                 let rows = rows?;
                 kept.extend(runs(&rows, |row| !is_erased(&rows, row)).map(Ok));
             }
-            write_actions(&path, kept)?;
+            write_actions(&path, schema, kept)?;
             erased.files += 1;
             erased.actions += count as u64;
         }

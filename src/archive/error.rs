@@ -26,7 +26,7 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// Adds the path to an error of a Parquet file.
-    pub(super) fn parquet(path: &Path, reason: &impl ToString) -> Self {
+    pub(crate) fn parquet(path: &Path, reason: &impl ToString) -> Self {
         Self::Parquet {
             path: path.to_owned(),
             reason: reason.to_string(),

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A file has the actions of one store from the number `first` to the number `last`, and
-//! appears when it is complete. Each action is in one file, also across crashes: the log
+//! appears when it is complete. Where the caller calls users or pins by strings, it has them
+//! in columns beside those of the ids. Each action is in one file, also across crashes: the log
 //! holds the last number that was archived, and the names of the files say what was
 //! written after that. Nothing is forgotten by the log before it is archived.
 
@@ -21,4 +22,4 @@ pub use directory::{ArchiveDirectory, files};
 pub use erase::ErasedFromArchive;
 pub use error::ArchiveError;
 pub use params::ArchiveParams;
-pub use table::{read_rows, rows, schema, write_actions};
+pub use table::{FileRows, joined_schema, read_rows, rows, schema, with_columns_of, write_actions};

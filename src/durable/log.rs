@@ -355,6 +355,7 @@ mod tests {
             embedding_version: "model-1".to_owned(),
             vector: vec![0.6, 0.8],
             title: title.to_owned(),
+            key: String::new(),
         }
     }
 

@@ -33,6 +33,7 @@ mod security;
 #[cfg(feature = "evaluation")]
 mod simulate;
 mod string_ids;
+mod string_ids_server;
 mod terminal;
 #[cfg(feature = "otlp")]
 mod trace;

@@ -14,17 +14,28 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct EraseArgs {
-    /// User to erase.
-    #[arg(long, value_name = "ID")]
-    user: u64,
+    #[command(flatten)]
+    erased: ErasedUser,
     #[command(flatten)]
     server: ServerArgs,
 }
 
+/// The user to erase, by one of two options.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ErasedUser {
+    /// User to erase.
+    #[arg(long, value_name = "ID")]
+    user: Option<u64>,
+    /// User to erase, where users are called by strings.
+    #[arg(long, value_name = "KEY")]
+    user_key: Option<String>,
+}
+
 pub(super) fn run(args: &EraseArgs) -> anyhow::Result<()> {
     let request = v1::EraseUserRequest {
-        user_id: Some(args.user),
-        user_key: None,
+        user_id: args.erased.user,
+        user_key: args.erased.user_key.clone(),
     };
     let erased = block_on(async {
         let mut client = args.server.connect_for_admin_within(ERASE_TIMEOUT).await?;

@@ -12,7 +12,7 @@ use crate::cli::client::{ServerArgs, status_error};
 use crate::cli::output;
 use crate::cli::runtime::block_on;
 use crate::durable::{Place, PlacedAction};
-use crate::model::{Action, ActionId, PinId, Timestamp, UserId};
+use crate::model::{Action, ActionId, ActionKeys, PinId, Timestamp, UserId};
 use crate::progress::{Progress, Stage};
 use crate::wire::v1;
 
@@ -132,6 +132,11 @@ async fn next(
 /// The action of a message; none when it is incomplete.
 fn placed(exported: v1::ExportedAction) -> Option<PlacedAction> {
     let action = exported.action?;
+    let keys = ActionKeys {
+        user: action.user_key,
+        pin: action.pin_key,
+        medoid: action.medoid_pin_key,
+    };
     Some(PlacedAction {
         place: Place {
             sequence: exported.sequence,
@@ -144,7 +149,7 @@ fn placed(exported: v1::ExportedAction) -> Option<PlacedAction> {
             name: action.action,
             time: moment(action.time?)?,
             medoid: action.medoid_pin_id.map(PinId),
-            keys: None,
+            keys: keys.some(),
         },
     })
 }

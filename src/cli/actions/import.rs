@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +22,10 @@ use crate::wire::v1;
 
 /// Actions of one request.
 const REQUEST_ACTIONS: usize = 1_000;
+/// Bytes of one request: a server takes no more.
+const REQUEST_BYTES: usize = 256 << 10;
+/// Bytes of one request before each action: its tag and its length.
+const ACTION_HEAD: usize = 4;
 /// Requests that wait for the server.
 const MAX_WAITING: usize = 4;
 
@@ -86,12 +91,28 @@ fn send(
     requests: &mpsc::Sender<v1::ImportActionsRequest>,
 ) -> anyhow::Result<()> {
     actions.read(|actions| {
-        for actions in actions.chunks(REQUEST_ACTIONS) {
-            let actions = actions.iter().map(message).collect();
-            let sent = requests.blocking_send(v1::ImportActionsRequest { actions });
+        for request in requests_with(&actions) {
+            let sent = requests.blocking_send(request);
             sent.map_err(|_| anyhow!("the server takes no more"))?;
         }
         anyhow::Ok(())
+    })
+}
+
+/// Requests with all `actions`, in their order.
+fn requests_with(actions: &[Action]) -> impl Iterator<Item = v1::ImportActionsRequest> {
+    let mut messages = actions.iter().map(message).peekable();
+    std::iter::from_fn(move || {
+        let (mut actions, mut bytes) = (Vec::new(), 0);
+        while actions.len() < REQUEST_ACTIONS
+            && let Some(action) = messages.next_if(|action| {
+                bytes += action.encoded_len() + ACTION_HEAD;
+                actions.is_empty() || bytes <= REQUEST_BYTES
+            })
+        {
+            actions.push(action);
+        }
+        (!actions.is_empty()).then_some(v1::ImportActionsRequest { actions })
     })
 }
 
@@ -115,6 +136,7 @@ async fn receive(
 
 fn message(action: &Action) -> v1::Action {
     let (seconds, nanos) = action.time.seconds_and_nanos();
+    let keys = action.keys.as_deref().cloned().unwrap_or_default();
     v1::Action {
         action_id: action.id.0.to_vec(),
         user_id: Some(action.user.0),
@@ -122,8 +144,53 @@ fn message(action: &Action) -> v1::Action {
         action: action.name.clone(),
         time: Some(prost_types::Timestamp { seconds, nanos }),
         medoid_pin_id: action.medoid.map(|pin| pin.0),
-        user_key: None,
-        pin_key: None,
-        medoid_pin_key: None,
+        user_key: keys.user,
+        pin_key: keys.pin,
+        medoid_pin_key: keys.medoid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ActionId, ActionKeys, MAX_ACTION_NAME, MAX_KEY, PinId, Timestamp, UserId};
+
+    /// One of the longest actions but for its keys, which have so many bytes each.
+    fn action(key: usize) -> Action {
+        let key = Some("x".repeat(key)).filter(|key| !key.is_empty());
+        let keys = ActionKeys {
+            user: key.clone(),
+            pin: key.clone(),
+            medoid: key,
+        };
+        Action {
+            id: ActionId([7; 16]),
+            user: UserId(u64::MAX),
+            pin: PinId(u64::MAX),
+            name: "x".repeat(MAX_ACTION_NAME),
+            time: Timestamp::from_micros(253_402_300_799_999_999),
+            medoid: Some(PinId(u64::MAX)),
+            keys: keys.some(),
+        }
+    }
+
+    /// The number of actions in each request with `count` of these actions.
+    fn counts(action: &Action, count: usize) -> Vec<usize> {
+        let actions = vec![action.clone(); count];
+        let counts = requests_with(&actions).map(|request| {
+            assert!(request.encoded_len() <= REQUEST_BYTES);
+            request.actions.len()
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn a_request_has_as_many_actions_as_a_server_takes() {
+        let uuid = "4a0b8f0e-3c6b-4d2a-9f57-0a7f5a0f9c11".len();
+        assert_eq!(counts(&action(0), 2_500), [1_000, 1_000, 500]);
+        assert_eq!(counts(&action(uuid), 1_001), [1_000, 1]);
+        let longest = counts(&action(MAX_KEY), 1_000);
+        assert!(longest[0] < 1_000 && longest.iter().sum::<usize>() == 1_000);
+        assert_eq!(counts(&action(0), 0), [] as [usize; 0]);
     }
 }

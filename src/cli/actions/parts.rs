@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use arrow_array::RecordBatch;
 
-use crate::archive::{read_rows, rows, write_actions};
+use crate::archive::{
+    ArchiveError, FileRows, joined_schema, read_rows, rows, with_columns_of, write_actions,
+};
 use crate::durable::PlacedAction;
 
 /// Parts of an export, each a complete file: `<store>-<first>-<last>.parquet`.
@@ -64,7 +67,8 @@ impl Parts {
         let (first, last) = (first.place.sequence, last.place.sequence);
         let name = format!("{store_id:016x}-{first:020}-{last:020}.parquet");
         let path = self.directory.join(name);
-        write_actions(&path, [Ok(rows(actions)?)])?;
+        let rows = rows(actions)?;
+        write_actions(&path, rows.schema(), [Ok(rows)])?;
         self.parts.push(Part {
             path,
             store_id,
@@ -75,12 +79,18 @@ impl Parts {
 
     /// Makes all parts one file, and removes them.
     pub(super) fn join(self) -> anyhow::Result<()> {
-        let mut readers = Vec::new();
+        let mut readers: Vec<FileRows> = Vec::new();
         for part in &self.parts {
             readers.push(read_rows(&part.path)?);
         }
-        let all = readers.into_iter().flatten();
-        write_actions(&self.out, all)?;
+        // Some parts may have keys, and others none.
+        let schema = joined_schema(&readers);
+        let joined = |rows: Result<RecordBatch, ArchiveError>| {
+            let rows = with_columns_of(&schema, &rows?);
+            rows.map_err(|error| ArchiveError::parquet(&self.out, &error))
+        };
+        let all = readers.into_iter().flatten().map(joined);
+        write_actions(&self.out, schema.clone(), all)?;
         fs::remove_dir_all(&self.directory)?;
         Ok(())
     }

@@ -10,9 +10,11 @@ use tokio::sync::oneshot;
 use crate::actions::{
     ActionOutcome, ActionParams, Actions, FreshnessToken, RecordError, RecordedActions,
 };
+use crate::index::DeltaView;
 use crate::metrics as names;
-use crate::model::{Action, ActionId, ActionKind, MAX_ACTION_NAME, PinId, Timestamp, UserId};
+use crate::model::{Action, ActionId, ActionKeys, ActionKind, MAX_ACTION_NAME, PinId, Timestamp};
 use crate::serve::request_limits::{ACTIONS, MAX_HIDDEN_PINS, MaxCount};
+use crate::serve::rpc::ids;
 use crate::serve::state::{Live, Serving};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -69,10 +71,7 @@ impl ActionRecorder {
         let now = (self.clock)();
         let mut actions = checked_actions(actions)?;
         for action in &mut actions {
-            // A medoid that does not exist has found nothing.
-            action.medoid = action
-                .medoid
-                .filter(|&medoid| serving.pins().contains(medoid));
+            fit_to_catalog(action, serving.pins());
         }
         let context = Context {
             serving: &serving,
@@ -126,13 +125,19 @@ impl Context<'_> {
             Some(ActionStatus::TooOld)
         } else if -age > limits.max_ahead_days() {
             Some(ActionStatus::InFuture)
-        } else if !self.serving.pins().contains(action.pin) {
+        } else if !self.has_pin(action) {
             Some(ActionStatus::UnknownPin)
         } else if matches!(kind, ActionKind::Negative(_)) && self.hides_one_too_many(action) {
             Some(ActionStatus::TooManyHidden)
         } else {
             None
         }
+    }
+
+    /// Whether the pin of `action` exists, under the key of the action.
+    fn has_pin(&self, action: &Action) -> bool {
+        let key = action.keys.as_ref().and_then(|keys| keys.pin.as_deref());
+        has_pin(self.serving.pins(), action.pin, key)
     }
 
     /// Whether the user has hidden as many pins as may be, not counting that of `action`: in
@@ -168,6 +173,34 @@ impl StatusCounts {
         };
         self.0.into_iter().map(counted).collect()
     }
+}
+
+/// Takes a medoid that does not exist away from `action`, for it has found nothing, and
+/// adds the keys that the catalog has for pins that the caller calls by numbers.
+fn fit_to_catalog(action: &mut Action, pins: DeltaView<'_>) {
+    let mut keys = action
+        .keys
+        .take()
+        .map_or_else(Default::default, |keys| *keys);
+    let is_there = |&medoid: &PinId| has_pin(pins, medoid, keys.medoid.as_deref());
+    action.medoid = action.medoid.filter(is_there);
+    if action.medoid.is_none() {
+        keys.medoid = None;
+    }
+    if pins.pins.has_keys() {
+        let key = |pin| Some(pins.key(pin)).filter(|key| !key.is_empty());
+        let known = |pin| key(pin).map(str::to_owned);
+        keys.pin = keys.pin.or_else(|| known(action.pin));
+        keys.medoid = keys.medoid.or_else(|| known(action.medoid?));
+    }
+    action.keys = keys.some();
+}
+
+/// Whether there is a pin `pin` that is not called otherwise than `key`: two keys can have
+/// one id.
+fn has_pin(pins: DeltaView<'_>, pin: PinId, key: Option<&str>) -> bool {
+    let is_called = |key: &str| matches!(pins.key(pin), known if known.is_empty() || known == key);
+    pins.contains(pin) && key.is_none_or(is_called)
 }
 
 /// Returns when `actions`, which came at `now`, are durable and can be seen.
@@ -209,24 +242,31 @@ fn checked_actions(actions: Vec<v1::Action>) -> Result<Vec<Action>, CallError> {
 
 /// The action at the position `at` of a request.
 fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
-    let invalid =
-        |field: &str, reason: String| CallError::field(format!("actions[{at}].{field}"), reason);
-    let required = |field| move || invalid(field, "is required".to_owned());
+    let path = |field: &str| format!("actions[{at}].{field}");
+    let invalid = |field: &str, reason: String| CallError::field(path(field), reason);
     let length = action.action_id.len();
     let id = action.action_id.try_into();
     let id = id.map_err(|_| invalid("action_id", format!("has {length} bytes, not 16")))?;
     let name = action.action;
-    ACTION_NAME.check_not_empty(&format!("actions[{at}].action"), name.len())?;
-    let time = action.time.ok_or_else(required("time"))?;
+    ACTION_NAME.check_not_empty(&path("action"), name.len())?;
+    let time = action.time;
+    let time = time.ok_or_else(|| invalid("time", "is required".to_owned()))?;
     let time = timestamp(time).ok_or_else(|| invalid("time", "is no moment".to_owned()))?;
+    let keys = ActionKeys {
+        user: action.user_key,
+        pin: action.pin_key,
+        medoid: action.medoid_pin_key,
+    };
+    let medoid_key = keys.medoid.as_deref();
+    let medoid_path = || path("medoid_pin_key");
     Ok(Action {
         id: ActionId(id),
-        user: UserId(action.user_id.ok_or_else(required("user_id"))?),
-        pin: PinId(action.pin_id.ok_or_else(required("pin_id"))?),
+        user: ids::required_user(action.user_id, keys.user.as_deref(), path)?,
+        pin: ids::required_pin(action.pin_id, keys.pin.as_deref(), path)?,
         name,
         time,
-        medoid: action.medoid_pin_id.map(PinId),
-        keys: None,
+        medoid: ids::optional_pin(action.medoid_pin_id, medoid_key, medoid_path)?,
+        keys: keys.some(),
     })
 }
 
@@ -258,6 +298,8 @@ fn label(status: ActionStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::UserId;
+    use crate::serve::state::test_world::{COLLIDING_KEY, TestWorld, key_of};
 
     fn message() -> v1::Action {
         v1::Action {
@@ -305,6 +347,78 @@ mod tests {
             let time = Some(prost_types::Timestamp { seconds, nanos });
             assert_eq!(refused_field(|a| a.time = time), "actions[1].time");
         }
+    }
+
+    #[test]
+    fn keys_are_kept_beside_the_ids_that_they_have() {
+        assert_eq!(
+            refused_field(|a| a.user_key = Some("u".to_owned())),
+            "actions[1].user_key"
+        );
+        assert_eq!(
+            refused_field(|a| a.pin_key = Some(String::new())),
+            "actions[1].pin_key"
+        );
+        let long = Some("x".repeat(257));
+        let medoid = refused_field(|a| a.medoid_pin_key = long);
+        assert_eq!(medoid, "actions[1].medoid_pin_key");
+        let keyed = v1::Action {
+            user_id: None,
+            user_key: Some("user-1".to_owned()),
+            medoid_pin_key: Some("tea".to_owned()),
+            ..message()
+        };
+        let action = checked_action(0, keyed).expect("a good action");
+        let ids = (action.user, action.pin, action.medoid);
+        let medoid = Some(PinId::of_key("tea"));
+        assert_eq!(ids, (UserId::of_key("user-1"), PinId(2), medoid));
+        let keys = action.keys.expect("keys");
+        assert_eq!(keys.user.as_deref(), Some("user-1"));
+        assert_eq!((&keys.pin, keys.medoid.as_deref()), (&None, Some("tea")));
+    }
+
+    /// The keys of pin and medoid that an action on `pin` by `medoid` has in a catalog of
+    /// strings, and whether its pin is there.
+    fn fitted(pin: (u64, Option<&str>), medoid: (u64, Option<&str>)) -> (ActionKeys, bool) {
+        let serving = Serving::unchanged(TestWorld::with_keys().load());
+        let keys = ActionKeys {
+            user: None,
+            pin: pin.1.map(str::to_owned),
+            medoid: medoid.1.map(str::to_owned),
+        };
+        let mut action = Action {
+            pin: PinId(pin.0),
+            medoid: Some(PinId(medoid.0)),
+            keys: keys.some(),
+            ..checked_action(0, message()).expect("a good action")
+        };
+        fit_to_catalog(&mut action, serving.pins());
+        let keys = action.keys.as_deref().cloned().unwrap_or_default();
+        assert_eq!(keys.medoid.is_some(), action.medoid.is_some());
+        let is_there = has_pin(serving.pins(), action.pin, keys.pin.as_deref());
+        (keys, is_there)
+    }
+
+    #[test]
+    fn keys_come_from_the_catalog_and_must_not_differ_from_its_own() {
+        let [one, two] = [1, 2].map(key_of);
+        let [one_id, two_id] = [&one, &two].map(|key| PinId::of_key(key).0);
+        let by_number = fitted((one_id, None), (two_id, None));
+        assert_eq!(
+            by_number,
+            fitted((one_id, Some(&one)), (two_id, Some(&two)))
+        );
+        let (keys, is_there) = by_number;
+        assert_eq!((keys.pin, keys.medoid), (Some(one), Some(two)));
+        assert!(is_there);
+        // Neither is in the catalog.
+        assert_eq!(fitted((1, None), (2, None)), (ActionKeys::default(), false));
+        // The catalog has another pin of that id.
+        let colliding = PinId::of_key(COLLIDING_KEY).0;
+        let collided = Some(COLLIDING_KEY);
+        let (keys, is_there) = fitted((colliding, collided), (colliding, collided));
+        assert_eq!((keys.pin.as_deref(), keys.medoid), (collided, None));
+        assert!(!is_there);
     }
 
     #[test]

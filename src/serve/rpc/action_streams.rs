@@ -67,6 +67,7 @@ fn send_actions(
 }
 
 fn exported_action(PlacedAction { place, action }: PlacedAction) -> v1::ExportedAction {
+    let keys = action.keys.map_or_else(Default::default, |keys| *keys);
     v1::ExportedAction {
         action: Some(v1::Action {
             action_id: action.id.0.to_vec(),
@@ -75,9 +76,9 @@ fn exported_action(PlacedAction { place, action }: PlacedAction) -> v1::Exported
             action: action.name,
             time: Some(timestamp(action.time)),
             medoid_pin_id: action.medoid.map(|pin| pin.0),
-            user_key: None,
-            pin_key: None,
-            medoid_pin_key: None,
+            user_key: keys.user,
+            pin_key: keys.pin,
+            medoid_pin_key: keys.medoid,
         }),
         sequence: place.sequence,
         recorded_at: Some(timestamp(place.recorded_at)),

@@ -11,6 +11,7 @@ use crate::model::UserId;
 use crate::serve::rpc::action_recorder::ActionRecorder;
 use crate::serve::rpc::action_streams::{self, Messages};
 use crate::serve::rpc::backup::{Backup, BackupStream};
+use crate::serve::rpc::request::required_user;
 use crate::serve::rpc::response::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
@@ -161,9 +162,9 @@ impl AdminService for Service {
         &self,
         request: Request<v1::EraseUserRequest>,
     ) -> Result<Response<v1::EraseUserResponse>, Status> {
-        let user = request.into_inner().user_id;
-        let user = user.ok_or_else(|| CallError::field("user_id", "is required"))?;
-        let erased = self.erase(UserId(user)).await?;
+        let request = request.into_inner();
+        let user = required_user(request.user_id, request.user_key.as_deref())?;
+        let erased = self.erase(user).await?;
         Ok(Response::new(erased))
     }
 

@@ -11,6 +11,7 @@ use crate::durable::PinRecord;
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::serve::request_limits::{CHANGED_PINS, TITLE};
+use crate::serve::rpc::ids::{self, PinLists};
 use crate::serve::state::{ChangePinsError, ChangedPins, Live, PinChangeCounts, Serving};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -18,6 +19,13 @@ use crate::wire::v1::catalog_service_server::CatalogService;
 
 /// Number of pins in one message of a stream.
 const PINS_PER_MESSAGE: usize = 200;
+
+/// The pins of a call that deletes some.
+const DELETED: PinLists = PinLists {
+    ids: "pin_ids",
+    keys: "pin_keys",
+    max: CHANGED_PINS,
+};
 
 /// The service.
 pub(crate) struct Service {
@@ -42,13 +50,8 @@ impl CatalogService for Service {
         &self,
         request: Request<v1::DeletePinsRequest>,
     ) -> Result<Response<v1::DeletePinsResponse>, Status> {
-        let (_, changed) = self.context()?;
-        let mut pins = request.into_inner().pin_ids;
-        CHANGED_PINS.check_not_empty("pin_ids", pins.len())?;
-        pins.sort_unstable();
-        pins.dedup();
-        let deletion = |pin| (PinId(pin), PinRecord::Deleted);
-        let pins = pins.into_iter().map(deletion).collect();
+        let (serving, changed) = self.context()?;
+        let pins = deleted_pins(request.into_inner(), &serving)?;
         let counts = self.change("deleted", pins, changed).await?;
         Ok(Response::new(v1::DeletePinsResponse {
             changed_pins: counts.changed as u64,
@@ -120,35 +123,94 @@ fn upserted_pins(
     let mut ids = HashSet::new();
     let mut records = Vec::with_capacity(pins.len());
     for (at, pin) in pins.into_iter().enumerate() {
-        let invalid =
-            |field: &str, reason: String| CallError::field(format!("pins[{at}].{field}"), reason);
-        let id = pin.pin_id.map(PinId);
-        let id = id.ok_or_else(|| invalid("pin_id", "is required".to_owned()))?;
+        let path = |field: &str| format!("pins[{at}].{field}");
+        let invalid = |field: &str, reason: String| CallError::field(path(field), reason);
+        let key = pin.pin_key.as_deref();
+        let key_path = || path("pin_key");
+        check_is_called_alike(key, serving, key_path)?;
+        let id = ids::required_pin(pin.pin_id, key, path)?;
         if !ids.insert(id) {
-            return Err(invalid("pin_id", format!("is {id} once more")));
+            let field = key.map_or("pin_id", |_| "pin_key");
+            return Err(invalid(field, format!("is {id} once more")));
         }
-        TITLE.check(&format!("pins[{at}].title"), pin.title.len())?;
+        check_has_own_id(id, key, serving, key_path)?;
+        TITLE.check(&path("title"), pin.title.len())?;
         let checked = vectors.push(&pin.embedding);
         checked.map_err(|e| invalid("embedding", format!("of pin {id}: {e}")))?;
         let record = PinRecord::Upserted {
             embedding_version: embedding_version.clone(),
             vector: vectors.row(vectors.len() - 1).to_vec(),
             title: pin.title,
+            key: pin.pin_key.unwrap_or_default(),
         };
         records.push((id, record));
     }
     Ok(records)
 }
 
+/// The pins of a request, each once, as deleted.
+fn deleted_pins(
+    request: v1::DeletePinsRequest,
+    serving: &Serving,
+) -> Result<Vec<(PinId, PinRecord)>, CallError> {
+    let v1::DeletePinsRequest { pin_ids, pin_keys } = request;
+    if pin_keys.is_empty() {
+        CHANGED_PINS.check_not_empty(DELETED.ids, pin_ids.len())?;
+    }
+    let by_number = pin_ids.len();
+    let mut pins = DELETED.pins(pin_ids, &pin_keys)?;
+    for (at, (&pin, key)) in pins[by_number..].iter().zip(&pin_keys).enumerate() {
+        let path = || format!("{}[{at}]", DELETED.keys);
+        check_has_own_id(pin, Some(key), serving, path)?;
+    }
+    pins.sort_unstable();
+    pins.dedup();
+    let deletion = |pin| (pin, PinRecord::Deleted);
+    Ok(pins.into_iter().map(deletion).collect())
+}
+
+/// Refuses a pin that has a `key` where the catalog calls pins by numbers, or none where it
+/// calls them by strings: later batches could not read it beside the others.
+fn check_is_called_alike(
+    key: Option<&str>,
+    serving: &Serving,
+    path: impl Fn() -> String,
+) -> Result<(), CallError> {
+    let reason = match (serving.loaded.catalog().pins.has_keys(), key) {
+        (true, None) => "is required: the catalog calls pins by strings",
+        (false, Some(_)) => "is not allowed: the catalog calls pins by numbers",
+        (true, Some(_)) | (false, None) => return Ok(()),
+    };
+    Err(CallError::field(path(), reason))
+}
+
+/// Refuses a `key` whose id is that of another key, in the catalog or upserted since.
+fn check_has_own_id(
+    id: PinId,
+    key: Option<&str>,
+    serving: &Serving,
+    path: impl Fn() -> String,
+) -> Result<(), CallError> {
+    match (key, serving.pins().key(id)) {
+        (Some(key), known) if !known.is_empty() && known != key => {
+            let reason = format!("is {key:?}, but {known:?} has the same id {id} already");
+            Err(CallError::field(path(), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
     let mut message = v1::ListChangesResponse::default();
     for (pin, record) in changes {
         match record {
-            PinRecord::Upserted { vector, title, .. } => message.upserted.push(v1::Pin {
+            PinRecord::Upserted {
+                vector, title, key, ..
+            } => message.upserted.push(v1::Pin {
                 pin_id: Some(pin.0),
                 embedding: vector.clone(),
                 title: title.clone(),
-                pin_key: None,
+                pin_key: Some(key.clone()).filter(|key| !key.is_empty()),
             }),
             PinRecord::Deleted => message.deleted_pin_ids.push(pin.0),
         }
@@ -159,7 +221,7 @@ fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::state::test_world::{MODEL, TestWorld, vector_of};
+    use crate::serve::state::test_world::{COLLIDING_KEY, MODEL, TestWorld, key_of, vector_of};
 
     fn message(pin: u64) -> v1::Pin {
         v1::Pin {
@@ -184,11 +246,13 @@ mod tests {
             embedding_version,
             vector,
             title,
+            key,
         } = record
         else {
             panic!("{record:?}");
         };
         assert_eq!((*pin, title.as_str()), (PinId(50), "pin 50"));
+        assert_eq!(key, "");
         assert_eq!(embedding_version, MODEL);
         let length: f32 = vector.iter().map(|x| x * x).sum();
         assert!((length - 1.0).abs() < 1e-5, "{length}");
@@ -216,17 +280,77 @@ mod tests {
         assert!(upserted_pins(Vec::new(), &serving).is_err());
     }
 
+    fn refusal<T: std::fmt::Debug>(checked: Result<T, CallError>) -> String {
+        match checked {
+            Err(CallError::Field { field, reason }) => format!("{field} {reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_catalog_of_strings_takes_pins_with_keys_and_another_takes_none() {
+        let with_key = |key: &str| v1::Pin {
+            pin_id: None,
+            pin_key: Some(key.to_owned()),
+            ..message(50)
+        };
+        let by_numbers = refusal(upserted_pins(vec![with_key("new")], &serving()));
+        let reason = "is not allowed: the catalog calls pins by numbers";
+        assert_eq!(by_numbers, format!("pins[0].pin_key {reason}"));
+
+        let serving = Serving::unchanged(TestWorld::with_keys().load());
+        let upsert = |pin| upserted_pins(vec![with_key("new"), pin], &serving);
+        let records = upsert(with_key(&key_of(1))).expect("good pins");
+        let [(id, PinRecord::Upserted { key, .. }), _] = &records[..] else {
+            panic!("{records:?}");
+        };
+        assert_eq!((*id, key.as_str()), (PinId::of_key("new"), "new"));
+        let by_number = refusal(upsert(message(51)));
+        let reason = "is required: the catalog calls pins by strings";
+        assert_eq!(by_number, format!("pins[1].pin_key {reason}"));
+        let again = refusal(upsert(with_key("new")));
+        let reason = format!("is {} once more", PinId::of_key("new"));
+        assert_eq!(again, format!("pins[1].pin_key {reason}"));
+        let id = PinId::of_key(COLLIDING_KEY);
+        let reason = format!(r#"is "colliding", but "pin-19" has the same id {id} already"#);
+        let colliding = refusal(upsert(with_key(COLLIDING_KEY)));
+        assert_eq!(colliding, format!("pins[1].pin_key {reason}"));
+    }
+
+    #[test]
+    fn pins_are_deleted_by_numbers_and_by_keys() {
+        let serving = Serving::unchanged(TestWorld::with_keys().load());
+        let delete = |pin_ids: Vec<u64>, pin_keys: &[&str]| {
+            let pin_keys = pin_keys.iter().map(|&key| key.to_owned()).collect();
+            deleted_pins(v1::DeletePinsRequest { pin_ids, pin_keys }, &serving)
+        };
+        let new = PinId::of_key("new");
+        let deleted = delete(vec![7, new.0, 7], &["new"]).expect("good pins");
+        assert_eq!(
+            deleted,
+            [7, new.0].map(|pin| (PinId(pin), PinRecord::Deleted))
+        );
+        let nothing = refusal(delete(Vec::new(), &[]));
+        assert_eq!(nothing, "pin_ids has 0 pins, from 1 to 1000 may be");
+        let many = refusal(delete(vec![7; CHANGED_PINS.max], &["new"]));
+        assert_eq!(many, "pin_keys has 1 pins beside the ids, at most 0 may be");
+        let colliding = refusal(delete(vec![7], &["new", COLLIDING_KEY]));
+        assert!(colliding.starts_with("pin_keys[1] is "), "{colliding}");
+    }
+
     #[test]
     fn listed_changes_tell_upserted_pins_from_deleted_ones() {
         let upserted = PinRecord::Upserted {
             embedding_version: MODEL.to_owned(),
             vector: vec![1.0, 0.0],
             title: "a pin".to_owned(),
+            key: "tea".to_owned(),
         };
         let message = changes_message(&[(PinId(1), &upserted), (PinId(2), &PinRecord::Deleted)]);
         assert_eq!(message.deleted_pin_ids, [2]);
         assert_eq!(message.upserted.len(), 1);
         assert_eq!(message.upserted[0].pin_id, Some(1));
         assert_eq!(message.upserted[0].embedding, [1.0, 0.0]);
+        assert_eq!(message.upserted[0].pin_key(), "tea");
     }
 }

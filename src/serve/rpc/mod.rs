@@ -3,7 +3,8 @@
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
 //! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`, `action_streams` and `backup`).
-//! `action_recorder` records what any of them takes. `routes` puts them behind their layers.
+//! `action_recorder` records what any of them takes, and `ids` reads how they call users and
+//! pins. `routes` puts them behind their layers.
 //! Limits of requests are in `serve::request_limits`.
 
 mod action_recorder;
@@ -12,6 +13,7 @@ mod actions;
 mod admin;
 mod backup;
 mod catalog;
+mod ids;
 mod recommendation;
 mod request;
 mod request_context;

@@ -109,7 +109,8 @@ impl RecommendationService for Service {
         request: Request<v1::ExplainUserRequest>,
     ) -> Result<Response<v1::ExplainUserResponse>, Status> {
         let context = self.context()?;
-        let user = request::required_user(request.into_inner().user_id)?;
+        let request = request.into_inner();
+        let user = request::required_user(request.user_id, request.user_key.as_deref())?;
         let explained = || response::explain_user(&context.resolve(user), &context.serving);
         let explained = catch_panic(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))

@@ -6,12 +6,20 @@ use crate::serve::request_limits::{
     BATCH_REQUESTS, DEFAULT_LIMIT, DEFAULT_MEDOIDS, EXCLUDED_PINS, FRESHNESS_TOKEN, MAX_LIMIT,
     MAX_MEDOIDS, MaxCount, number_or_default,
 };
+use crate::serve::rpc::ids::{self, PinLists};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 
 /// Greatest number of medoids of a small request: handing the call to a worker takes
 /// longer than answering so many from lists.
 const SMALL_MEDOIDS: usize = 10;
+
+/// The pins that a request excludes.
+const EXCLUDED: PinLists = PinLists {
+    ids: "exclude_pin_ids",
+    keys: "exclude_pin_keys",
+    max: EXCLUDED_PINS,
+};
 
 /// A [`v1::RecommendRequest`] that keeps every limit.
 #[derive(Debug, PartialEq)]
@@ -39,10 +47,9 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
         let medoids = number_or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?;
         let top = request.top_medoids as usize;
         MaxCount::new(medoids, "medoids").check("top_medoids", top)?;
-        let excluded = request.exclude_pin_ids;
-        EXCLUDED_PINS.check("exclude_pin_ids", excluded.len())?;
+        let excluded = EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?;
         Ok(Self {
-            user: required_user(request.user_id)?,
+            user: required_user(request.user_id, request.user_key.as_deref())?,
             seed: request.seed,
             require_profile: request.require_profile,
             include_titles: request.include_titles,
@@ -51,7 +58,7 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
             medoids,
             top,
             strategy,
-            excluded: excluded.into_iter().map(PinId).collect(),
+            excluded,
         })
     }
 }
@@ -79,11 +86,9 @@ impl RecommendParams {
     }
 }
 
-/// The user of a request, which must name one.
-pub(crate) fn required_user(user_id: Option<u64>) -> Result<UserId, CallError> {
-    user_id
-        .map(UserId)
-        .ok_or_else(|| CallError::field("user_id", "is required"))
+/// The user of a request, which must name one by id or key.
+pub(crate) fn required_user(id: Option<u64>, key: Option<&str>) -> Result<UserId, CallError> {
+    ids::required_user(id, key, str::to_owned)
 }
 
 /// The requests of a batch.
@@ -161,6 +166,17 @@ mod tests {
             refused_field(|r| r.exclude_pin_ids = vec![7; EXCLUDED_PINS.max + 1]),
             "exclude_pin_ids"
         );
+        assert_eq!(
+            refused_field(|r| {
+                r.exclude_pin_ids = vec![7; EXCLUDED_PINS.max];
+                r.exclude_pin_keys = vec!["tea".to_owned()];
+            }),
+            "exclude_pin_keys"
+        );
+        assert_eq!(
+            refused_field(|r| r.user_key = Some("tea".to_owned())),
+            "user_key"
+        );
         assert_eq!(refused_field(|r| r.merge_strategy = 3), "merge_strategy");
         assert_eq!(refused_field(|r| r.merge_strategy = -1), "merge_strategy");
         assert_eq!(
@@ -173,6 +189,19 @@ mod tests {
             Ok(3)
         );
         assert_eq!(refused_field(|r| r.top_medoids = 4), "top_medoids");
+    }
+
+    #[test]
+    fn keys_stand_for_their_ids() {
+        let params = params(|r| {
+            r.user_id = None;
+            r.user_key = Some("user-1".to_owned());
+            r.exclude_pin_ids = vec![7];
+            r.exclude_pin_keys = vec!["tea".to_owned()];
+        });
+        let params = params.expect("a good request");
+        assert_eq!(params.user, UserId::of_key("user-1"));
+        assert_eq!(params.excluded, [PinId(7), PinId::of_key("tea")]);
     }
 
     #[test]

@@ -84,18 +84,17 @@ impl LockedChanges<'_> {
 
     /// The changes that `catalog` does not have, as a delta to serve beside it.
     pub(crate) fn delta_for(&self, catalog: &Catalog) -> Arc<Delta> {
-        let embedding_version = &catalog.manifest().facts.embedding_version;
         let mut delta = Delta::new(catalog.pins.vectors());
         for (pin, record) in self.unsettled(catalog) {
             match record {
                 PinRecord::Upserted {
-                    embedding_version: of_pin,
+                    embedding_version,
                     vector,
                     title,
+                    key,
                 } => {
-                    // A vector of another model is near nothing here.
-                    if of_pin == embedding_version {
-                        delta.push(pin, vector, title.clone(), String::new());
+                    if is_of_kind(embedding_version, key, catalog) {
+                        delta.push(pin, vector, title.clone(), key.clone());
                     }
                 }
                 PinRecord::Deleted => delta.push_deleted(pin),
@@ -134,11 +133,22 @@ fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
             embedding_version,
             vector,
             title,
+            key,
         } => in_catalog.is_some_and(|in_catalog| {
-            // A catalog of another model has its own vector of the pin.
-            *embedding_version != catalog.manifest().facts.embedding_version
-                || (in_catalog == vector.as_slice() && catalog.pins.title(pin) == title)
+            // A catalog of another kind has what it has of the pin.
+            !is_of_kind(embedding_version, key, catalog)
+                || (in_catalog == vector.as_slice()
+                    && catalog.pins.title(pin) == title
+                    && catalog.pins.key(pin) == key)
         }),
         PinRecord::Deleted => in_catalog.is_none(),
     }
+}
+
+/// Whether a pin of this model and with this key can be one of `catalog`: a vector of
+/// another model is near nothing there, and a catalog calls all its pins by strings, or
+/// none.
+fn is_of_kind(embedding_version: &str, key: &str, catalog: &Catalog) -> bool {
+    embedding_version == catalog.manifest().facts.embedding_version
+        && key.is_empty() != catalog.pins.has_keys()
 }

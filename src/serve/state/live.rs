@@ -196,7 +196,9 @@ mod tests {
     use super::*;
     use crate::actions::ActionParams;
     use crate::model::ActionWeights;
-    use crate::serve::state::test_world::{LIMITS, MODEL, TestWorld, day, title_of, vector_of};
+    use crate::serve::state::test_world::{
+        LIMITS, MODEL, TestWorld, day, key_of, title_of, vector_of,
+    };
 
     /// More than any test changes, but for the one that exceeds it.
     const MAX_CHANGES: usize = 30;
@@ -226,12 +228,22 @@ mod tests {
     }
 
     fn upsert(pin: u64) -> (PinId, PinRecord) {
-        let record = PinRecord::Upserted {
+        (PinId(pin), record(pin, ""))
+    }
+
+    fn record(pin: u64, key: &str) -> PinRecord {
+        PinRecord::Upserted {
             embedding_version: MODEL.to_owned(),
             vector: vector_of(pin),
             title: title_of(pin),
-        };
-        (PinId(pin), record)
+            key: key.to_owned(),
+        }
+    }
+
+    /// The pin of number `pin`, called by its key.
+    fn upsert_by_key(pin: u64) -> (PinId, PinRecord) {
+        let key = key_of(pin);
+        (PinId::of_key(&key), record(pin, &key))
     }
 
     /// Changes `pins`, and returns how many differ from the catalog then.
@@ -285,6 +297,27 @@ mod tests {
         // The other one is as the catalog has it again.
         assert_eq!(change(&server, many).expect("a change"), MAX_CHANGES - 1);
         assert!(serves(&server, 3));
+    }
+
+    #[test]
+    fn a_catalog_of_strings_has_changed_pins_with_keys_alone() {
+        let world = TestWorld::with_keys();
+        let server = live(&world.path("data"));
+        server.serve(world.load());
+        // The second is as the catalog has it, and the third is called by its number.
+        let pins = vec![upsert_by_key(NEW), upsert_by_key(1), upsert(NEW)];
+        assert_eq!(change(&server, pins).expect("a change"), 2);
+        let serving = server.get().expect("something is served");
+        let new = PinId::of_key(&key_of(NEW));
+        assert_eq!(serving.pins().key(new), key_of(NEW));
+        assert_eq!(serving.delta.counts().upserted, 1);
+        // One that changes its key alone differs from the catalog.
+        let renamed = (PinId::of_key(&key_of(1)), record(1, "renamed"));
+        assert_eq!(change(&server, vec![renamed]).expect("a change"), 3);
+
+        let numbers = TestWorld::new();
+        server.serve(numbers.load());
+        assert!(serves(&server, NEW) && !serves(&server, new.0));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) const ANSWERS: AnswerParams = AnswerParams {
         prior: 10.0,
     },
 };
+/// A key that no pin has, though one has its id: as if two keys had the same hash.
+pub(crate) const COLLIDING_KEY: &str = "colliding";
 const DIMENSION: usize = 8;
 
 /// Catalogs and profiles in a directory of their own.
@@ -62,6 +64,21 @@ impl TestWorld {
         let directory = tempfile::tempdir().expect("a directory");
         let world = Self { directory };
         world.publish(0..20);
+        world
+    }
+
+    /// A catalog of 20 pins that are called by strings: [`key_of`] 0 to 19. The last has the
+    /// id of [`COLLIDING_KEY`]. The profiles are of other pins.
+    pub(crate) fn with_keys() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let world = Self { directory };
+        let id = |pin| match pin {
+            19 => PinId::of_key(COLLIDING_KEY),
+            pin => PinId::of_key(&key_of(pin)),
+        };
+        let pins = (0..20).map(|pin| (id(pin), Some(key_of(pin)), pin));
+        let catalog = write_catalog(&world.path("catalog"), pins);
+        write_profiles(&world.path("profiles"), &catalog, MODEL);
         world
     }
 
@@ -85,6 +102,7 @@ impl TestWorld {
 
     /// Publishes a catalog of `pins`, and profiles made from it.
     pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
+        let pins = pins.map(|pin| (PinId(pin), None, pin));
         let catalog = write_catalog(&self.path("catalog"), pins);
         let profiles = write_profiles(&self.path("profiles"), &catalog, MODEL);
         VersionPair { catalog, profiles }
@@ -110,6 +128,11 @@ pub(crate) fn vector_of(pin: u64) -> Vec<f32> {
 
 pub(crate) fn title_of(pin: u64) -> String {
     format!("pin {pin}")
+}
+
+/// The key of a pin where pins are called by strings.
+pub(crate) fn key_of(pin: u64) -> String {
+    format!("pin-{pin}")
 }
 
 /// Midnight of a day.
@@ -156,18 +179,21 @@ fn components(pin: u64) -> [f32; DIMENSION] {
     })
 }
 
-fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
+/// Writes a catalog of pins: the id and the key of each, and the number that its vector and
+/// its title are made from.
+fn write_catalog(root: &Path, pins: impl Iterator<Item = (PinId, Option<String>, u64)>) -> String {
     let mut vectors = Embeddings::new(DIMENSION).expect("a dimension");
     let mut table = Vec::new();
-    for (node, pin) in (0..).zip(pins) {
+    for (node, (id, key, pin)) in (0..).zip(pins) {
         vectors.push(&components(pin)).expect("a vector");
         table.push(Pin {
-            id: PinId(pin),
+            id,
             node,
             title: title_of(pin),
-            key: None,
+            key,
         });
     }
+    table.sort_unstable_by_key(|pin| pin.id);
     let table = PinTable::new(&table, vectors);
     let codes = QuantizedVectors::new(table.vectors()).expect("memory");
     let params = GraphParams {
