@@ -95,6 +95,7 @@ fn empty_manifest(
         identified_from: completeness.identified_from,
         oldest_action: completeness.oldest_action,
         newest_action: completeness.newest_action,
+        erased_through: input.erased_through.clone(),
         window_days: params.window_days,
         alpha: params.alpha,
         lambda_per_day: params.lambda_per_day,

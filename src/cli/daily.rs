@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::snapshot::prune;
+use crate::store::ErasedThrough;
 
 #[derive(Debug, Args)]
 pub(super) struct DailyArgs {
@@ -54,6 +55,11 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         "{}: there is no such directory",
         archive.display()
     );
+    // Before its files are read: what is stated then holds for all of them.
+    let erased_through = ErasedThrough {
+        by_log: archive::erased_through(archive)?,
+        ..ErasedThrough::default()
+    };
     let files = archive::files(archive).with_context(|| archive.display().to_string())?;
     if files.is_empty() {
         return Err(NothingToBuild(archive.clone()).into());
@@ -63,6 +69,7 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         catalog: &args.catalog,
         as_of,
         complete_through: None,
+        erased_through: &erased_through,
         duplicates: Duplicates::Drop,
         bad_rows: &BadRowParams::default(),
         negative: NegativeLimits::from(&settings.actions.limits),

@@ -26,7 +26,7 @@ use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::serve::{InitialState, Listeners, Loaded, ServingSource, Startup};
-use crate::store::ProfilesReader;
+use crate::store::{ErasedThrough, ProfilesReader};
 
 /// Directory of the sample data in a checkout.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/complete-journey");
@@ -163,6 +163,7 @@ impl BuiltSample {
             catalog: &self.catalog,
             as_of,
             complete_through: None,
+            erased_through: &ErasedThrough::default(),
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),
             negative: NegativeLimits::from(&settings.actions.limits),

@@ -12,6 +12,7 @@ use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, expo
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
+use crate::store::ErasedThrough;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
@@ -44,6 +45,11 @@ pub(super) struct BuildArgs {
     /// one]. The server folds in what its log has since then.
     #[arg(long, value_name = "TIME")]
     complete_through: Option<Timestamp>,
+    /// The files have nothing any more of what users did before they were erased, for users
+    /// who were erased up to this moment [default: nobody knows]. The server then serves the
+    /// profiles of those who came back.
+    #[arg(long, value_name = "TIME")]
+    erased_through: Option<Timestamp>,
     /// Take an --as-of after the present moment.
     #[arg(long)]
     allow_future_as_of: bool,
@@ -112,12 +118,14 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     if !args.allow_future_as_of {
         check_as_of(args.as_of, now())?;
     }
+    let erased_through = args.erased_through(now())?;
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
         complete_through: args.complete_through,
+        erased_through: &erased_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,
         negative: NegativeLimits::from(&settings.actions.limits),
@@ -139,6 +147,20 @@ pub(super) fn check_as_of(as_of: Timestamp, now: Timestamp) -> anyhow::Result<()
 }
 
 impl BuildArgs {
+    /// What is stated of erased users at `now`. Who is erased later is in the files.
+    fn erased_through(&self, now: Timestamp) -> anyhow::Result<ErasedThrough> {
+        if let Some(stated) = self.erased_through {
+            anyhow::ensure!(
+                stated <= now,
+                "--erased-through {stated} is in the future: it is {now}"
+            );
+        }
+        Ok(ErasedThrough {
+            stated: self.erased_through,
+            ..ErasedThrough::default()
+        })
+    }
+
     fn override_settings(&self, profiles: &mut ProfileParams) {
         profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
         profiles.alpha = self.alpha.unwrap_or(profiles.alpha);

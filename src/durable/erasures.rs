@@ -20,8 +20,8 @@ pub struct Erasure {
     pub erased_at: Timestamp,
     /// Number of the last action that may be one of the erased ones.
     last_sequence: u64,
-    /// Whether they are removed from the records.
-    is_done: bool,
+    /// Whether they are removed from the log.
+    pub is_done: bool,
 }
 
 impl UserDigest {
@@ -64,11 +64,20 @@ impl Log {
         UserDigest::new(self.store_id(), user)
     }
 
-    /// Declares that `user` is erased at `now`, durably. The actions so far are still there
-    /// until [`Self::remove_erased`].
-    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<(), LogError> {
+    /// The moment of an erasure at `now`: later than all before, also where the clock has
+    /// fallen since, so that what is known of the last one holds for all.
+    pub fn next_erasure(&self, now: Timestamp) -> Result<Timestamp, LogError> {
+        let erasures = self.erasures()?;
+        let last = erasures.iter().map(|(_, erasure)| erasure.erased_at).max();
+        let next = |last: Timestamp| Timestamp::from_micros(last.micros().saturating_add(1));
+        Ok(last.map_or(now, |last| now.max(next(last))))
+    }
+
+    /// Declares that `user` is erased at `erased_at`, durably. The actions so far are still
+    /// there until [`Self::remove_erased`].
+    pub fn erase(&self, user: UserId, erased_at: Timestamp) -> Result<(), LogError> {
         let erasure = Erasure {
-            erased_at: now,
+            erased_at,
             last_sequence: self.accepted(),
             is_done: false,
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::erased_through::ErasedThrough;
 use super::format_2::ManifestOfFormat2;
 use crate::model::Timestamp;
 use crate::snapshot::ManifestFacts;
@@ -31,6 +32,9 @@ pub struct ProfileManifest {
     pub oldest_action: Option<Timestamp>,
     /// Time of the newest action of the input; none where that is not known.
     pub newest_action: Option<Timestamp>,
+    /// Up to when the input was free of erased users; nothing where that is not known.
+    #[serde(default, skip_serializing_if = "ErasedThrough::is_empty")]
+    pub erased_through: ErasedThrough,
     /// Length of the window in days: as_of - window <= time < as_of. Negative actions
     /// count at any time before as_of.
     pub window_days: f64,
@@ -71,6 +75,7 @@ impl From<ManifestOfFormat2> for ProfileManifest {
             identified_from: facts.as_of,
             oldest_action: None,
             newest_action: None,
+            erased_through: ErasedThrough::default(),
             window_days: facts.window_days,
             alpha: facts.alpha,
             lambda_per_day: facts.lambda_per_day,

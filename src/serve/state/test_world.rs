@@ -18,7 +18,9 @@ use crate::serve::state::answer_params::AnswerParams;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
 use crate::serve::state::snapshot_source::{ServingSource, VersionPair};
-use crate::store::{ActionCounts, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter};
+use crate::store::{
+    ActionCounts, ErasedThrough, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
+};
 
 use crate::actions::{ActionLimits, FeedbackParams, UserState};
 
@@ -86,13 +88,22 @@ impl TestWorld {
     /// Publishes a catalog of `pins`, and profiles made from it.
     pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
         let catalog = write_catalog(&self.path("catalog"), pins);
-        let profiles = write_profiles(&self.path("profiles"), &catalog, MODEL);
+        let profiles = write_profiles(&self.path("profiles"), profile_facts(&catalog, MODEL));
         VersionPair { catalog, profiles }
+    }
+
+    /// Publishes profiles of an input that was free of erased users up to then.
+    pub(crate) fn publish_profiles_without(&self, erased_through: ErasedThrough) {
+        let facts = ProfileManifest {
+            erased_through,
+            ..profile_facts("another", MODEL)
+        };
+        write_profiles(&self.path("profiles"), facts);
     }
 
     /// Publishes profiles of another model, which no catalog here fits.
     pub(crate) fn publish_profiles_of_another_model(&self) -> String {
-        write_profiles(&self.path("profiles"), "another", "model-2")
+        write_profiles(&self.path("profiles"), profile_facts("another", "model-2"))
     }
 
     /// Loads what was published last.
@@ -181,7 +192,7 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
     written.expect("a catalog").version
 }
 
-fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -> String {
+fn write_profiles(root: &Path, facts: ProfileManifest) -> String {
     let medoid = |pin, importance| Medoid {
         pin: PinId(pin),
         importance,
@@ -199,7 +210,11 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         hidden: Vec::new(),
     };
     writer.append(&profile).expect("a profile");
-    let facts = ProfileManifest {
+    writer.finish(facts, &[]).expect("profiles").version
+}
+
+fn profile_facts(catalog_version: &str, embedding_version: &str) -> ProfileManifest {
+    ProfileManifest {
         embedding_version: embedding_version.to_owned(),
         dimension: DIMENSION,
         catalog_version: catalog_version.to_owned(),
@@ -208,6 +223,7 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         identified_from: day(PROFILE_DAY),
         oldest_action: None,
         newest_action: None,
+        erased_through: ErasedThrough::default(),
         window_days: 90.0,
         alpha: 0.1,
         lambda_per_day: 0.01,
@@ -217,6 +233,5 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         users: 1,
         medoids: 2,
         actions: ActionCounts::default(),
-    };
-    writer.finish(facts, &[]).expect("profiles").version
+    }
 }

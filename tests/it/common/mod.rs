@@ -6,6 +6,7 @@ pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod wait;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use pinnersage::batch::{
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
+use pinnersage::store::ErasedThrough;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -32,6 +34,10 @@ pub(crate) const AS_OF: &str = "2026-03-01";
 const NO_BAD_ROWS: BadRowParams = BadRowParams {
     max: 0,
     report: None,
+};
+static NOBODY_ERASED: ErasedThrough = ErasedThrough {
+    stated: None,
+    by_log: BTreeMap::new(),
 };
 const DAY: i64 = 86_400;
 
@@ -105,6 +111,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         catalog,
         as_of: AS_OF.parse().expect("a date"),
         complete_through: None,
+        erased_through: &NOBODY_ERASED,
         duplicates: Duplicates::Drop,
         bad_rows: &NO_BAD_ROWS,
         negative: NegativeLimits {
