@@ -86,7 +86,8 @@ impl Actions {
             shared.set_erased(user, erasure.erased_at);
         }
         if log.has_unfinished_erasures()? {
-            finish_erasures(&log)?;
+            let actions = end_erasures(&log, || log.empty_journals())?;
+            tracing::info!(actions, "ended an erasure that was begun before");
         }
         let mut summary = ReplaySummary {
             actions: 0,
@@ -159,10 +160,8 @@ impl Actions {
         let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
         let erased_at = self.log.next_erasure(now)?;
         self.run(move |writer| writer.begin_erasure(user, erased_at))?;
-        let actions = self.log.remove_erased()?;
-        self.log.compact()?;
-        self.run(|writer| writer.log.empty_journals())?;
-        self.log.finish_erasures()?;
+        let empty_journals = || self.run(|writer| writer.log.empty_journals());
+        let actions = end_erasures(&self.log, empty_journals)?;
         Ok(ErasedActions { actions, erased_at })
     }
 
@@ -245,14 +244,17 @@ impl Actions {
     }
 }
 
-/// Ends the erasures that a process has begun that was killed.
-fn finish_erasures(log: &Log) -> Result<(), LogError> {
+/// Ends the erasures that are begun in `log`: removes their actions from its files, and
+/// returns their number. `empty_journals` empties its journals while nobody writes.
+fn end_erasures(
+    log: &Log,
+    empty_journals: impl FnOnce() -> Result<(), LogError>,
+) -> Result<u64, LogError> {
     let actions = log.remove_erased()?;
     log.compact()?;
-    log.empty_journals()?;
+    empty_journals()?;
     log.finish_erasures()?;
-    tracing::info!(actions, "ended an erasure that was begun before");
-    Ok(())
+    Ok(actions)
 }
 
 impl JudgedClock {

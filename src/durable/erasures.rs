@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 use super::error::LogError;
 use super::log::Log;
 use super::store::Store;
-use crate::model::{Action, Timestamp, UserId};
+use crate::model::{Timestamp, UserId};
 
 /// A user whom only those can tell who know the log and guess the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,12 +104,12 @@ impl Log {
         if erasures.is_empty() {
             return Ok(0);
         }
-        let is_erased = |action: &Action, sequence: Option<u64>| {
+        self.remove(|action, facts| {
             let found = erasures.binary_search_by_key(&self.digest(action.user), |&(user, _)| user);
             // An action without a number is older than all others.
-            found.is_ok_and(|at| sequence.unwrap_or(0) <= erasures[at].1.last_sequence)
-        };
-        self.remove_if(is_erased)
+            let sequence = facts.place.map_or(0, |place| place.sequence);
+            found.is_ok_and(|at| sequence <= erasures[at].1.last_sequence)
+        })
     }
 
     /// Declares that the erased actions are in no file of the log any more.
@@ -143,7 +143,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ActionId, PinId};
+    use crate::model::{Action, ActionId, PinId};
 
     /// So rare that no other bytes are like it.
     const USER: UserId = UserId(0x5eed_cafe_f00d_beef);
