@@ -40,7 +40,7 @@ pub fn build_profiles(
         let bytes = params.memory.as_u64() / 4;
         let partitions = Partitions::create(&writer.scratch()?, rows, bytes)?;
         let from = input.as_of.minus_days(params.window_days);
-        let filter = actions.filter(&pins, from, input.as_of);
+        let filter = actions.filter(&pins, input.erased_users, from, input.as_of);
         partitions.fill(&files, &filter, input.bad_rows, &stage)?
     };
     let FilledPartitions {

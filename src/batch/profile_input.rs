@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::bad_rows::BadRowParams;
+use super::erased_users::ErasedUsers;
 use super::profile_params::NegativeLimits;
 use super::user_histories::Duplicates;
 use crate::model::Timestamp;
@@ -20,6 +21,8 @@ pub struct ProfileInput<'a> {
     /// The moment before which `actions` has all actions, at most `as_of`; none for the
     /// time of the newest one.
     pub complete_through: Option<Timestamp>,
+    /// Users whose actions are left out.
+    pub erased_users: &'a ErasedUsers,
     /// Up to when `actions` is known to be free of erased users.
     pub erased_through: &'a ErasedThrough,
     /// What becomes of actions that the input has more than once.

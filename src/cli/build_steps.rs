@@ -104,6 +104,9 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
     ];
     lines.extend(statements_of_erasure(&facts.erased_through));
     lines.extend(refusals(facts, actions));
+    if actions.erased > 0 {
+        lines.push(format!("{} left out: of erased users", actions.erased));
+    }
     lines.push(format!("{} left out: bad rows", actions.bad));
     lines.push(format!(
         "{} left out: they say that a pin was shown",

@@ -9,7 +9,7 @@ use super::clock::now;
 use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput};
+use crate::batch::{BadRowParams, Duplicates, ErasedUsers, NegativeLimits, ProfileInput};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -69,6 +69,7 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         catalog: &args.catalog,
         as_of,
         complete_through: None,
+        erased_users: &ErasedUsers::default(),
         erased_through: &erased_through,
         duplicates: Duplicates::Drop,
         bad_rows: &BadRowParams::default(),

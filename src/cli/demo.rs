@@ -18,8 +18,8 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, shift_actions,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ErasedUsers, NegativeLimits,
+    ProfileInput, ProfileParams, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -163,6 +163,7 @@ impl BuiltSample {
             catalog: &self.catalog,
             as_of,
             complete_through: None,
+            erased_users: &ErasedUsers::default(),
             erased_through: &ErasedThrough::default(),
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),

@@ -8,7 +8,9 @@ use super::bad_row_args::BadRowArgs;
 use super::clock::now;
 use super::switch::Switch;
 use super::{build_steps, output};
-use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{
+    Duplicates, ErasedUsers, NegativeLimits, ProfileInput, ProfileParams, export_profiles,
+};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -45,6 +47,10 @@ pub(super) struct BuildArgs {
     /// one]. The server folds in what its log has since then.
     #[arg(long, value_name = "TIME")]
     complete_through: Option<Timestamp>,
+    /// File of users whose actions are left out, one a line: a number, or key: and the string
+    /// by which you call the user.
+    #[arg(long, value_name = "FILE")]
+    erased: Option<PathBuf>,
     /// The files have nothing any more of what users did before they were erased, for users
     /// who were erased up to this moment [default: nobody knows]. The server then serves the
     /// profiles of those who came back.
@@ -119,12 +125,17 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         check_as_of(args.as_of, now())?;
     }
     let erased_through = args.erased_through(now())?;
+    let erased_users = match &args.erased {
+        Some(path) => ErasedUsers::read(path)?,
+        None => ErasedUsers::default(),
+    };
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
         catalog: &args.catalog,
         as_of: args.as_of,
         complete_through: args.complete_through,
+        erased_users: &erased_users,
         erased_through: &erased_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,

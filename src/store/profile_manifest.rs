@@ -113,6 +113,9 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
+    /// Left out: of users that the batch was told are erased.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased: u64,
     /// Left out: rows that are no actions.
     pub bad: u64,
     /// Left out: repeats of another action of the same user.
@@ -129,10 +132,14 @@ pub struct ActionCounts {
     pub unknown_action_unlisted: u64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl ActionCounts {
     /// Number of actions that were read.
     pub fn read(&self) -> u64 {
-        let left_out = self.impressions + self.cut + self.duplicates;
+        let left_out = self.impressions + self.cut + self.duplicates + self.erased;
         self.used + self.negative + left_out + self.refused()
     }
 

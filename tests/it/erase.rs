@@ -9,7 +9,7 @@ use std::process::Command;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use pinnersage::archive::{erased_through, files, read_rows};
-use pinnersage::model::Timestamp;
+use pinnersage::model::{Timestamp, UserId};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -20,10 +20,10 @@ use rand::{RngExt, SeedableRng};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::common::World;
 use crate::common::process::{Process, command, path, refusal, run, run_command, serve_command};
 use crate::common::server::{ask, explain, save};
 use crate::common::wait::{PATIENCE, wait_until, within};
+use crate::common::{self, AS_OF, World};
 
 /// A user without a profile, of such an id that no other bytes are like it.
 const USER: u64 = 0x5eed_cafe_f00d_beef;
@@ -404,4 +404,58 @@ fn archived_users(archive: &Path) -> Vec<Vec<u64>> {
         .into_iter()
         .map(users)
         .collect()
+}
+
+#[test]
+fn a_build_leaves_out_the_users_of_a_file_as_if_they_were_not_in_the_input() {
+    let world = World::with_catalog();
+    let of_key = i64::try_from(UserId::of_key("user-1").0).expect("a small one");
+    let (mut all, mut others) = (Vec::new(), Vec::new());
+    for mut action in common::actions() {
+        if action.user == 2 {
+            action.user = of_key;
+        }
+        if action.user != of_key && action.user != 7 {
+            others.push(action.clone());
+        }
+        all.push(action);
+    }
+    let erased_rows = all.len() - others.len();
+    common::files::actions(&world.path("all.parquet"), &all);
+    common::files::actions(&world.path("others.parquet"), &others);
+    let list = world.path("erased.txt");
+    std::fs::write(&list, "7\n\nkey:user-1\n").expect("a file");
+    let build = |actions: &str, out: &str, more: &[&str]| {
+        let mut build = command(["profiles", "build", "--as-of", AS_OF]);
+        build
+            .args(["--actions", path(&world.path(actions))])
+            .args(["--catalog", path(&world.path("catalog"))])
+            .args(["--out", path(&world.path(out))])
+            .args(more);
+        build
+    };
+    let expected = run_command(&mut build("others.parquet", "expected", &[]));
+    assert!(!expected.contains("erased"), "{expected}");
+    let said = run_command(&mut build(
+        "all.parquet",
+        "found",
+        &["--erased", path(&list)],
+    ));
+    let line = format!("{erased_rows} left out: of erased users");
+    assert!(said.contains(&line), "{said}");
+    let version = |name: &str| common::version_directory(&world.path(name));
+    for file in ["users.bin", "medoids.bin", "popularity.bin"] {
+        let bytes = |name: &str| std::fs::read(version(name).join(file)).expect("a file");
+        assert!(bytes("expected") == bytes("found"), "{file}");
+    }
+    std::fs::write(&list, "7\nalice\n").expect("a file");
+    let said = refusal(&mut build(
+        "all.parquet",
+        "found",
+        &["--erased", path(&list)],
+    ));
+    assert!(
+        said.contains("line 2 is neither a number nor key:"),
+        "{said}"
+    );
 }
