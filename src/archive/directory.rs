@@ -199,6 +199,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_stated_of_erased_users_is_read_and_damage_is_refused_by_name() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path().join("archive");
+        let directory = ArchiveDirectory::new(&root, 10);
+        assert_eq!(directory.erased_through().expect("nothing"), None);
+        assert!(erased_through(&root).expect("nothing").is_empty());
+        let time = Timestamp::from_micros(1_234_567);
+        directory.set_erased_through(time).expect("a file");
+        assert_eq!(directory.erased_through().expect("a file"), Some(time));
+        let expected = [("000000000000000a".to_owned(), time)].into();
+        assert_eq!(erased_through(&root).expect("a file"), expected);
+        assert!(files(&root).expect("an archive").is_empty());
+        let other = root.join("_erased-through-0000000000000007");
+        fs::write(&other, "yesterday").expect("a file");
+        let refused = erased_through(&root).expect_err("no time").to_string();
+        assert!(refused.contains(&*other.to_string_lossy()), "{refused}");
+    }
+
+    #[test]
     fn the_partition_is_the_hour_and_the_name_says_the_last_number() {
         let recorded_at: Timestamp = "2026-11-28T08:59:59Z".parse().expect("a time");
         let place = Place {

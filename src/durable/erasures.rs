@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn erasures_come_one_after_another_whatever_the_clock_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        let next = |now| log.next_erasure(Timestamp::from_micros(now));
+        for (now, expected) in [(7, 7), (7, 8), (3, 9), (20, 20)] {
+            let time = next(now).expect("a log");
+            assert_eq!(time.micros(), expected);
+            log.erase(UserId(expected.unsigned_abs()), time)
+                .expect("a write");
+        }
+    }
+
+    #[test]
     fn no_file_has_an_erased_user_and_others_stay() {
         let directory = tempfile::tempdir().expect("a directory");
         let (log, _) = Log::open(directory.path()).expect("a log");
