@@ -107,7 +107,7 @@ impl Serving {
 mod tests {
     use super::*;
     use crate::actions::FeedbackParams;
-    use crate::model::ActionKind;
+    use crate::model::{ActionKind, PinId};
     use crate::serve::state::test_world::{
         ANSWERS, KNOWN_USER, PROFILE_DAY, TestWorld, day, user_state,
     };
@@ -170,11 +170,17 @@ mod tests {
         let in_window = window_start.minus_days(-1.0);
         assert!(!has_profile(&serving, now) && !has_profile(&serving, in_window));
         assert!(has_profile(&serving, window_start));
-        world.publish_profiles_without(ErasedThrough {
+        // A hidden pin may be of any time, unless the profiles say what they know.
+        world.publish_profiles_without(ErasedThrough::default(), &[PinId(3)]);
+        let serving = Serving::unchanged(world.load());
+        assert!(!has_profile(&serving, window_start));
+        let stated = ErasedThrough {
             stated: Some(in_window),
             ..ErasedThrough::default()
-        });
+        };
+        world.publish_profiles_without(stated, &[PinId(3)]);
         let serving = Serving::unchanged(world.load());
         assert!(!has_profile(&serving, now) && has_profile(&serving, in_window));
+        assert!(has_profile(&serving, window_start));
     }
 }

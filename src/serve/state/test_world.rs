@@ -88,22 +88,27 @@ impl TestWorld {
     /// Publishes a catalog of `pins`, and profiles made from it.
     pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
         let catalog = write_catalog(&self.path("catalog"), pins);
-        let profiles = write_profiles(&self.path("profiles"), profile_facts(&catalog, MODEL));
+        let profiles = write_profiles(&self.path("profiles"), profile_facts(&catalog, MODEL), &[]);
         VersionPair { catalog, profiles }
     }
 
-    /// Publishes profiles of an input that was free of erased users up to then.
-    pub(crate) fn publish_profiles_without(&self, erased_through: ErasedThrough) {
+    /// Publishes profiles of an input that was free of erased users up to then, in which the
+    /// user hides these pins.
+    pub(crate) fn publish_profiles_without(&self, erased_through: ErasedThrough, hidden: &[PinId]) {
         let facts = ProfileManifest {
             erased_through,
             ..profile_facts("another", MODEL)
         };
-        write_profiles(&self.path("profiles"), facts);
+        write_profiles(&self.path("profiles"), facts, hidden);
     }
 
     /// Publishes profiles of another model, which no catalog here fits.
     pub(crate) fn publish_profiles_of_another_model(&self) -> String {
-        write_profiles(&self.path("profiles"), profile_facts("another", "model-2"))
+        write_profiles(
+            &self.path("profiles"),
+            profile_facts("another", "model-2"),
+            &[],
+        )
     }
 
     /// Loads what was published last.
@@ -192,7 +197,7 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = u64>) -> String {
     written.expect("a catalog").version
 }
 
-fn write_profiles(root: &Path, facts: ProfileManifest) -> String {
+fn write_profiles(root: &Path, facts: ProfileManifest, hidden: &[PinId]) -> String {
     let medoid = |pin, importance| Medoid {
         pin: PinId(pin),
         importance,
@@ -207,7 +212,7 @@ fn write_profiles(root: &Path, facts: ProfileManifest) -> String {
         medoids: vec![medoid(1, 2.0), medoid(2, 1.0)],
         history: history.expect("distinct pins"),
         identities: Vec::new(),
-        hidden: Vec::new(),
+        hidden: hidden.to_vec(),
     };
     writer.append(&profile).expect("a profile");
     writer.finish(facts, &[]).expect("profiles").version
