@@ -49,6 +49,24 @@ pub struct ReplaySummary {
     pub forgotten: u64,
 }
 
+/// What was erased of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasedActions {
+    /// Actions that were removed from the log.
+    pub actions: u64,
+    /// Actions of before are refused.
+    pub erased_at: Timestamp,
+}
+
+/// That a user was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserErasure {
+    /// The log that the user was erased from.
+    pub log_id: u64,
+    /// Nothing of before counts.
+    pub erased_at: Timestamp,
+}
+
 impl Actions {
     /// Replays the actions in `log`, which this process alone writes to. Those that are
     /// too old at `now` are forgotten first.
@@ -68,7 +86,8 @@ impl Actions {
             shared.set_erased(user, erasure.erased_at);
         }
         if log.has_unfinished_erasures()? {
-            finish_erasures(&log)?;
+            let actions = end_erasures(&log, || log.empty_journals())?;
+            tracing::info!(actions, "ended an erasure that was begun before");
         }
         let mut summary = ReplaySummary {
             actions: 0,
@@ -129,27 +148,29 @@ impl Actions {
     }
 
     /// Erases all recorded of `user` up to `now`: from memory at once, and from the files
-    /// of the log before this returns. Actions of before are refused from now on. Returns
-    /// the number of actions that were removed. Waits for other erasures.
+    /// of the log before this returns. Actions of before are refused from now on. Waits for
+    /// other erasures.
     ///
     /// # Errors
     ///
     /// When the log cannot be written. What is left on the disk is erased by the next call,
     /// or at the next start.
-    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<u64, LogError> {
+    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<ErasedActions, LogError> {
         // A panic leaves an erasure that is not done, which the next one does.
         let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.run(move |writer| writer.begin_erasure(user, now))?;
-        let removed = self.log.remove_erased()?;
-        self.log.compact()?;
-        self.run(|writer| writer.log.empty_journals())?;
-        self.log.finish_erasures()?;
-        Ok(removed)
+        let erased_at = self.log.next_erasure(now)?;
+        self.run(move |writer| writer.begin_erasure(user, erased_at))?;
+        let empty_journals = || self.run(|writer| writer.log.empty_journals());
+        let actions = end_erasures(&self.log, empty_journals)?;
+        Ok(ErasedActions { actions, erased_at })
     }
 
-    /// When `user` was erased; none for others.
-    pub fn erased_at(&self, user: UserId) -> Option<Timestamp> {
-        self.shared.erased_at(user)
+    /// The erasure of `user`; none for others.
+    pub fn erasure(&self, user: UserId) -> Option<UserErasure> {
+        Some(UserErasure {
+            log_id: self.log.store_id(),
+            erased_at: self.shared.erased_at(user)?,
+        })
     }
 
     /// Lets the writer do `work` between two writes.
@@ -223,14 +244,17 @@ impl Actions {
     }
 }
 
-/// Ends the erasures that a process has begun that was killed.
-fn finish_erasures(log: &Log) -> Result<(), LogError> {
+/// Ends the erasures that are begun in `log`: removes their actions from its files, and
+/// returns their number. `empty_journals` empties its journals while nobody writes.
+fn end_erasures(
+    log: &Log,
+    empty_journals: impl FnOnce() -> Result<(), LogError>,
+) -> Result<u64, LogError> {
     let actions = log.remove_erased()?;
     log.compact()?;
-    log.empty_journals()?;
+    empty_journals()?;
     log.finish_erasures()?;
-    tracing::info!(actions, "ended an erasure that was begun before");
-    Ok(())
+    Ok(actions)
 }
 
 impl JudgedClock {

@@ -15,7 +15,7 @@ mod shared_state;
 mod user_state;
 mod writer;
 
-pub use action_store::{Actions, ReplaySummary};
+pub use action_store::{Actions, ErasedActions, ReplaySummary, UserErasure};
 pub use engagement::Engagement;
 pub use freshness_token::FreshnessToken;
 pub use held_action::HeldAction;

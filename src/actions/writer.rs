@@ -261,11 +261,15 @@ impl LogWriter {
         })
     }
 
-    /// Declares durably that `user` is erased at `now`, and forgets the user in memory.
-    pub(super) fn begin_erasure(&mut self, user: UserId, now: Timestamp) -> Result<(), LogError> {
-        self.log.erase(user, now)?;
+    /// Declares durably that `user` is erased at `erased_at`, and forgets the user in memory.
+    pub(super) fn begin_erasure(
+        &mut self,
+        user: UserId,
+        erased_at: Timestamp,
+    ) -> Result<(), LogError> {
+        self.log.erase(user, erased_at)?;
         self.unconfirmed.retain(|action| action.user != user);
-        self.shared.erase(user, now);
+        self.shared.erase(user, erased_at);
         Ok(())
     }
 

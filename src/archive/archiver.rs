@@ -1,6 +1,7 @@
 //! Moves what the log took into the archive, each action once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::directory::{ArchiveDirectory, hour};
 use super::erase::{self, ErasedFromArchive};
 use super::error::ArchiveError;
 use super::params::ArchiveParams;
-use crate::durable::{Log, LogError, Place, PlacedAction};
+use crate::durable::{Erasure, Log, LogError, Place, PlacedAction};
 use crate::model::{Timestamp, UserId};
 
 /// Most actions of one file, which are held in memory while it is written.
@@ -19,6 +20,8 @@ pub struct Archiver {
     log: Arc<Log>,
     directory: ArchiveDirectory,
     every: Duration,
+    /// Whether the files have nothing of erased users; not until that is known.
+    is_erased: AtomicBool,
     /// Held while files are written, by one thread at a time.
     phase: Mutex<Phase>,
 }
@@ -72,6 +75,7 @@ impl Archiver {
         let mut archiver = Self {
             directory: ArchiveDirectory::new(root, log.store_id()),
             every: params.every,
+            is_erased: AtomicBool::new(false),
             log,
             phase: Mutex::default(),
         };
@@ -88,12 +92,20 @@ impl Archiver {
         self.every
     }
 
-    /// Archives all actions that the log has taken by now. After an error, what was
-    /// written counts, and the next call goes on behind it.
+    /// Archives all actions that the log has taken by now, and ends what [`Self::erase`] has
+    /// left. After an error, what was written counts, and the next call goes on behind it.
     pub fn archive(&self) -> Result<Archived, ArchiveError> {
         // A poisoned lock is harmless: after a panic nothing is known.
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mark = match std::mem::replace(&mut *phase, Phase::Unknown) {
+        let archived = self.archive_new(&mut phase)?;
+        if !self.is_erased.load(Ordering::Relaxed) {
+            self.erase_from_files(None)?;
+        }
+        Ok(archived)
+    }
+
+    fn archive_new(&self, phase: &mut Phase) -> Result<Archived, ArchiveError> {
+        let mut mark = match std::mem::replace(phase, Phase::Unknown) {
             Phase::Through(mark) => mark,
             Phase::Unknown => self.find_mark()?,
         };
@@ -115,15 +127,47 @@ impl Archiver {
         }
     }
 
-    /// Erases the actions of `user` up to `erased_at`, which the log has no more, from the
-    /// files of the archive. Waits until no file is written.
-    pub fn erase(
-        &self,
-        user: UserId,
-        erased_at: Timestamp,
-    ) -> Result<ErasedFromArchive, ArchiveError> {
+    /// Erases the actions of `user`, whom the log has erased, from the files of the archive,
+    /// and those of users before that could not be erased from it. Waits until no file is
+    /// written. After an error, the next call goes on, or [`Self::archive`].
+    pub fn erase(&self, user: UserId) -> Result<ErasedFromArchive, ArchiveError> {
         let _nothing_is_written = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        erase::erase(self.directory.path(), user, erased_at)
+        self.is_erased.store(false, Ordering::Relaxed);
+        self.erase_from_files(Some(user))
+    }
+
+    /// Erases what the log has erased since the last erasure that is done in the archive;
+    /// `last` is the user whom it erased last, if that is known. No file may be written
+    /// meanwhile.
+    fn erase_from_files(&self, last: Option<UserId>) -> Result<ErasedFromArchive, ArchiveError> {
+        let last = last.map(|user| (user, self.log.digest(user)));
+        let done = self.directory.erased_through()?;
+        let mut erasures = self.log.erasures()?;
+        // What is still in the log comes later, and may be archived until then.
+        let in_log = erasures.iter().filter(|(_, erasure)| !erasure.is_done);
+        let in_log = in_log.map(|(_, erasure)| erasure.erased_at).min();
+        erasures.retain(|(user, Erasure { erased_at, .. })| {
+            let is_last = last.is_some_and(|(_, last)| last == *user);
+            in_log.is_none_or(|in_log| *erased_at < in_log)
+                && (is_last || done.is_none_or(|done| done < *erased_at))
+        });
+        let mut erased = ErasedFromArchive::default();
+        let through = erasures.iter().map(|(_, erasure)| erasure.erased_at).max();
+        if let Some(through) = through {
+            erased = erase::erase(self.directory.path(), |user| {
+                // Digests take time, and mostly there is but one user.
+                let digest = match last {
+                    Some((last, digest)) if last == user => digest,
+                    Some(_) if erasures.len() == 1 => return None,
+                    _ => self.log.digest(user),
+                };
+                let found = erasures.binary_search_by_key(&digest, |&(user, _)| user);
+                found.ok().map(|at| erasures[at].1.erased_at)
+            })?;
+            self.directory.set_erased_through(through)?;
+        }
+        self.is_erased.store(in_log.is_none(), Ordering::Relaxed);
+        Ok(erased)
     }
 
     /// Writes `actions`, all of one hour, and returns the place of the last.

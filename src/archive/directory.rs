@@ -1,5 +1,6 @@
 //! The directory of the archive: where its files lie, and what their names say.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,12 @@ use std::path::{Path, PathBuf};
 use super::error::ArchiveError;
 use super::table::{rows, write_actions};
 use crate::durable::{Place, PlacedAction};
-use crate::snapshot::{SnapshotError, create_directories};
+use crate::model::{ParseTimestampError, Timestamp};
+use crate::snapshot::{SnapshotError, create_directories, replace_file};
 
+/// What the names of files begin with that say up to when an archive is free of erased
+/// users. Readers of the archive take files of such names for no data.
+const ERASED_THROUGH: &str = "_erased-through-";
 const EXTENSION: &str = ".parquet";
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 
@@ -17,6 +22,7 @@ const MICROS_PER_HOUR: i64 = 3_600_000_000;
 #[derive(Debug)]
 pub struct ArchiveDirectory {
     root: PathBuf,
+    store_id: u64,
     /// What the names of its files begin with.
     prefix: String,
 }
@@ -27,6 +33,7 @@ impl ArchiveDirectory {
     pub fn new(root: &Path, store_id: u64) -> Self {
         Self {
             root: root.to_owned(),
+            store_id,
             prefix: format!("{store_id:016x}-"),
         }
     }
@@ -52,6 +59,29 @@ impl ArchiveDirectory {
         let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, &error));
         let rows = rows?;
         write_actions(&path, rows.schema(), [Ok(rows)])
+    }
+
+    /// The moment of the last erasure of the store up to which all are done in the archive;
+    /// none when none is.
+    pub(super) fn erased_through(&self) -> Result<Option<Timestamp>, ArchiveError> {
+        let path = self.erased_through_path();
+        if path.exists() {
+            read_moment(&path).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Declares that the archive has nothing any more that the store has erased up to `time`.
+    pub(super) fn set_erased_through(&self, time: Timestamp) -> Result<(), ArchiveError> {
+        create_directories(&self.root)?;
+        let line = format!("{time}\n");
+        Ok(replace_file(&self.erased_through_path(), line.as_bytes())?)
+    }
+
+    fn erased_through_path(&self) -> PathBuf {
+        let store_id = self.store_id;
+        self.root.join(format!("{ERASED_THROUGH}{store_id:016x}"))
     }
 
     /// The greatest number of an action in files that were written after the action at
@@ -100,6 +130,28 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
     Ok(files)
 }
 
+/// Up to when the archive `root` is free of what was erased: the moment of the last erasure
+/// that is done in it, and all before are, for each store that has erased a user, by its id.
+/// It holds for files that are read afterwards.
+pub fn erased_through(root: &Path) -> Result<BTreeMap<String, Timestamp>, ArchiveError> {
+    let mut moments = BTreeMap::new();
+    for path in entries(root)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(store_id) = name.strip_prefix(ERASED_THROUGH) {
+            moments.insert(store_id.to_owned(), read_moment(&path)?);
+        }
+    }
+    Ok(moments)
+}
+
+/// The one moment in the file `path`.
+fn read_moment(path: &Path) -> Result<Timestamp, ArchiveError> {
+    let text = fs::read_to_string(path).map_err(SnapshotError::io(path))?;
+    let moment = text.trim_end().parse();
+    Ok(moment
+        .map_err(|error: ParseTimestampError| SnapshotError::damaged(path, error.to_string()))?)
+}
+
 /// Whether `path` is the name of a file that is complete.
 fn is_complete(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -146,7 +198,25 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
+
+    #[test]
+    fn what_is_stated_of_erased_users_is_read_and_damage_is_refused_by_name() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path().join("archive");
+        let directory = ArchiveDirectory::new(&root, 10);
+        assert_eq!(directory.erased_through().expect("nothing"), None);
+        assert!(erased_through(&root).expect("nothing").is_empty());
+        let time = Timestamp::from_micros(1_234_567);
+        directory.set_erased_through(time).expect("a file");
+        assert_eq!(directory.erased_through().expect("a file"), Some(time));
+        let expected = [("000000000000000a".to_owned(), time)].into();
+        assert_eq!(erased_through(&root).expect("a file"), expected);
+        assert!(files(&root).expect("an archive").is_empty());
+        let other = root.join("_erased-through-0000000000000007");
+        fs::write(&other, "yesterday").expect("a file");
+        let refused = erased_through(&root).expect_err("no time").to_string();
+        assert!(refused.contains(&*other.to_string_lossy()), "{refused}");
+    }
 
     #[test]
     fn the_partition_is_the_hour_and_the_name_says_the_last_number() {

@@ -21,17 +21,17 @@ pub struct ErasedFromArchive {
     pub actions: u64,
 }
 
-/// Erases the actions of `user` that were recorded up to `erased_at`, or done before it,
-/// from all files of the archive `root`, also from those of other stores. A file of which
-/// nothing is left stays without rows: its name says what was archived.
+/// Erases the actions of users for whom `erased_at` gives a moment, if they were recorded up
+/// to it, or done before it, from all files of the archive `root`, also from those of other
+/// stores. A file of which nothing is left stays without rows: its name says what was
+/// archived.
 pub(super) fn erase(
     root: &Path,
-    user: UserId,
-    erased_at: Timestamp,
+    erased_at: impl Fn(UserId) -> Option<Timestamp>,
 ) -> Result<ErasedFromArchive, ArchiveError> {
     let mut erased = ErasedFromArchive::default();
     for path in files(root)? {
-        let is_erased = |rows: &RecordBatch, row| is_erased(rows, row, user, erased_at);
+        let is_erased = |rows: &RecordBatch, row| is_erased(rows, row, &erased_at);
         let mut count = 0;
         for rows in read_rows(&path)? {
             let rows = rows?;
@@ -64,7 +64,11 @@ fn runs(rows: &RecordBatch, is_kept: impl Fn(usize) -> bool) -> impl Iterator<It
 }
 
 /// Whether the action in `row` is one of those to erase. A file with other columns has none.
-fn is_erased(rows: &RecordBatch, row: usize, user: UserId, erased_at: Timestamp) -> bool {
+fn is_erased(
+    rows: &RecordBatch,
+    row: usize,
+    erased_at: impl Fn(UserId) -> Option<Timestamp>,
+) -> bool {
     let column = |name| {
         rows.column_by_name(name)
             .filter(|column| !column.is_null(row))
@@ -74,7 +78,9 @@ fn is_erased(rows: &RecordBatch, row: usize, user: UserId, erased_at: Timestamp)
         let times = column(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
         Some(Timestamp::from_micros(times.value(row)))
     };
-    users.is_some_and(|users| users.value(row) == user.0)
-        && (time("recorded_at").is_some_and(|time| time <= erased_at)
-            || time("time").is_some_and(|time| time < erased_at))
+    let erased_at = users.and_then(|users| erased_at(UserId(users.value(row))));
+    erased_at.is_some_and(|erased_at| {
+        time("recorded_at").is_some_and(|time| time <= erased_at)
+            || time("time").is_some_and(|time| time < erased_at)
+    })
 }

@@ -9,6 +9,13 @@
 //! in columns beside those of the ids. Each action is in one file, also across crashes: the log
 //! holds the last number that was archived, and the names of the files say what was
 //! written after that. Nothing is forgotten by the log before it is archived.
+//!
+//! ```text
+//! DIR/_erased-through-<store>
+//! ```
+//!
+//! has the moment of the last erasure of a user by that store. The files that are read after
+//! it have nothing any more of what the store had erased up to then.
 
 mod archiver;
 mod directory;
@@ -18,7 +25,7 @@ mod params;
 mod table;
 
 pub use archiver::{Archived, Archiver, Backlog};
-pub use directory::{ArchiveDirectory, files};
+pub use directory::{ArchiveDirectory, erased_through, files};
 pub use erase::ErasedFromArchive;
 pub use error::ArchiveError;
 pub use params::ArchiveParams;

@@ -8,6 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
+use super::erased_users::ErasedUsers;
 use super::error::BatchError;
 use super::ids::{self, IdColumn, IdFormat, PIN, TextIds, USER};
 use super::input_files::{self, InputFile};
@@ -45,6 +46,8 @@ pub struct ActionRecord {
 /// The actions that are accepted.
 pub(super) struct Filter<'a> {
     pub(super) pins: &'a PinTable,
+    /// Users of whom nothing is accepted.
+    pub(super) erased: &'a ErasedUsers,
     /// First moment of the window.
     pub(super) from: Timestamp,
     /// First moment after the window.
@@ -360,6 +363,10 @@ impl Filter<'_> {
 
     /// The record of an accepted action; a refused one is counted by its first reason.
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
+        if self.erased.contains(action.user) {
+            counts.erased += 1;
+            return None;
+        }
         let name = self.names.iter().position(|&name| name == action.name);
         let Some(name) = name else {
             if action.name == IMPRESSION {

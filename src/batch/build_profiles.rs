@@ -44,7 +44,7 @@ pub fn build_profiles(
         let bytes = params.memory.as_u64() / 4;
         let partitions = Partitions::create(&writer.scratch()?, rows, bytes)?;
         let from = input.as_of.minus_days(params.window_days);
-        let filter = actions.filter(&pins, from, input.as_of);
+        let filter = actions.filter(&pins, input.erased_users, from, input.as_of);
         partitions.fill(&files, &filter, input.bad_rows, &stage)?
     };
     let FilledPartitions {
@@ -105,6 +105,7 @@ fn empty_manifest(
         identified_from: completeness.identified_from,
         oldest_action: completeness.oldest_action,
         newest_action: completeness.newest_action,
+        erased_through: input.erased_through.clone(),
         window_days: params.window_days,
         alpha: params.alpha,
         lambda_per_day: params.lambda_per_day,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::action_reader::{ActionRecord, Filter};
+use super::erased_users::ErasedUsers;
 use super::error::BatchError;
 use super::external_sort::{Run, RunWriter};
 use super::known_actions::{KnownActions, UserInput};
@@ -71,15 +72,18 @@ impl Actions {
         }
     }
 
-    /// Accepts these actions on `pins` before `as_of`, positive ones since `from`.
+    /// Accepts these actions on `pins` before `as_of`, positive ones since `from`, but of no
+    /// `erased` user.
     pub(super) fn filter<'a>(
         &'a self,
         pins: &'a PinTable,
+        erased: &'a ErasedUsers,
         from: Timestamp,
         as_of: Timestamp,
     ) -> Filter<'a> {
         Filter {
             pins,
+            erased,
             from,
             as_of,
             names: self.names.iter().map(String::as_str).collect(),
@@ -97,7 +101,7 @@ impl Clustering<'_> {
         counts: ActionCounts,
         rows: u64,
     ) -> Result<Clustered, BatchError> {
-        let accepted = rows - counts.refused() - counts.impressions;
+        let accepted = rows - counts.refused() - counts.impressions - counts.erased;
         let stage = self.progress.stage("clustering actions", accepted);
         let mut clustered = Clustered {
             runs: Vec::with_capacity(partitions.len()),

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::bad_rows::BadRowParams;
+use super::erased_users::ErasedUsers;
 use super::ids::TextIds;
 use super::profile_params::NegativeLimits;
 use super::user_histories::Duplicates;
 use crate::model::Timestamp;
+use crate::store::ErasedThrough;
 
 /// Input of a batch of profiles, and how it is read.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,10 @@ pub struct ProfileInput<'a> {
     /// The moment before which `actions` has all actions, at most `as_of`; none for the
     /// time of the newest one.
     pub complete_through: Option<Timestamp>,
+    /// Users whose actions are left out.
+    pub erased_users: &'a ErasedUsers,
+    /// Up to when `actions` is known to be free of erased users.
+    pub erased_through: &'a ErasedThrough,
     /// What becomes of actions that the input has more than once.
     pub duplicates: Duplicates,
     /// How many bad rows are left out.

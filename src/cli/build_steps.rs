@@ -13,7 +13,7 @@ use crate::model::MAX_TITLE;
 use crate::progress::Progress;
 use crate::setting_rules::in_days;
 use crate::snapshot::SnapshotManifest;
-use crate::store::{ActionCounts, ProfileManifest};
+use crate::store::{ActionCounts, ErasedThrough, ProfileManifest};
 
 /// Builds a catalog from files of `pins` as the current version of `root`.
 pub(super) fn catalog(
@@ -109,7 +109,11 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         format!("{} actions read{}", actions.read(), range_of_actions(facts)),
         format!("complete through {}", facts.complete_through),
     ];
+    lines.extend(statements_of_erasure(&facts.erased_through));
     lines.extend(refusals(facts, actions));
+    if actions.erased > 0 {
+        lines.push(format!("{} left out: of erased users", actions.erased));
+    }
     lines.push(format!("{} left out: bad rows", actions.bad));
     lines.push(format!(
         "{} left out: they say that a pin was shown",
@@ -138,6 +142,16 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
         "{users} users{strings}, {medoids} medoids, {medoids_per_user:.1} a user"
     ));
     lines.join("\n  ")
+}
+
+/// A line for each statement that the input is free of erased users.
+fn statements_of_erasure(erased_through: &ErasedThrough) -> Vec<String> {
+    let ErasedThrough { stated, by_log } = erased_through;
+    let stated = stated.map(|time| format!("free of users erased up to {time}, as stated"));
+    let by_log = by_log
+        .iter()
+        .map(|(log, time)| format!("free of users erased up to {time} from the log {log}"));
+    stated.into_iter().chain(by_log).collect()
 }
 
 /// The times between which the actions of the input lie.

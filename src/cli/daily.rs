@@ -9,12 +9,13 @@ use super::clock::now;
 use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput, TextIds};
+use crate::batch::{BadRowParams, Duplicates, ErasedUsers, NegativeLimits, ProfileInput, TextIds};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::serve::pinned_profiles;
 use crate::snapshot::prune;
+use crate::store::ErasedThrough;
 
 #[derive(Debug, Args)]
 pub(super) struct DailyArgs {
@@ -59,6 +60,11 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
     if !args.allow_future_as_of {
         check_as_of(as_of, now())?;
     }
+    // Before its files are read: what is stated then holds for all of them.
+    let erased_through = ErasedThrough {
+        by_log: archive::erased_through(archive)?,
+        ..ErasedThrough::default()
+    };
     let files = archive::files(archive).with_context(|| archive.display().to_string())?;
     if files.is_empty() {
         return Err(NothingToBuild(archive.clone()).into());
@@ -69,6 +75,8 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         text_ids: TextIds::Auto,
         as_of,
         complete_through: None,
+        erased_users: &ErasedUsers::default(),
+        erased_through: &erased_through,
         duplicates: Duplicates::Drop,
         bad_rows: &BadRowParams::default(),
         negative: NegativeLimits::from(&settings.actions.limits),

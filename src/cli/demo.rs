@@ -19,15 +19,15 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, TextIds, shift_actions,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ErasedUsers, NegativeLimits,
+    ProfileInput, ProfileParams, TextIds, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
 use crate::model::Timestamp;
 use crate::progress::Progress;
 use crate::serve::{InitialState, Listeners, Loaded, ServingSource, Startup};
-use crate::store::ProfilesReader;
+use crate::store::{ErasedThrough, ProfilesReader};
 
 /// Directory of the sample data in a checkout.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/complete-journey");
@@ -167,6 +167,8 @@ impl BuiltSample {
             text_ids: TextIds::Auto,
             as_of,
             complete_through: None,
+            erased_users: &ErasedUsers::default(),
+            erased_through: &ErasedThrough::default(),
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),
             negative: NegativeLimits::from(&settings.actions.limits),

@@ -9,10 +9,13 @@ use super::clock::now;
 use super::switch::Switch;
 use super::text_id_args::TextIdArgs;
 use super::{build_steps, output};
-use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{
+    Duplicates, ErasedUsers, NegativeLimits, ProfileInput, ProfileParams, export_profiles,
+};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
+use crate::store::ErasedThrough;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProfilesCommand {
@@ -45,6 +48,15 @@ pub(super) struct BuildArgs {
     /// one]. The server folds in what its log has since then.
     #[arg(long, value_name = "TIME")]
     complete_through: Option<Timestamp>,
+    /// File of users whose actions are left out, one a line: a number, or key: and the string
+    /// by which you call the user.
+    #[arg(long, value_name = "FILE")]
+    erased: Option<PathBuf>,
+    /// The files have nothing any more of what users did before they were erased, for users
+    /// who were erased up to this moment [default: nobody knows]. The server then serves the
+    /// profiles of those who came back.
+    #[arg(long, value_name = "TIME")]
+    erased_through: Option<Timestamp>,
     /// Take an --as-of after the present moment.
     #[arg(long)]
     allow_future_as_of: bool,
@@ -120,6 +132,11 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     if !args.allow_future_as_of {
         check_as_of(args.as_of, now())?;
     }
+    let erased_through = args.erased_through(now())?;
+    let erased_users = match &args.erased {
+        Some(path) => ErasedUsers::read(path)?,
+        None => ErasedUsers::default(),
+    };
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
@@ -127,6 +144,8 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         text_ids: args.text_ids.text_ids(),
         as_of: args.as_of,
         complete_through: args.complete_through,
+        erased_users: &erased_users,
+        erased_through: &erased_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,
         negative: NegativeLimits::from(&settings.actions.limits),
@@ -148,6 +167,20 @@ pub(super) fn check_as_of(as_of: Timestamp, now: Timestamp) -> anyhow::Result<()
 }
 
 impl BuildArgs {
+    /// What is stated of erased users at `now`. Who is erased later is in the files.
+    fn erased_through(&self, now: Timestamp) -> anyhow::Result<ErasedThrough> {
+        if let Some(stated) = self.erased_through {
+            anyhow::ensure!(
+                stated <= now,
+                "--erased-through {stated} is in the future: it is {now}"
+            );
+        }
+        Ok(ErasedThrough {
+            stated: self.erased_through,
+            ..ErasedThrough::default()
+        })
+    }
+
     fn override_settings(&self, profiles: &mut ProfileParams) {
         profiles.window_days = self.window_days.unwrap_or(profiles.window_days);
         profiles.alpha = self.alpha.unwrap_or(profiles.alpha);

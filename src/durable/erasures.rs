@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 use super::error::LogError;
 use super::log::Log;
 use super::store::Store;
-use crate::model::{Action, Timestamp, UserId};
+use crate::model::{Timestamp, UserId};
 
 /// A user whom only those can tell who know the log and guess the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,8 +20,8 @@ pub struct Erasure {
     pub erased_at: Timestamp,
     /// Number of the last action that may be one of the erased ones.
     last_sequence: u64,
-    /// Whether they are removed from the records.
-    is_done: bool,
+    /// Whether they are removed from the log.
+    pub is_done: bool,
 }
 
 impl UserDigest {
@@ -64,11 +64,20 @@ impl Log {
         UserDigest::new(self.store_id(), user)
     }
 
-    /// Declares that `user` is erased at `now`, durably. The actions so far are still there
-    /// until [`Self::remove_erased`].
-    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<(), LogError> {
+    /// The moment of an erasure at `now`: later than all before, also where the clock has
+    /// fallen since, so that what is known of the last one holds for all.
+    pub fn next_erasure(&self, now: Timestamp) -> Result<Timestamp, LogError> {
+        let erasures = self.erasures()?;
+        let last = erasures.iter().map(|(_, erasure)| erasure.erased_at).max();
+        let next = |last: Timestamp| Timestamp::from_micros(last.micros().saturating_add(1));
+        Ok(last.map_or(now, |last| now.max(next(last))))
+    }
+
+    /// Declares that `user` is erased at `erased_at`, durably. The actions so far are still
+    /// there until [`Self::remove_erased`].
+    pub fn erase(&self, user: UserId, erased_at: Timestamp) -> Result<(), LogError> {
         let erasure = Erasure {
-            erased_at: now,
+            erased_at,
             last_sequence: self.accepted(),
             is_done: false,
         };
@@ -95,12 +104,12 @@ impl Log {
         if erasures.is_empty() {
             return Ok(0);
         }
-        let is_erased = |action: &Action, sequence: Option<u64>| {
+        self.remove(|action, facts| {
             let found = erasures.binary_search_by_key(&self.digest(action.user), |&(user, _)| user);
             // An action without a number is older than all others.
-            found.is_ok_and(|at| sequence.unwrap_or(0) <= erasures[at].1.last_sequence)
-        };
-        self.remove_if(is_erased)
+            let sequence = facts.place.map_or(0, |place| place.sequence);
+            found.is_ok_and(|at| sequence <= erasures[at].1.last_sequence)
+        })
     }
 
     /// Declares that the erased actions are in no file of the log any more.
@@ -134,7 +143,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ActionId, PinId};
+    use crate::model::{Action, ActionId, PinId};
 
     /// So rare that no other bytes are like it.
     const USER: UserId = UserId(0x5eed_cafe_f00d_beef);
@@ -166,6 +175,19 @@ mod tests {
             }
         }
         found
+    }
+
+    #[test]
+    fn erasures_come_one_after_another_whatever_the_clock_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (log, _) = Log::open(directory.path()).expect("a log");
+        let next = |now| log.next_erasure(Timestamp::from_micros(now));
+        for (now, expected) in [(7, 7), (7, 8), (3, 9), (20, 20)] {
+            let time = next(now).expect("a log");
+            assert_eq!(time.micros(), expected);
+            log.erase(UserId(expected.unsigned_abs()), time)
+                .expect("a write");
+        }
     }
 
     #[test]

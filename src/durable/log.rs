@@ -196,17 +196,11 @@ impl Log {
         })
     }
 
-    /// Removes the actions for which `is_gone` holds, of the action and its number. Returns
-    /// how many there were.
-    pub(super) fn remove_if(
-        &self,
-        is_gone: impl Fn(&Action, Option<u64>) -> bool,
-    ) -> Result<u64, LogError> {
-        self.remove(|action, facts| is_gone(action, facts.place.map(|place| place.sequence)))
-    }
-
     /// Removes the actions for which `is_gone` holds, and returns how many there were.
-    fn remove(&self, is_gone: impl Fn(&Action, ActionFacts) -> bool) -> Result<u64, LogError> {
+    pub(super) fn remove(
+        &self,
+        is_gone: impl Fn(&Action, ActionFacts) -> bool,
+    ) -> Result<u64, LogError> {
         let (mut removed, mut gone) = (0, Vec::new());
         self.try_for_each(|action, facts| {
             if is_gone(&action, facts) {

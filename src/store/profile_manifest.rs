@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::erased_through::ErasedThrough;
 use super::format_2::ManifestOfFormat2;
 use crate::model::Timestamp;
 use crate::snapshot::ManifestFacts;
@@ -31,6 +32,9 @@ pub struct ProfileManifest {
     pub oldest_action: Option<Timestamp>,
     /// Time of the newest action of the input; none where that is not known.
     pub newest_action: Option<Timestamp>,
+    /// Up to when the input was free of erased users; nothing where that is not known.
+    #[serde(default, skip_serializing_if = "ErasedThrough::is_empty")]
+    pub erased_through: ErasedThrough,
     /// Length of the window in days: as_of - window <= time < as_of. Negative actions
     /// count at any time before as_of.
     pub window_days: f64,
@@ -74,6 +78,7 @@ impl From<ManifestOfFormat2> for ProfileManifest {
             identified_from: facts.as_of,
             oldest_action: None,
             newest_action: None,
+            erased_through: ErasedThrough::default(),
             window_days: facts.window_days,
             alpha: facts.alpha,
             lambda_per_day: facts.lambda_per_day,
@@ -112,6 +117,9 @@ pub struct ActionCounts {
     pub impressions: u64,
     /// Left out: more than the most recent actions that a user may have.
     pub cut: u64,
+    /// Left out: of users that the batch was told are erased.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased: u64,
     /// Left out: rows that are no actions.
     pub bad: u64,
     /// Left out: repeats of another action of the same user.
@@ -128,10 +136,14 @@ pub struct ActionCounts {
     pub unknown_action_unlisted: u64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl ActionCounts {
     /// Number of actions that were read.
     pub fn read(&self) -> u64 {
-        let left_out = self.impressions + self.cut + self.duplicates;
+        let left_out = self.impressions + self.cut + self.duplicates + self.erased;
         self.used + self.negative + left_out + self.refused()
     }
 

@@ -13,7 +13,7 @@ use pinnersage::index::{
 use pinnersage::model::{Embeddings, Medoid, PinId, Timestamp, UserId};
 use pinnersage::progress::Progress;
 use pinnersage::store::{
-    ActionCounts, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
+    ActionCounts, ErasedThrough, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
@@ -119,6 +119,7 @@ fn write_profiles(root: &Path, catalog_version: String) {
         identified_from: as_of,
         oldest_action: None,
         newest_action: None,
+        erased_through: ErasedThrough::default(),
         window_days: 90.0,
         alpha: 1.0,
         lambda_per_day: 0.01,

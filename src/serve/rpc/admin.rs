@@ -229,7 +229,7 @@ impl Service {
             has_profile: erased.has_profile,
             archived_actions: archived,
             archive_files: erased.archived.files,
-            erased_time: Some(timestamp(now)),
+            erased_time: Some(timestamp(erased.erased_at)),
         })
     }
 

@@ -26,7 +26,7 @@ impl RequestContext {
         let recorded = RecordedActions {
             state,
             average: average.unwrap_or_default(),
-            erased_at: actions.and_then(|actions| actions.erased_at(user)),
+            erasure: actions.and_then(|actions| actions.erasure(user)),
         };
         self.serving
             .user_context(user, recorded, self.answers, self.now)

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use crate::actions::Actions;
+use crate::actions::{Actions, ErasedActions};
 use crate::archive::{ArchiveError, Archiver, ErasedFromArchive};
 use crate::durable::{Log, LogError, PinRecord};
 use crate::model::{PinId, Timestamp, UserId};
@@ -34,6 +34,8 @@ pub(crate) struct PinChangeCounts {
 pub(crate) struct Erased {
     /// Recorded actions.
     pub(crate) recorded: u64,
+    /// Nothing of before counts.
+    pub(crate) erased_at: Timestamp,
     /// Actions in the archive, and files.
     pub(crate) archived: ErasedFromArchive,
     /// Whether a profile is served that has the user.
@@ -143,16 +145,17 @@ impl Live {
         user: UserId,
         now: Timestamp,
     ) -> Result<Erased, ArchiveError> {
-        let recorded = actions.erase(user, now)?;
+        let ErasedActions { actions, erased_at } = actions.erase(user, now)?;
         let serving = self.get();
         if let Some(serving) = &serving {
             serving.erase(user);
         }
         let archiver = self.archiver();
-        let archived = archiver.map(|archiver| archiver.erase(user, now));
+        let archived = archiver.map(|archiver| archiver.erase(user));
         let is_served = |serving: &Serving| serving.loaded.profiles().get(user).is_some();
         Ok(Erased {
-            recorded,
+            recorded: actions,
+            erased_at,
             archived: archived.transpose()?.unwrap_or_default(),
             has_profile: serving.as_deref().is_some_and(is_served),
         })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::actions::UserErasure;
 use crate::index::{Delta, DeltaView};
 use crate::model::{Timestamp, UserId};
 use crate::serve::state::answer_params::AnswerParams;
@@ -9,6 +10,7 @@ use crate::serve::state::fold_in_cache::FoldInCache;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::recent_interests::FoldInSource;
 use crate::serve::state::user_context::{RecordedActions, UserContext};
+use crate::store::Profile;
 
 /// One catalog, one set of profiles, and the pins that changed since. A call holds one
 /// of these from its beginning to its end.
@@ -58,6 +60,20 @@ impl Serving {
         self.fold_in_cache.remove(user);
     }
 
+    /// The profile of `user`; none for one without. That of an erased user may be made of
+    /// what was erased, and then there is none.
+    fn profile(&self, user: UserId, erasure: Option<UserErasure>) -> Option<Profile<'_>> {
+        let profile = self.loaded.profiles().get(user)?;
+        let is_of_later = |UserErasure { log_id, erased_at }| {
+            let facts = &self.loaded.profiles().manifest().facts;
+            let window_start = facts.as_of.minus_days(facts.window_days);
+            // Negative actions are of any time, so nobody knows when the hidden pins were.
+            let has_only_later = window_start >= erased_at && profile.hidden.is_empty();
+            has_only_later || facts.erased_through.reflects(log_id, erased_at)
+        };
+        erasure.is_none_or(is_of_later).then_some(profile)
+    }
+
     /// State of `user` at `now`, with the `recorded` actions.
     pub(crate) fn user_context(
         &self,
@@ -69,13 +85,7 @@ impl Serving {
         let prior = params.feedback.enabled_prior();
         let factors = prior.map(|prior| recorded.engagement_factors(prior));
         let profiles = self.loaded.profiles();
-        let facts = &profiles.manifest().facts;
-        let window_start = facts.as_of.minus_days(facts.window_days);
-        let profile = match recorded.erased_at {
-            // The profile may be made of what was erased.
-            Some(erased_at) if window_start < erased_at => None,
-            _ => profiles.get(user),
-        };
+        let profile = self.profile(user, recorded.erasure);
         let context = UserContext::new(profiles, profile, now)
             .with_silenced_by(params.limits.silenced_by)
             .with_engagement_factors(factors);
@@ -97,10 +107,11 @@ impl Serving {
 mod tests {
     use super::*;
     use crate::actions::FeedbackParams;
-    use crate::model::ActionKind;
+    use crate::model::{ActionKind, PinId};
     use crate::serve::state::test_world::{
         ANSWERS, KNOWN_USER, PROFILE_DAY, TestWorld, day, user_state,
     };
+    use crate::store::ErasedThrough;
 
     #[test]
     fn a_new_version_begins_with_an_empty_cache_and_a_new_delta_keeps_it() {
@@ -140,11 +151,15 @@ mod tests {
 
     #[test]
     fn an_erased_user_has_no_profile_but_one_of_later_actions() {
-        let serving = Serving::unchanged(TestWorld::new().load());
+        let world = TestWorld::new();
+        let serving = Serving::unchanged(world.load());
         let now = day(PROFILE_DAY + 1);
-        let has_profile = |erased_at| {
+        let has_profile = |serving: &Serving, erased_at| {
             let recorded = RecordedActions {
-                erased_at: Some(erased_at),
+                erasure: Some(UserErasure {
+                    log_id: 1,
+                    erased_at,
+                }),
                 ..Default::default()
             };
             let context = serving.user_context(KNOWN_USER, recorded, ANSWERS, now);
@@ -152,7 +167,20 @@ mod tests {
         };
         let window_days = serving.loaded.profiles().manifest().facts.window_days;
         let window_start = day(PROFILE_DAY).minus_days(window_days);
-        assert!(!has_profile(now) && !has_profile(window_start.minus_days(-1.0)));
-        assert!(has_profile(window_start));
+        let in_window = window_start.minus_days(-1.0);
+        assert!(!has_profile(&serving, now) && !has_profile(&serving, in_window));
+        assert!(has_profile(&serving, window_start));
+        // A hidden pin may be of any time, unless the profiles say what they know.
+        world.publish_profiles_without(ErasedThrough::default(), &[PinId(3)]);
+        let serving = Serving::unchanged(world.load());
+        assert!(!has_profile(&serving, window_start));
+        let stated = ErasedThrough {
+            stated: Some(in_window),
+            ..ErasedThrough::default()
+        };
+        world.publish_profiles_without(stated, &[PinId(3)]);
+        let serving = Serving::unchanged(world.load());
+        assert!(!has_profile(&serving, now) && has_profile(&serving, in_window));
+        assert!(has_profile(&serving, window_start));
     }
 }

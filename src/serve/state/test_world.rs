@@ -18,7 +18,9 @@ use crate::serve::state::answer_params::AnswerParams;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
 use crate::serve::state::snapshot_source::{ServingSource, VersionPair};
-use crate::store::{ActionCounts, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter};
+use crate::store::{
+    ActionCounts, ErasedThrough, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
+};
 
 use crate::actions::{ActionLimits, FeedbackParams, UserState};
 
@@ -78,7 +80,7 @@ impl TestWorld {
         };
         let pins = (0..20).map(|pin| (id(pin), Some(key_of(pin)), pin));
         let catalog = write_catalog(&world.path("catalog"), pins);
-        write_profiles(&world.path("profiles"), &catalog, MODEL);
+        write_profiles(&world.path("profiles"), profile_facts(&catalog, MODEL), &[]);
         world
     }
 
@@ -104,13 +106,27 @@ impl TestWorld {
     pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
         let pins = pins.map(|pin| (PinId(pin), None, pin));
         let catalog = write_catalog(&self.path("catalog"), pins);
-        let profiles = write_profiles(&self.path("profiles"), &catalog, MODEL);
+        let profiles = write_profiles(&self.path("profiles"), profile_facts(&catalog, MODEL), &[]);
         VersionPair { catalog, profiles }
+    }
+
+    /// Publishes profiles of an input that was free of erased users up to then, in which the
+    /// user hides these pins.
+    pub(crate) fn publish_profiles_without(&self, erased_through: ErasedThrough, hidden: &[PinId]) {
+        let facts = ProfileManifest {
+            erased_through,
+            ..profile_facts("another", MODEL)
+        };
+        write_profiles(&self.path("profiles"), facts, hidden);
     }
 
     /// Publishes profiles of another model, which no catalog here fits.
     pub(crate) fn publish_profiles_of_another_model(&self) -> String {
-        write_profiles(&self.path("profiles"), "another", "model-2")
+        write_profiles(
+            &self.path("profiles"),
+            profile_facts("another", "model-2"),
+            &[],
+        )
     }
 
     /// Loads what was published last.
@@ -207,7 +223,7 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = (PinId, Option<String>,
     written.expect("a catalog").version
 }
 
-fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -> String {
+fn write_profiles(root: &Path, facts: ProfileManifest, hidden: &[PinId]) -> String {
     let medoid = |pin, importance| Medoid {
         pin: PinId(pin),
         importance,
@@ -223,10 +239,14 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         medoids: vec![medoid(1, 2.0), medoid(2, 1.0)],
         history: history.expect("distinct pins"),
         identities: Vec::new(),
-        hidden: Vec::new(),
+        hidden: hidden.to_vec(),
     };
     writer.append(&profile).expect("a profile");
-    let facts = ProfileManifest {
+    writer.finish(facts, &[]).expect("profiles").version
+}
+
+fn profile_facts(catalog_version: &str, embedding_version: &str) -> ProfileManifest {
+    ProfileManifest {
         embedding_version: embedding_version.to_owned(),
         dimension: DIMENSION,
         catalog_version: catalog_version.to_owned(),
@@ -235,6 +255,7 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         identified_from: day(PROFILE_DAY),
         oldest_action: None,
         newest_action: None,
+        erased_through: ErasedThrough::default(),
         window_days: 90.0,
         alpha: 0.1,
         lambda_per_day: 0.01,
@@ -245,6 +266,5 @@ fn write_profiles(root: &Path, catalog_version: &str, embedding_version: &str) -
         users: 1,
         medoids: 2,
         actions: ActionCounts::default(),
-    };
-    writer.finish(facts, &[]).expect("profiles").version
+    }
 }

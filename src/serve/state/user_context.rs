@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::actions::{Engagement, UserState};
+use crate::actions::{Engagement, UserErasure, UserState};
 use crate::cluster::FoldInResult;
 use crate::model::{Medoid, PinId, Timestamp, UserId};
 use crate::recommend::{Origin, UserMedoids};
@@ -19,8 +19,8 @@ pub(crate) struct RecordedActions {
     pub(crate) state: Option<Arc<UserState>>,
     /// Engagement of all users.
     pub(crate) average: Engagement,
-    /// When the user was erased; none for others.
-    pub(crate) erased_at: Option<Timestamp>,
+    /// The erasure of the user; none for others.
+    pub(crate) erasure: Option<UserErasure>,
 }
 
 /// The user of a request, at one moment.

@@ -6,17 +6,20 @@ pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod wait;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, TextIds, build_catalog, build_profiles,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ErasedUsers, NegativeLimits,
+    ProfileInput, ProfileParams, TextIds, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
 use pinnersage::progress::Progress;
+use pinnersage::store::ErasedThrough;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -32,6 +35,11 @@ pub(crate) const AS_OF: &str = "2026-03-01";
 const NO_BAD_ROWS: BadRowParams = BadRowParams {
     max: 0,
     report: None,
+};
+static NO_ERASED_USERS: LazyLock<ErasedUsers> = LazyLock::new(ErasedUsers::default);
+static NOBODY_ERASED: ErasedThrough = ErasedThrough {
+    stated: None,
+    by_log: BTreeMap::new(),
 };
 const DAY: i64 = 86_400;
 
@@ -106,6 +114,8 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         text_ids: TextIds::Auto,
         as_of: AS_OF.parse().expect("a date"),
         complete_through: None,
+        erased_users: &NO_ERASED_USERS,
+        erased_through: &NOBODY_ERASED,
         duplicates: Duplicates::Drop,
         bad_rows: &NO_BAD_ROWS,
         negative: NegativeLimits {
