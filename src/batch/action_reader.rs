@@ -117,6 +117,16 @@ impl InputFacts {
     }
 }
 
+impl ActionIds {
+    /// Ids of users by `text`, and of the pins of a catalog.
+    pub(super) fn beside(pins: &PinTable, text: TextIds) -> Self {
+        Self {
+            text,
+            pins_are_strings: Some(pins.has_keys()),
+        }
+    }
+}
+
 /// Files of actions whose columns are those of actions.
 #[derive(Debug)]
 pub(super) struct ActionFiles {

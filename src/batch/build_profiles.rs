@@ -29,10 +29,7 @@ pub fn build_profiles(
     progress: Progress,
 ) -> Result<SnapshotManifest<ProfileManifest>, BatchError> {
     let (catalog, pins) = Catalog::open_pins(input.catalog)?;
-    let ids = ActionIds {
-        text: input.text_ids,
-        pins_are_strings: Some(pins.has_keys()),
-    };
+    let ids = ActionIds::beside(&pins, input.text_ids);
     let files = ActionFiles::open(input.actions, ids, progress)?;
     let rows = files.rows();
     let mut writer = ProfilesWriter::create(root, input.negative.silenced_by)?;
@@ -84,8 +81,7 @@ pub fn build_profiles(
         actions: counts,
         ..empty_manifest(catalog, input, params, completeness)
     };
-    let actions_of_pins = actions_of_pins(&pins, &actions_by_position);
-    Ok(writer.finish(manifest, &actions_of_pins)?)
+    Ok(writer.finish(manifest, &actions_of_pins(&pins, &actions_by_position))?)
 }
 
 /// Facts of the profiles, before anything was counted.

@@ -51,10 +51,7 @@ impl UserActions {
         progress: Progress,
         mut visit: impl FnMut(&ActionRecord),
     ) -> Result<Self, BatchError> {
-        let ids = ActionIds {
-            text: TextIds::Auto,
-            pins_are_strings: Some(pins.has_keys()),
-        };
+        let ids = ActionIds::beside(pins, TextIds::Auto);
         let files = ActionFiles::open(files, ids, progress)?;
         let rows = files.rows();
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
