@@ -40,8 +40,7 @@ pub fn build_profiles(
         // memory is left for partitions that turn out larger than the average.
         let bytes = params.memory.as_u64() / 4;
         let partitions = Partitions::create(&writer.scratch()?, rows, bytes)?;
-        let from = input.as_of.minus_days(params.window_days);
-        let filter = actions.filter(&pins, input.erased_users, from, input.as_of);
+        let filter = actions.filter(&pins, input, params.window_days);
         partitions.fill(&files, &filter, input.bad_rows, &stage)?
     };
     let FilledPartitions {

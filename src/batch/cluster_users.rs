@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::action_reader::{ActionRecord, Filter};
-use super::erased_users::ErasedUsers;
 use super::error::BatchError;
 use super::external_sort::{Run, RunWriter};
 use super::known_actions::{KnownActions, UserInput};
@@ -72,20 +71,19 @@ impl Actions {
         }
     }
 
-    /// Accepts these actions on `pins` before `as_of`, positive ones since `from`, but of no
-    /// `erased` user.
+    /// Accepts these actions on `pins` before the end of the window, positive ones since its
+    /// beginning, but of no erased user.
     pub(super) fn filter<'a>(
         &'a self,
         pins: &'a PinTable,
-        erased: &'a ErasedUsers,
-        from: Timestamp,
-        as_of: Timestamp,
+        input: &ProfileInput<'a>,
+        window_days: f64,
     ) -> Filter<'a> {
         Filter {
             pins,
-            erased,
-            from,
-            as_of,
+            erased: input.erased_users,
+            from: input.as_of.minus_days(window_days),
+            as_of: input.as_of,
             names: self.names.iter().map(String::as_str).collect(),
             first_negative: self.first_negative,
         }

@@ -8,6 +8,7 @@
 //! pins for a server. [`UserActions`] groups actions by user, for a replay.
 //! [`shift_actions`] moves the actions of a sample to the present.
 
+mod action_columns;
 mod action_reader;
 pub(crate) mod atomic_parquet;
 mod bad_rows;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 
-use super::action_reader::{TIME, open};
+use super::action_columns::{TIME, open};
 use super::atomic_parquet::{time_type, write_parquet_atomically};
 use super::bad_rows::{BadRowParams, BadRows};
 use super::columns::time;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::action_reader::{ActionColumns, ActionFiles, ActionIds, RawAction, TextFormats, open};
+use super::action_columns::{ActionColumns, RawAction, TextFormats, open};
+use super::action_reader::{ActionFiles, ActionIds};
 use super::bad_rows::{BadRowParams, BadRows};
 use super::error::BatchError;
 use super::ids::{self, IdColumn, InputId, MEDOID, TextIds};
