@@ -18,11 +18,13 @@ const ACTION_ID: &str = "action_id";
 /// The name of actions in a file without that column.
 pub(super) const DEFAULT_ACTION: &str = "save";
 
+/// What columns say of ids.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TextFormats {
     pub(super) users: IdFormat,
     pub(super) pins: IdFormat,
 }
+
 /// Opens a file of actions, for their columns and `others`.
 pub(super) fn open<'f>(file: &'f InputFile, others: &[&str]) -> Result<Table<'f>, BatchError> {
     let own = [USER.id, USER.key, PIN.id, PIN.key, TIME, ACTION, ACTION_ID];

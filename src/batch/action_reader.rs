@@ -116,7 +116,6 @@ pub(super) struct ActionFiles {
     text_formats: TextFormats,
 }
 
-/// What columns without a type say of ids.
 /// How the ids of a file of actions are spelled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ActionIds {
