@@ -167,10 +167,9 @@ impl<'a> Batch<'a> {
     }
 
     /// What the caller calls the user, and the pins of the profile.
-    fn push_keys(&mut self, user: &str, profile: Profile<'_>) {
+    fn push_keys(&mut self, user: Option<&str>, profile: Profile<'_>) {
         let some = |key: &'a str| Some(key).filter(|key| !key.is_empty());
-        self.user_keys
-            .append_option(Some(user).filter(|key| !key.is_empty()));
+        self.user_keys.append_option(user);
         if let Some(pins) = self.pins {
             let medoids = profile
                 .medoids
