@@ -255,9 +255,9 @@ impl Filter<'_> {
             return Ok(());
         };
         match self.pins.key(action.pin) {
-            "" => Ok(()),
-            same if same == key => Ok(()),
-            other => Err(format!(
+            None => Ok(()),
+            Some(same) if same == key => Ok(()),
+            Some(other) => Err(format!(
                 "{} {} has the same hash as pin {} of the catalog: one of them needs another id",
                 PIN.id,
                 quoted(key),

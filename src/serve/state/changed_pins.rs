@@ -94,7 +94,8 @@ impl LockedChanges<'_> {
                     key,
                 } => {
                     if is_of_kind(embedding_version, key, catalog) {
-                        delta.push(pin, vector, title.clone(), key.clone());
+                        let key = catalog.pins.has_keys().then(|| key.clone());
+                        delta.push(pin, vector, title.clone(), key);
                     }
                 }
                 PinRecord::Deleted => delta.push_deleted(pin),
@@ -139,7 +140,7 @@ fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
             !is_of_kind(embedding_version, key, catalog)
                 || (in_catalog == vector.as_slice()
                     && catalog.pins.title(pin) == title
-                    && catalog.pins.key(pin) == key)
+                    && catalog.pins.key(pin).unwrap_or_default() == key)
         }),
         PinRecord::Deleted => in_catalog.is_none(),
     }

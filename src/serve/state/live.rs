@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(change(&server, pins).expect("a change"), 2);
         let serving = server.get().expect("something is served");
         let new = PinId::of_key(&key_of(NEW));
-        assert_eq!(serving.pins().key(new), key_of(NEW));
+        assert_eq!(serving.pins().key(new), Some(&*key_of(NEW)));
         assert_eq!(serving.delta.counts().upserted, 1);
         // One that changes its key alone differs from the catalog.
         let renamed = (PinId::of_key(&key_of(1)), record(1, "renamed"));
