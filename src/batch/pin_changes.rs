@@ -130,9 +130,13 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
 
 /// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
 /// normalized; any bad row is an error that names it.
-pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
+pub fn read_pins(
+    files: &[PathBuf],
+    text_ids: TextIds,
+    progress: Progress,
+) -> Result<Vec<UpsertedPin>, BatchError> {
     let files = input_files::resolve(files, progress)?;
-    let ids = PinIds::of(&files, TextIds::Auto, progress)?;
+    let ids = PinIds::of(&files, text_ids, progress)?;
     let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
     let none_bad = BadRowParams::default();
     let ReadPins {
