@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use bytemuck::{Pod, Zeroable};
 
 use super::action_columns::{ACTION, ActionColumns, DEFAULT_ACTION, RawAction, TextFormats, open};
-use super::bad_rows::{BadRowParams, BadRows, quoted};
+use super::bad_rows::{BadRowParams, BadRows};
 use super::erased_users::ErasedUsers;
 use super::error::BatchError;
-use super::ids::{self, IdFormat, PIN, TextIds, USER};
+use super::ids::{self, IdFormat, PIN, TextIds, USER, same_hash};
 use super::input_files::{self, InputFile};
+use super::input_table::Table;
 use crate::index::PinTable;
 use crate::model::{ActionIdentity, IMPRESSION, Timestamp, UserId};
 use crate::progress::{Progress, Stage};
@@ -135,6 +136,37 @@ impl ActionIds {
     }
 }
 
+/// How many files call users by numbers, and how many by strings.
+#[derive(Default)]
+struct UserFormats {
+    numbers: usize,
+    strings: usize,
+}
+
+impl UserFormats {
+    fn see(&mut self, table: &Table<'_>, text_formats: TextFormats) {
+        if table.has(USER.key) {
+            return;
+        }
+        match text_formats.of(table).users {
+            IdFormat::Number => self.numbers += 1,
+            IdFormat::Key => self.strings += 1,
+        }
+    }
+
+    /// Says so when there are both: user 7 is not user "7".
+    fn check(&self, progress: Progress) {
+        let Self { numbers, strings } = self;
+        if *numbers > 0 && *strings > 0 {
+            progress.note(&format!(
+                "{numbers} files have numbers in {}, and {strings} have strings: these are \
+                 different users",
+                USER.id
+            ));
+        }
+    }
+}
+
 impl ActionFiles {
     /// The files that `arguments` name. One without the columns of actions, or with pins
     /// that cannot be those of the catalog, is an error.
@@ -153,6 +185,7 @@ impl ActionFiles {
             },
         };
         let (mut rows, mut unnamed, mut numbered) = (0, 0, 0);
+        let mut users = UserFormats::default();
         for file in &files {
             let table = open(file, &[])?;
             if ids.pins_are_strings == Some(false) {
@@ -160,6 +193,7 @@ impl ActionFiles {
             }
             let has_numbers = text_formats.of(&table).pins == IdFormat::Number;
             numbered += usize::from(has_numbers && !table.has(PIN.key));
+            users.see(&table, text_formats);
             unnamed += usize::from(!table.has(ACTION));
             rows += table.count()?;
         }
@@ -170,6 +204,7 @@ impl ActionFiles {
                 files.len()
             ));
         }
+        users.check(progress);
         if numbered > 0 && ids.pins_are_strings == Some(true) {
             progress.note(&format!(
                 "{numbered} of {} files have numbers in {}, where the catalog calls pins by \
@@ -257,12 +292,7 @@ impl Filter<'_> {
         match self.pins.key(action.pin) {
             None => Ok(()),
             Some(same) if same == key => Ok(()),
-            Some(other) => Err(format!(
-                "{} {} has the same hash as pin {} of the catalog: one of them needs another id",
-                PIN.id,
-                quoted(key),
-                quoted(other)
-            )),
+            Some(of_catalog) => Err(format!("{} {}", PIN.id, same_hash(key, of_catalog))),
         }
     }
 

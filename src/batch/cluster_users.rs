@@ -13,7 +13,6 @@ use super::profile_input::ProfileInput;
 use super::profile_params::ProfileParams;
 use super::user_histories::{self, HistoryLimits, LoadedPartition};
 use super::user_keys::{KeysOfUsers, UserKeys};
-use super::user_partitions::partition_of;
 use crate::cluster::{self, ClusterScratch, Decay, NegativeActions, Point};
 use crate::index::PinTable;
 use crate::model::{ActionIdentity, Medoid, PinId, Timestamp};
@@ -106,13 +105,10 @@ impl Clustering<'_> {
             counts,
             actions_by_position: vec![0; self.pins.ids().len()],
         };
-        let count = partitions.len();
         for (number, path) in partitions.into_iter().enumerate() {
             let mut keys = match self.user_keys {
                 None => KeysOfUsers::default(),
-                Some(keys) => {
-                    keys.of_partition(number, |user| partition_of(user, count) == number)?
-                }
+                Some(keys) => keys.of_partition(number)?,
             };
             let run = self.cluster_partition(&path, &mut keys, &mut clustered, &stage)?;
             clustered.runs.push(run);

@@ -77,9 +77,8 @@ pub(super) fn key(column: &ArrayRef, row: usize) -> Result<Cow<'_, str>, Reason>
     let bytes = bytes(column, row);
     let Some(ActionId(uuid)) = raw_action_id(bytes) else {
         let length = bytes.len();
-        return Err(
-            format!("has {length} bytes and no string type: neither a string nor a UUID").into(),
-        );
+        let reason = "a UUID has 16, and a string needs a string type";
+        return Err(format!("has {length} bytes: {reason}").into());
     };
     let digits = format!("{:032x}", u128::from_be_bytes(uuid));
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
@@ -94,11 +93,12 @@ pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, Reason> {
     let number = match text(column, row) {
         None => integer(column, row),
         // Two keys must not become one number.
-        Some(text) if text.len() > 1 && text.starts_with(['0', '+']) => {
+        Some(text) if text.len() > 1 && text.starts_with(['0', '+']) || text == "-0" => {
             let text = quoted(text);
-            return Err(
-                format!("{text} is no number as it is: --text-ids strings takes strings").into(),
-            );
+            return Err(format!(
+                "{text} has a leading zero or sign: as a string it needs --text-ids strings"
+            )
+            .into());
         }
         Some(text) => text
             .parse()

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::ids::same_hash;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
@@ -53,10 +54,7 @@ pub enum BatchError {
         as_of: Timestamp,
     },
     /// Two users have one id.
-    #[error(
-        "user_id {first:?} and {second:?} have the same hash, so they would be one user: one of \
-         them needs another id"
-    )]
+    #[error("user_id {}", same_hash(first, second))]
     SameHash {
         /// Key of one of them.
         first: String,

@@ -167,9 +167,8 @@ impl<'a> Batch<'a> {
     }
 
     /// What the caller calls the user, and the pins of the profile.
-    fn push_keys(&mut self, user: &str, profile: Profile<'_>) {
-        self.user_keys
-            .append_option(Some(user).filter(|key| !key.is_empty()));
+    fn push_keys(&mut self, user: Option<&str>, profile: Profile<'_>) {
+        self.user_keys.append_option(user);
         if let Some(pins) = self.pins {
             let medoids = profile.medoids.iter();
             let medoids = medoids.map(|medoid| pins.key(medoid.pin));

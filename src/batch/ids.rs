@@ -110,12 +110,15 @@ pub(super) fn format(table: &Table<'_>, names: IdNames, text: IdFormat) -> IdFor
     match table.data_type(names.id) {
         Some(data_type) if columns::is_id(data_type) => IdFormat::Number,
         Some(_) => IdFormat::Key,
+        // As an archive that became a text file: the keys have a column of their own.
+        None if table.has(names.key) => IdFormat::Number,
         None => text,
     }
 }
 
-/// What columns without a type say of these ids in `files`: `choice` decides, or else the
-/// first rows of the first file with such a column. Keys that nobody chose are noted.
+/// What columns without a type say of these ids in `files`: `choice` decides, or else a
+/// column of strings in another file, or else the first rows of the first file with such a
+/// column. Keys that nobody chose are noted.
 pub(super) fn text_format(
     files: &[InputFile],
     names: IdNames,
@@ -127,11 +130,17 @@ pub(super) fn text_format(
         TextIds::Strings => return Ok(IdFormat::Key),
         TextIds::Auto => {}
     }
+    let mut untyped = Vec::new();
     for file in files {
-        let table = Table::open(file, &[names.id])?;
-        if !table.has(names.id) || table.data_type(names.id).is_some() {
-            continue;
+        let table = Table::open(file, &[names.id, names.key])?;
+        match table.data_type(names.id) {
+            Some(data_type) if columns::is_key(data_type) => return Ok(IdFormat::Key),
+            None if table.has(names.id) && !table.has(names.key) => untyped.push(file),
+            Some(_) | None => {}
         }
+    }
+    for file in untyped {
+        let table = Table::open(file, &[names.id])?;
         let Some(rows) = table.batches().next().transpose()? else {
             continue;
         };
@@ -176,26 +185,32 @@ impl<'a> IdColumn<'a> {
     pub(super) fn optional(&self, row: usize) -> Result<Option<InputId<'a>>, String> {
         let named = |name: &'static str| move |reason: Reason| format!("{name} {reason}");
         let IdNames { id, key } = self.names;
-        let number = match self.ids.filter(|ids| ids.is_valid(row)) {
+        let called = match self.ids.filter(|ids| ids.is_valid(row)) {
             None => None,
             Some(ids) if self.format == IdFormat::Key => {
                 let key = columns::key(ids, row).map_err(named(id))?;
-                return keyed(key, id).map(Some);
+                Some(keyed(key, id)?)
             }
-            Some(ids) => Some(columns::id(ids, row).map_err(named(id))?),
+            Some(ids) => Some(InputId {
+                id: columns::id(ids, row).map_err(named(id))?,
+                key: None,
+            }),
         };
         let Some(keys) = self.keys.filter(|keys| keys.is_valid(row)) else {
-            return Ok(number.map(|id| InputId { id, key: None }));
+            return Ok(called);
         };
         let of_key = keyed(columns::key(keys, row).map_err(named(key))?, key)?;
-        match number {
-            Some(number) if number != of_key.id => {
-                let text = of_key.key.unwrap_or_default();
-                Err(format!("{key} {} is not that of {id}", quoted(&text)))
-            }
-            _ => Ok(Some(of_key)),
+        if called.is_some_and(|called| called.id != of_key.id) {
+            let text = of_key.key.unwrap_or_default();
+            return Err(format!("{key} {} is not that of {id}", quoted(&text)));
         }
+        Ok(Some(of_key))
     }
+}
+
+/// Why two keys of one hash are refused.
+pub(super) fn same_hash(first: &str, second: &str) -> String {
+    format!("{first:?} and {second:?} have the same hash: one of them needs another id")
 }
 
 /// The id of `key`, which the column `name` has.
@@ -272,5 +287,13 @@ mod tests {
         let other = "user_key \"ann\" is not that of user_id";
         assert_eq!(found[1], Err(other.to_owned()));
         assert_eq!(found[2], Ok(of_key("ann")));
+        // Two columns of strings must say the same.
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("user_id", Arc::new(StringArray::from(vec!["ann", "bob"]))),
+            ("user_key", Arc::new(StringArray::from(vec!["ann", "ann"]))),
+        ];
+        let rows = batch(columns);
+        let found = users(&rows, IdFormat::Key);
+        assert_eq!(found, [Ok(of_key("ann")), Err(other.to_owned())]);
     }
 }

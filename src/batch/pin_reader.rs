@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
 use super::error::BatchError;
-use super::ids::{self, IdColumn, IdFormat, InputId, PIN, TextIds};
+use super::ids::{self, IdColumn, IdFormat, InputId, PIN, TextIds, same_hash};
 use super::input_files::InputFile;
 use super::input_table::{Rows, Table, column};
 use super::raw_pins::{RawPin, RawPins};
@@ -127,8 +127,10 @@ fn check_columns(table: &Table<'_>, quality: QualityColumn) -> Result<(), BatchE
 struct PinReader<'a> {
     /// None until the first vectors tell the dimension.
     raw: Option<RawPins>,
-    /// File and row of each pin.
-    origins: HashMap<PinId, (&'a Path, u64)>,
+    /// File and row of each pin, in the order of the pins.
+    origins: Vec<(&'a Path, u64)>,
+    /// Where each pin stands among them.
+    positions: HashMap<PinId, usize>,
     bad: BadRows,
     cut_titles: u64,
 }
@@ -137,7 +139,8 @@ impl<'a> PinReader<'a> {
     fn new(bad: BadRows) -> Self {
         Self {
             raw: None,
-            origins: HashMap::new(),
+            origins: Vec::new(),
+            positions: HashMap::new(),
             bad,
             cut_titles: 0,
         }
@@ -176,22 +179,22 @@ impl<'a> PinReader<'a> {
                 self.raw.insert(raw.map_err(|e| failed(&e))?)
             }
         };
-        if let Some((path, row)) = self.origins.get(&pin.id) {
+        if let Some(&position) = self.positions.get(&pin.id) {
+            let (path, row) = self.origins[position];
             let place = format!("in {}, row {row}", path.display());
-            let earlier = raw.pins.iter().find(|earlier| earlier.id == pin.id);
-            let earlier = earlier.and_then(|earlier| earlier.key.as_deref());
-            return Err(
-                match earlier.filter(|&key| Some(key) != pin.key.as_deref()) {
-                    None => failed(&format!("stands already {place}")),
-                    Some(key) => failed(&format!(
-                        "has the same hash as {} {place}: one of them needs another id",
-                        quoted(key)
-                    )),
-                },
-            );
+            return Err(match (&pin.key, &raw.pins[position].key) {
+                (Some(key), Some(earlier)) if key != earlier => {
+                    format!(
+                        "pin_id {}; the other stands {place}",
+                        same_hash(key, earlier)
+                    )
+                }
+                _ => failed(&format!("stands already {place}")),
+            });
         }
         raw.vectors.push(vector).map_err(|e| failed(&e))?;
-        self.origins.insert(pin.id, origin);
+        self.positions.insert(pin.id, raw.pins.len());
+        self.origins.push(origin);
         let row = raw.vectors.len() - 1;
         let (title, was_cut) = cut_title(pin.title);
         self.cut_titles += u64::from(was_cut);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::ids::same_hash;
 use crate::model::{EmbeddingError, Embeddings, PinId};
 
 /// One pin of a file.
@@ -73,9 +74,7 @@ impl RawPins {
             let replaced_by = keys.get(&pin.id).copied().flatten();
             if let Some(key) = replaced_by.filter(|&key| pin.key.as_deref() != Some(key)) {
                 let other = pin.key.as_deref().unwrap_or_default();
-                return Err(format!(
-                    "pin {key:?} has the same hash as {other:?}: one of them needs another id"
-                ));
+                return Err(format!("pins {}", same_hash(key, other)));
             }
         }
         let count = keys.len() as u64;

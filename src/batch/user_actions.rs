@@ -71,9 +71,13 @@ impl UserActions {
             paths,
             mut counts,
             facts,
-            ..
+            user_keys,
         } = partitions.fill(&files, &filter, &BadRowParams::default(), &stage)?;
-        for path in &paths {
+        for (number, path) in paths.iter().enumerate() {
+            if let Some(keys) = &user_keys {
+                // Two users of one hash would be one.
+                keys.of_partition(number)?;
+            }
             let loaded = user_histories::load(path, whole(Duplicates::Drop), |record| {
                 visit(record);
                 true

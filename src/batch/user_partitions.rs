@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::action_reader::{ActionFiles, ActionRecord, Filter, InputFacts, ReadActions};
 use super::bad_rows::BadRowParams;
 use super::error::BatchError;
-use super::user_keys::{UserKeyWriter, UserKeys};
+use super::user_keys::{UserKeyWriter, UserKeys, partition_of};
 use crate::model::UserId;
 use crate::progress::Stage;
 use crate::snapshot::SnapshotError;
@@ -17,8 +17,9 @@ use crate::store::ActionCounts;
 
 /// Bytes of the buffer of each file: there may be as many as partitions at a time.
 const BUFFER: usize = 1 << 14;
-/// Most partition files: each is an open file and a buffer.
-const MAX_PARTITIONS: u64 = 1_000;
+/// Most partition files: each is an open file and a buffer, and a process may often have no
+/// more than 1,024 files open.
+const MAX_PARTITIONS: u64 = 960;
 
 /// Records, spread over files by user.
 pub(super) struct Partitions {
@@ -95,7 +96,7 @@ impl Partitions {
             Some(writer) => writer,
             none => none.insert(UserKeyWriter::create(&self.directory, partitions)?),
         };
-        writer.push(partition_of(user, partitions), user, key)
+        writer.push(user, key)
     }
 
     /// Appends a record to the partition of its user.
@@ -111,12 +112,6 @@ impl Partitions {
     pub(super) fn close(self) -> Result<Vec<PathBuf>, BatchError> {
         close(self.files)
     }
-}
-
-/// The number of the partition of `user`, of so many.
-pub(super) fn partition_of(user: UserId, partitions: usize) -> usize {
-    let hash = xxhash_rust::xxh3::xxh3_64(&user.0.to_le_bytes());
-    (hash % partitions.max(1) as u64) as usize
 }
 
 fn close(files: Vec<PartitionFile>) -> Result<Vec<PathBuf>, BatchError> {

@@ -53,7 +53,7 @@ fn read_file<E: From<BatchError>>(
     accept: &mut impl FnMut(Vec<Action>) -> Result<(), E>,
 ) -> Result<(), E> {
     let table = open(file, &[MEDOID.id, MEDOID.key])?;
-    if table.has(MEDOID.id) {
+    if table.has(MEDOID.id) || table.has(MEDOID.key) {
         ids::require(&table, MEDOID)?;
     }
     let formats = text_formats.of(&table);

@@ -72,8 +72,8 @@ impl Users {
             .enumerate()
             .filter(|(_, (_, profile))| !profile.medoids.is_empty())
             .map(|(position, (user, _))| match profiles.key(position) {
-                "" => IdOrKey::Id(user.0),
-                key => IdOrKey::Key(key.to_owned()),
+                None => IdOrKey::Id(user.0),
+                Some(key) => IdOrKey::Key(key.to_owned()),
             })
             .collect();
         users.sort_unstable_by_key(IdOrKey::id);

@@ -103,10 +103,11 @@ impl ProfilesReader {
         &self.manifest
     }
 
-    /// What the caller calls the user at `position` in [`ProfilesReader::iter`]; empty for
-    /// one who is called by a number.
-    pub fn key(&self, position: usize) -> &str {
-        self.keys.as_ref().map_or("", |keys| keys.get(position))
+    /// What the caller calls the user at `position` in [`ProfilesReader::iter`]; none for one
+    /// who is called by a number.
+    pub fn key(&self, position: usize) -> Option<&str> {
+        let key = self.keys.as_ref()?.get(position);
+        Some(key).filter(|key| !key.is_empty())
     }
 
     /// All profiles, by ascending user id.

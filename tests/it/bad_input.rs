@@ -9,7 +9,7 @@ use crate::common;
 use crate::common::files::{columns, ids, texts, vectors};
 use crate::common::process::{self, command, path, serve_command, serve_command_of};
 use crate::common::{Pin, World, version_directory};
-use arrow_array::{ArrayRef, Int64Array, UInt64Array};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, UInt64Array};
 use bytesize::ByteSize;
 use pinnersage::batch::build_neighbors;
 use pinnersage::index::NeighborParams;
@@ -167,13 +167,12 @@ fn files_that_are_not_what_they_should_be_are_named() {
     let said = catalog_refusal(vec![("pin_id", ids([1]))]);
     assert_says(&said, &["pins.parquet: column embedding is missing"]);
     let said = catalog_refusal(vec![
-        ("pin_id", texts(["1"])),
+        ("pin_id", Arc::new(Float64Array::from(vec![1.0]))),
         ("embedding", vectors([vector])),
     ]);
-    assert_says(
-        &said,
-        &["column pin_id is Utf8, where it should be an integer"],
-    );
+    let expected = "an integer, a string or the 16 bytes of a UUID";
+    let expected = format!("column pin_id is Float64, where it should be {expected}");
+    assert_says(&said, &[expected.as_str()]);
     let said = catalog_refusal(vec![("pin_id", ids([1])), ("embedding", ids([1]))]);
     assert_says(
         &said,

@@ -15,7 +15,9 @@ use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 
 use crate::common::files::{archived, columns, ids, texts, vectors};
-use crate::common::process::{Process, command, path, refusal, run, run_command, serve_command};
+use crate::common::process::{
+    Process, command, output, path, refusal, run, run_command, serve_command,
+};
 use crate::common::server::{Client, recommend};
 use crate::common::strings::{self, pin_key, user_key, world, write_actions};
 use crate::common::{self, Action, World};
@@ -154,7 +156,7 @@ fn users_of(world: &World) -> BTreeMap<String, Vec<PinId>> {
     let users = profiles.iter().enumerate();
     users
         .map(|(position, (user, profile))| {
-            let key = profiles.key(position).to_owned();
+            let key = profiles.key(position).expect("a key").to_owned();
             assert_eq!(UserId::of_key(&key), user);
             (key, profile.hidden.to_vec())
         })
@@ -189,6 +191,67 @@ fn every_spelling_of_one_input_gives_one_version() {
         let said = run_command(&mut profiles_build(&world, name));
         assert_eq!(version(&said), expected, "{name}");
     }
+}
+
+#[test]
+fn a_text_file_of_an_archive_has_ids_and_keys_and_names_the_same() {
+    let world = world();
+    build_catalog(&world);
+    let expected = version(&run_command(&mut profiles_build(&world, "actions.parquet")));
+    let line = |action: &Action| {
+        let (user, pin) = (user_key(action.user), pin_key(action.pin));
+        let (user_id, pin_id) = (UserId::of_key(&user), PinId::of_key(&pin));
+        let time = action.time;
+        format!("{user_id},{pin_id},{time},{user},{pin}\n")
+    };
+    let csv: String = common::actions().iter().map(line).collect();
+    let csv = format!("user_id,pin_id,time,user_key,pin_key\n{csv}");
+    fs::write(world.path("a.csv"), &csv).expect("a file");
+    for choice in ["auto", "numbers", "strings"] {
+        let mut build = profiles_build(&world, "a.csv");
+        let said = run_command(build.args(["--text-ids", choice]));
+        assert_eq!(version(&said), expected, "{choice}");
+    }
+    let wrong = csv.replacen("pin/", "pin-", 1);
+    fs::write(world.path("a.csv"), wrong).expect("a file");
+    let error = refusal(&mut profiles_build(&world, "a.csv"));
+    assert!(
+        error.contains("row 0: pin_key") && error.contains("is not that of pin_id"),
+        "{error}"
+    );
+}
+
+#[test]
+fn strings_of_one_file_make_strings_of_the_numbers_in_another() {
+    let world = world();
+    build_catalog(&world);
+    let day = common::AS_OF.parse::<pinnersage::model::Timestamp>();
+    let time = day.expect("a date").micros() / 1_000_000 - 86_400;
+    let named = vec![
+        ("user_id", texts(["7"])),
+        ("pin_id", texts(["pin/1"])),
+        ("time", ids([time])),
+    ];
+    columns(&world.path("a.parquet"), named);
+    let rows = "user_id,pin_id,time\n7,pin/2,2026-02-27\n";
+    fs::write(world.path("b.csv"), rows).expect("a file");
+    let mut build = profiles_build(&world, "a.parquet");
+    build.arg("--actions").arg(world.path("b.csv"));
+    let said = run_command(&mut build);
+    assert!(said.contains("  1 users, called by strings"), "{said}");
+    // Numbers by their type stay numbers, and are said to be others.
+    let named = vec![
+        ("user_id", ids([7])),
+        ("pin_id", texts(["pin/3"])),
+        ("time", ids([time])),
+    ];
+    columns(&world.path("c.parquet"), named);
+    let ended = output(build.arg(world.path("c.parquet")));
+    let said = String::from_utf8(ended.stdout).expect("UTF-8");
+    assert!(said.contains("  2 users, called by strings"), "{said}");
+    let notes = String::from_utf8(ended.stderr).expect("UTF-8");
+    let expected = "1 files have numbers in user_id, and 2 have strings";
+    assert!(notes.contains(expected), "{notes}");
 }
 
 #[test]
