@@ -290,9 +290,9 @@ impl Filter<'_> {
             return Ok(());
         };
         match self.pins.key(action.pin) {
-            "" => Ok(()),
-            same if same == key => Ok(()),
-            of_catalog => Err(format!("{} {}", PIN.id, same_hash(key, of_catalog))),
+            None => Ok(()),
+            Some(same) if same == key => Ok(()),
+            Some(of_catalog) => Err(format!("{} {}", PIN.id, same_hash(key, of_catalog))),
         }
     }
 

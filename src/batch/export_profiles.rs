@@ -168,15 +168,12 @@ impl<'a> Batch<'a> {
 
     /// What the caller calls the user, and the pins of the profile.
     fn push_keys(&mut self, user: Option<&str>, profile: Profile<'_>) {
-        let some = |key: &'a str| Some(key).filter(|key| !key.is_empty());
         self.user_keys.append_option(user);
         if let Some(pins) = self.pins {
-            let medoids = profile
-                .medoids
-                .iter()
-                .map(|medoid| some(pins.key(medoid.pin)));
+            let medoids = profile.medoids.iter();
+            let medoids = medoids.map(|medoid| pins.key(medoid.pin));
             self.medoid_keys.append_value(medoids);
-            let hidden = profile.hidden.iter().map(|&pin| some(pins.key(pin)));
+            let hidden = profile.hidden.iter().map(|&pin| pins.key(pin));
             self.hidden_keys.append_value(hidden);
         }
     }

@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::bad_rows::{BadRowParams, BadRows};
+use super::bad_rows::{BadRowParams, BadRows, quoted};
 use super::error::BatchError;
 use super::ids::{self, IdColumn, IdFormat, PIN, TextIds};
 use super::input_files::{self, InputFile};
@@ -59,12 +59,16 @@ impl ChangeFiles {
 }
 
 /// Writes changes to `directory`, which is created where it is missing. Either all of the
-/// pins have a key, or none.
+/// pins have a key, or none; a mixture is an error, and nothing is written.
 pub fn write_changes(
     directory: &Path,
     upserted: &[UpsertedPin],
     deleted: &[PinId],
 ) -> Result<(), BatchError> {
+    let keys = keys_of_all(upserted).map_err(|reason| BatchError::File {
+        path: directory.join(UPSERTED),
+        reason,
+    })?;
     fs::create_dir_all(directory).map_err(|e| BatchError::file(directory, &e))?;
     let mut vectors = ListBuilder::new(Float32Builder::new());
     for pin in upserted {
@@ -76,8 +80,7 @@ pub fn write_changes(
     };
     let titles = upserted.iter().map(|pin| pin.title.as_str());
     let titles: ArrayRef = Arc::new(StringArray::from_iter_values(titles));
-    let keys: Option<Vec<&str>> = upserted.iter().map(|pin| pin.key.as_deref()).collect();
-    let called: ArrayRef = match keys.filter(|keys| !keys.is_empty()) {
+    let called: ArrayRef = match keys {
         Some(keys) => Arc::new(StringArray::from(keys)),
         None => ids(&mut upserted.iter().map(|pin| pin.id)),
     };
@@ -89,6 +92,21 @@ pub fn write_changes(
     let deleted = [(PIN.id, ids(&mut deleted.iter().copied()))];
     write(&directory.join(UPSERTED), &upserted)?;
     write(&directory.join(DELETED), &deleted)
+}
+
+/// The keys of `pins`; none where no pin has one. Some with and some without are an error.
+fn keys_of_all(pins: &[UpsertedPin]) -> Result<Option<Vec<&str>>, String> {
+    let keys: Vec<&str> = pins.iter().filter_map(|pin| pin.key.as_deref()).collect();
+    let by_number = pins.iter().find(|pin| pin.key.is_none());
+    match (keys.first(), by_number) {
+        (None, _) => Ok(None),
+        (Some(_), None) => Ok(Some(keys)),
+        (Some(key), Some(UpsertedPin { id, .. })) => Err(format!(
+            "pin {id} is called by a number and pin {} by a string, where a file has one kind \
+             of ids",
+            quoted(key)
+        )),
+    }
 }
 
 fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
@@ -112,9 +130,13 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
 
 /// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
 /// normalized; any bad row is an error that names it.
-pub fn read_pins(files: &[PathBuf], progress: Progress) -> Result<Vec<UpsertedPin>, BatchError> {
+pub fn read_pins(
+    files: &[PathBuf],
+    text_ids: TextIds,
+    progress: Progress,
+) -> Result<Vec<UpsertedPin>, BatchError> {
     let files = input_files::resolve(files, progress)?;
-    let ids = PinIds::of(&files, TextIds::Auto, progress)?;
+    let ids = PinIds::of(&files, text_ids, progress)?;
     let stage = progress.stage("read pins", pin_reader::count_rows(&files)?);
     let none_bad = BadRowParams::default();
     let ReadPins {
@@ -156,4 +178,33 @@ pub(super) fn read_deleted(path: &Path, stage: &Stage) -> Result<HashSet<PinId>,
     }
     bad.finish(stage)?;
     Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_with_and_without_keys_are_not_written_to_one_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let directory = directory.path().join("changes");
+        let pin = |id: u64, key: Option<&str>| UpsertedPin {
+            id: PinId(id),
+            key: key.map(str::to_owned),
+            vector: vec![1.0, 0.0],
+            title: String::new(),
+        };
+        let mixed = [pin(1, Some("tea")), pin(7, None)];
+        let refused = write_changes(&directory, &mixed, &[]).expect_err("a mixture");
+        let expected = format!(
+            "{}: pin 7 is called by a number and pin \"tea\" by a string, where a file has one \
+             kind of ids",
+            directory.join(UPSERTED).display()
+        );
+        assert_eq!(refused.to_string(), expected);
+        assert!(!directory.exists());
+        for alike in [&mixed[..1], &mixed[1..], &[]] {
+            write_changes(&directory, alike, &[]).expect("files");
+        }
+    }
 }

@@ -104,6 +104,7 @@ impl RawPins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SAME_HASH;
 
     fn pins(pins: &[(u64, Option<f64>, Option<u64>)]) -> RawPins {
         let mut raw = RawPins::new(2).expect("a dimension");
@@ -157,5 +158,20 @@ mod tests {
         assert_eq!(raw.vectors.row(raw.pins[2].row), expected.vectors.row(0));
         assert_eq!(raw.delete(&[PinId(1), PinId(9)].into()), 1);
         assert_eq!(ids(&raw), [3, 4]);
+    }
+
+    #[test]
+    fn a_changed_pin_with_the_hash_of_another_one_is_refused_by_name() {
+        let called = |key: &str| {
+            let mut raw = pins(&[(PinId::of_key(key).0, None, None)]);
+            raw.pins[0].key = Some(key.to_owned());
+            raw
+        };
+        let [first, second] = SAME_HASH;
+        let mut raw = called(first);
+        assert_eq!(raw.upsert(called(first)), Ok(1));
+        let refused = raw.upsert(called(second)).expect_err("one hash");
+        assert!(refused.contains("the same hash"), "{refused}");
+        assert!(refused.contains(first) && refused.contains(second));
     }
 }

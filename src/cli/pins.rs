@@ -10,6 +10,7 @@ use super::id_or_key::{IdOrKey, display_id};
 use super::output;
 use super::runtime::block_on;
 use super::table::TextTable;
+use super::text_id_args::TextIdArgs;
 use crate::batch::{UpsertedPin, read_pins};
 use crate::model::{MAX_KEY, PinId};
 use crate::progress::Progress;
@@ -38,6 +39,8 @@ pub(super) struct UpsertArgs {
     /// Files of pins (Parquet or .jsonl), directories or globs of them.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    text_ids: TextIdArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -77,7 +80,7 @@ pub(super) fn run(command: PinsCommand) -> anyhow::Result<()> {
 
 fn upsert(args: &UpsertArgs) -> anyhow::Result<()> {
     let progress = Progress::for_stderr();
-    let pins = read_pins(&args.files, progress)?;
+    let pins = read_pins(&args.files, args.text_ids.text_ids(), progress)?;
     let changed = block_on(upsert_all(&args.server, &pins, progress))?;
     let count = pins.len();
     output::print(&format!(

@@ -15,8 +15,8 @@ pub struct Delta {
     vectors: Embeddings,
     /// In the order of the ids.
     titles: Vec<String>,
-    /// In the order of the ids; empty for a pin that is called by its number.
-    keys: Vec<String>,
+    /// In the order of the ids; none for a pin that is called by its number.
+    keys: Vec<Option<String>>,
     /// Ascending.
     deleted: Vec<PinId>,
 }
@@ -43,8 +43,8 @@ impl Delta {
     }
 
     /// Appends a pin that is new or changed. Pins must come by ascending id, each with a
-    /// unit vector. Its key is empty where it is called by its number.
-    pub fn push(&mut self, pin: PinId, vector: &[f32], title: String, key: String) {
+    /// unit vector. It has no key where it is called by its number.
+    pub fn push(&mut self, pin: PinId, vector: &[f32], title: String, key: Option<String>) {
         debug_assert!(self.ids.last().is_none_or(|&last| last < pin));
         // The vector was checked when it was upserted; one of another length is left out.
         if self.vectors.push(vector).is_ok() {
@@ -147,11 +147,11 @@ impl<'a> DeltaView<'a> {
         }
     }
 
-    /// Key of a pin; empty when it has none or is not here.
-    pub fn key(&self, pin: PinId) -> &'a str {
+    /// Key of a pin; none when it has none or is not here.
+    pub fn key(&self, pin: PinId) -> Option<&'a str> {
         match self.delta.position(pin) {
-            Some(position) => &self.delta.keys[position],
-            None if self.delta.is_replaced(pin) => "",
+            Some(position) => self.delta.keys[position].as_deref(),
+            None if self.delta.is_replaced(pin) => None,
             None => self.pins.key(pin),
         }
     }
@@ -248,7 +248,7 @@ mod tests {
                         all.insert(pin, *vector);
                         let unit = table(&[(0, *vector)]);
                         let title = format!("pin {pin} of {vector:?}");
-                        delta.push(PinId(pin), unit.vectors().row(0), title, String::new());
+                        delta.push(PinId(pin), unit.vectors().row(0), title, None);
                     }
                     None => {
                         all.remove(&pin);

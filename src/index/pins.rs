@@ -168,12 +168,10 @@ impl PinTable {
         self.keys.is_some()
     }
 
-    /// Key of a pin; empty when it has none or is not here.
-    pub fn key(&self, pin: PinId) -> &str {
-        let Some(keys) = &self.keys else {
-            return "";
-        };
-        self.position(pin).map_or("", |position| keys.get(position))
+    /// Key of a pin; none when it has none or is not here.
+    pub fn key(&self, pin: PinId) -> Option<&str> {
+        let keys = self.keys.as_ref()?;
+        Some(keys.get(self.position(pin)?))
     }
 
     pub(super) fn write(&self, writer: &mut Writer) -> Result<(), SnapshotError> {

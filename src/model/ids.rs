@@ -56,6 +56,10 @@ impl fmt::Display for PinId {
     }
 }
 
+/// Two keys of one hash, found by a search over strings of 16 hexadecimal digits.
+#[cfg(test)]
+pub(crate) const SAME_HASH: [&str; 2] = ["5acafa86498ffdd1", "0e99eef78e21102b"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +69,6 @@ mod tests {
         // Computed with the Python package xxhash: `xxhash.xxh3_64_intdigest(key)`.
         assert_eq!(UserId::of_key("user-1"), UserId(8_968_379_626_967_066_057));
         assert_eq!(PinId::of_key("tea"), PinId(13_401_501_658_203_149_440));
+        assert_eq!(id_of_key(SAME_HASH[0]), id_of_key(SAME_HASH[1]));
     }
 }

@@ -16,6 +16,8 @@ pub use action::{
 pub use action_identity::ActionIdentity;
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
+#[cfg(test)]
+pub(crate) use ids::SAME_HASH;
 pub use ids::{MAX_KEY, MAX_TITLE, PinId, UserId, id_of_key};
 pub use profile::Medoid;
 pub use time::{ParseTimestampError, Timestamp};

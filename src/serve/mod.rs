@@ -25,6 +25,7 @@ mod transport;
 pub use error::ServeError;
 pub use listeners::Listeners;
 pub use params::{OverloadParams, ServerParams};
+pub(crate) use request_limits::MAX_ACTIONS_SIZE;
 pub use security::{AuthParams, CallersError, SecurityError, SecurityParams, TlsError, TlsParams};
 pub use server::{Startup, run};
 pub use state::{

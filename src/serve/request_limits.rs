@@ -22,7 +22,8 @@ pub(crate) const BATCH_REQUESTS: MaxCount = MaxCount::new(100, "requests");
 /// Actions of one call.
 pub(crate) const ACTIONS: MaxCount = MaxCount::new(1_000, "actions");
 /// Size of the largest call that records actions, in bytes: a thousand of the longest
-/// actions by numbers or UUIDs have less. Small actions take many times their size once they are decoded.
+/// actions by numbers or UUIDs have less. Small actions take many times their size once
+/// they are decoded.
 pub(crate) const MAX_ACTIONS_SIZE: usize = 256 << 10;
 /// Greatest number of pins that a user may hide. Calls that come at the same moment may
 /// exceed it a little.

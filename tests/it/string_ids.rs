@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, StringArray};
-use pinnersage::model::{PinId, UserId};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use pinnersage::archive::read_rows;
+use pinnersage::model::{PinId, Timestamp, UserId};
 use pinnersage::store::ProfilesReader;
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
@@ -17,56 +19,11 @@ use crate::common::process::{
     Process, command, output, path, refusal, run, run_command, serve_command,
 };
 use crate::common::server::{Client, recommend};
+use crate::common::strings::{self, pin_key, user_key, world, write_actions};
 use crate::common::{self, Action, World};
 
-/// Two keys of one hash, found by a search over strings of 16 hexadecimal digits.
+/// Two keys of one hash, as in `src/model/ids.rs`.
 const SAME_HASH: [&str; 2] = ["5acafa86498ffdd1", "0e99eef78e21102b"];
-
-fn pin_key(pin: i64) -> String {
-    format!("pin/{pin}")
-}
-
-fn uuid(user: i64) -> [u8; 16] {
-    ((user as u128) << 64 | 0xabcd).to_be_bytes()
-}
-
-fn user_key(user: i64) -> String {
-    format!("00000000-0000-{user:04x}-0000-00000000abcd")
-}
-
-/// The usual pins and actions, with strings and UUIDs in place of their numbers.
-fn world() -> World {
-    let directory = tempfile::tempdir().expect("a directory");
-    let world = World { directory };
-    let pins = common::pins();
-    let keys: Vec<String> = pins.iter().map(|pin| pin_key(pin.id)).collect();
-    let embeddings = pins.iter().map(|pin| pin.embedding.as_slice());
-    columns(
-        &world.path("pins.parquet"),
-        vec![
-            ("pin_id", texts(keys.iter().map(String::as_str))),
-            ("embedding", vectors(embeddings)),
-        ],
-    );
-    let uuids = common::actions()
-        .into_iter()
-        .map(|action| uuid(action.user));
-    let uuids = FixedSizeBinaryArray::try_from_iter(uuids).expect("UUIDs");
-    write_actions(&world, "actions.parquet", Arc::new(uuids));
-    world
-}
-
-/// Writes the usual actions as those of `users`.
-fn write_actions(world: &World, name: &str, users: ArrayRef) {
-    let actions = common::actions();
-    let pins: Vec<String> = actions.iter().map(|action| pin_key(action.pin)).collect();
-    let named = vec![
-        ("user_id", users),
-        ("pin_id", texts(pins.iter().map(String::as_str))),
-        ("time", ids(actions.iter().map(|action| action.time))),
-    ];
-    columns(&world.path(name), named);
-}
 
 fn build_catalog(world: &World) -> String {
     run([
@@ -213,11 +170,8 @@ fn every_spelling_of_one_input_gives_one_version() {
     let expected = version(&run_command(&mut profiles_build(&world, "actions.parquet")));
     let actions = common::actions();
     let users: Vec<String> = actions.iter().map(|action| user_key(action.user)).collect();
-    write_actions(
-        &world,
-        "strings.parquet",
-        Arc::new(StringArray::from(users)),
-    );
+    let users = texts(users.iter().map(String::as_str));
+    write_actions(&world.path("strings.parquet"), users);
     let line = |action: &Action| {
         let (user, pin) = (user_key(action.user), pin_key(action.pin));
         format!("{user},{pin},{}\n", action.time)
@@ -323,7 +277,7 @@ fn two_keys_of_one_hash_are_refused_by_name() {
         assert!(SAME_HASH.iter().all(|key| error.contains(key)), "{error}");
     };
     let named = |users: [&str; 2], pins: [&str; 2]| {
-        let day = common::AS_OF.parse::<pinnersage::model::Timestamp>();
+        let day = common::AS_OF.parse::<Timestamp>();
         let time = day.expect("a date").micros() / 1_000_000 - 86_400;
         vec![
             ("user_id", texts(users)),
@@ -386,4 +340,134 @@ fn strings_and_numbers_do_not_mix() {
         error.contains("pin_id is Utf8, where it should be an integer"),
         "{error}"
     );
+}
+
+/// Keys of medoids and of hidden pins in exported profiles, by the keys of their users.
+fn exported_keys(batch: &RecordBatch) -> BTreeMap<String, [Vec<Option<String>>; 2]> {
+    let column = |name| batch.column_by_name(name).expect("a column of keys");
+    let users = column("user_key").as_string::<i32>().iter();
+    let lists = ["medoid_pin_keys", "hidden_pin_keys"].map(|name| column(name).as_list::<i32>());
+    let rows = users.enumerate().map(|(row, user)| {
+        let keys = lists.map(|list| {
+            let keys = list.value(row);
+            let keys = keys.as_string::<i32>().iter();
+            keys.map(|key| key.map(str::to_owned)).collect()
+        });
+        (user.expect("a key").to_owned(), keys)
+    });
+    rows.collect()
+}
+
+#[test]
+fn exported_profiles_have_the_keys_that_the_catalog_has() {
+    let world = world();
+    build_catalog(&world);
+    let day = common::AS_OF.parse::<Timestamp>().expect("a date");
+    let time = day.micros() / 1_000_000 - 86_400;
+    let named = vec![
+        ("user_id", texts(["ann", "ann", "ann", "bob"])),
+        ("pin_id", texts(["pin/1", "pin/2", "pin/402", "pin/401"])),
+        ("time", ids([time; 4])),
+        ("action", texts(["save", "hide", "hide", "save"])),
+    ];
+    columns(&world.path("two.parquet"), named);
+    run_command(&mut profiles_build(&world, "two.parquet"));
+    // The catalog of the export lacks some of the pins.
+    strings::write_pins(&world.path("pins.parquet"), &common::pins()[..300]);
+    build_catalog(&world);
+    let out = world.path("profiles.parquet");
+    let (profiles, catalog) = (world.path("profiles"), world.path("catalog"));
+    let export = ["profiles", "export", "--profiles", path(&profiles)];
+    let to = ["--out", path(&out), "--catalog", path(&catalog)];
+    run(export.into_iter().chain(to));
+    let mut rows = read_rows(&out).expect("a file");
+    let batch = rows.next().expect("a batch").expect("rows");
+    let mut hidden = [("pin/2", true), ("pin/402", false)];
+    hidden.sort_by_key(|(key, _)| PinId::of_key(key));
+    let hidden = hidden.map(|(key, is_there)| is_there.then(|| key.to_owned()));
+    let ann = [vec![Some("pin/1".to_owned())], hidden.to_vec()];
+    let bob = [vec![None], vec![]];
+    let expected = [("ann".to_owned(), ann), ("bob".to_owned(), bob)];
+    assert_eq!(exported_keys(&batch), expected.into());
+
+    // Without a catalog, users alone have keys.
+    run(export.into_iter().chain(["--out", path(&out)]));
+    let mut rows = read_rows(&out).expect("a file");
+    let schema = rows.next().expect("a batch").expect("rows").schema();
+    assert!(schema.column_with_name("user_key").is_some());
+    assert!(schema.column_with_name("medoid_pin_keys").is_none());
+}
+
+/// Starts a server of `world` that keeps what it records in `data`, and waits for its
+/// warning, where there is one, before it is ready.
+fn serve_recording(world: &World, data: &Path, warning: Option<&str>) -> Process {
+    let mut command = serve_command(world);
+    let mut process = Process::start_loading(command.args(["--data", path(data)]));
+    if let Some(warning) = warning {
+        let fields = process.wait_for(warning);
+        assert_eq!(fields["pins"], 1);
+    }
+    process.wait_for("ready");
+    process
+}
+
+#[test]
+fn pins_upserted_by_strings_go_into_the_next_catalog_and_those_by_numbers_do_not() {
+    let vector = vec![1.0; common::DIMENSION];
+    let numbers = World::built();
+    let data = numbers.path("data");
+    let file = numbers.path("changed.parquet");
+    let changed = common::Pin {
+        id: 10_000,
+        embedding: vector.clone(),
+        title: "of before".to_owned(),
+    };
+    common::files::pins(&file, &[changed]);
+    let process = serve_recording(&numbers, &data, None);
+    let ask = |process: &Process, arguments: &[&str]| {
+        let server = ["--server", &process.url];
+        run(arguments.iter().copied().chain(server))
+    };
+    ask(&process, &["pins", "upsert", path(&file)]);
+    process.stop();
+
+    // The next catalog calls pins by strings.
+    let world = strings::built();
+    let warning = "upserted pins are left out: the catalog calls its pins otherwise";
+    let process = serve_recording(&world, &data, Some(warning));
+    let said = ask(&process, &["pins", "list"]);
+    assert_eq!(said, "0 pins upserted, 0 deleted\n");
+    let file = world.path("changed.jsonl");
+    let line = format!("{{\"pin_id\":\"007\",\"embedding\":{vector:?},\"title\":\"new\"}}\n");
+    fs::write(&file, line).expect("a file");
+    let upsert = ["pins", "upsert", path(&file), "--text-ids", "strings"];
+    let said = ask(&process, &upsert);
+    assert!(said.contains("1 pins upserted; 1 pins differ"), "{said}");
+    ask(&process, &["pins", "delete", "--pin-key", "pin/3"]);
+    let changes = world.path("changes");
+    let said = ask(&process, &["catalog", "changes", "--out", path(&changes)]);
+    assert!(said.contains("1 pins upserted and 1 deleted"), "{said}");
+    process.stop();
+
+    let (pins, catalog) = (world.path("pins.parquet"), world.path("catalog"));
+    let build = ["catalog", "build", "--pins", path(&pins), "--changes"];
+    let to = [path(&changes), "--out", path(&catalog)];
+    let version = ["--embedding-version", common::EMBEDDING_VERSION];
+    let said = run(build.into_iter().chain(to).chain(version));
+    assert!(
+        said.contains("1 came or changed on a server, 1 went"),
+        "{said}"
+    );
+    assert!(
+        said.contains("600 pins indexed, called by strings"),
+        "{said}"
+    );
+    // What the new catalog has, is no change of it.
+    let process = serve_recording(&world, &data, Some(warning));
+    let said = ask(&process, &["pins", "list"]);
+    assert_eq!(said, "0 pins upserted, 0 deleted\n");
+    let record = ["record", "--user-key", "ann", "--pin-key", "007"];
+    let said = ask(&process, &record);
+    assert!(said.contains("ACCEPTED"), "{said}");
+    process.stop();
 }

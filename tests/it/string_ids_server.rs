@@ -7,132 +7,20 @@ use std::time::Duration;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use pinnersage::archive::{files, read_rows};
-use pinnersage::index::{
-    Catalog, CatalogManifest, GraphParams, Pin, PinTable, QuantizedVectors, build_graph,
-};
-use pinnersage::model::{Embeddings, Medoid, PinId, Timestamp, UserId};
-use pinnersage::progress::Progress;
-use pinnersage::store::{
-    ActionCounts, ErasedThrough, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
-};
+use pinnersage::model::{PinId, UserId};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
 use tonic::{Code, Status};
 
-use crate::common::World;
+use crate::common;
 use crate::common::process::{command, output, path, run};
 use crate::common::server::{NOW, Server, recommend, save};
+use crate::common::strings::{self, pin_key, user_key};
 
-const DIMENSION: usize = 4;
-const PINS: usize = 40;
-const MODEL: &str = "strings-4";
-/// A user with a profile.
-const KNOWN: &str = "5f0c1f5e-8f5a-4b5c-9d55-1f2e3d4c5b6a";
+/// A user with a profile, by its number in the usual world.
+const KNOWN: i64 = 1;
 /// A user without a profile.
 const STRANGER: &str = "stranger-\u{8336}";
-
-fn key(pin: usize) -> String {
-    format!("pin-{pin}")
-}
-
-fn id(pin: usize) -> PinId {
-    PinId::of_key(&key(pin))
-}
-
-fn vector(pin: usize) -> [f32; DIMENSION] {
-    std::array::from_fn(|at| ((pin * 7 + at * 13) % 29) as f32 - 14.5)
-}
-
-/// A catalog of pins that are called by strings, and profiles of one user.
-fn world() -> World {
-    let directory = tempfile::tempdir().expect("a directory");
-    let world = World { directory };
-    let catalog = write_catalog(&world.path("catalog"));
-    write_profiles(&world.path("profiles"), catalog);
-    world
-}
-
-fn write_catalog(root: &Path) -> String {
-    let mut vectors = Embeddings::new(DIMENSION).expect("a dimension");
-    let mut pins = Vec::new();
-    for pin in 0..PINS {
-        vectors.push(&vector(pin)).expect("a vector");
-        pins.push(Pin {
-            id: id(pin),
-            node: pin as u32,
-            title: String::new(),
-            key: Some(key(pin)),
-        });
-    }
-    pins.sort_by_key(|pin| pin.id);
-    let pins = PinTable::new(&pins, vectors);
-    let codes = QuantizedVectors::new(pins.vectors()).expect("memory");
-    let params = GraphParams {
-        ef_construction: 20,
-        seed: 1,
-    };
-    let graph = build_graph(&codes, params, &Progress::Silent.stage("", 0)).expect("memory");
-    let facts = CatalogManifest {
-        embedding_version: MODEL.to_owned(),
-        dimension: DIMENSION,
-        read: PINS as u64,
-        bad: 0,
-        cut_titles: 0,
-        low_quality: 0,
-        min_quality: None,
-        near_duplicates: 0,
-        upserted: 0,
-        deleted: 0,
-        string_ids: true,
-        pins: PINS,
-        nodes: PINS,
-        graph: params,
-    };
-    let written = Catalog::write(root, &pins, &codes, &graph, facts);
-    written.expect("a catalog").version
-}
-
-fn write_profiles(root: &Path, catalog_version: String) {
-    let as_of = Timestamp::from_seconds(NOW - 86_400).expect("a time");
-    let mut writer = ProfilesWriter::create(root, 0).expect("a directory");
-    let profile = ProfileRecord {
-        user: UserId::of_key(KNOWN),
-        key: String::new(),
-        medoids: vec![Medoid {
-            pin: id(1),
-            importance: 1.0,
-            last_action_time: as_of,
-            size: 1,
-            dislikes: 0,
-        }],
-        history: HistoryFilter::encode(&[id(1)]).expect("distinct pins"),
-        identities: Vec::new(),
-        hidden: Vec::new(),
-    };
-    writer.append(&profile).expect("a profile");
-    let facts = ProfileManifest {
-        embedding_version: MODEL.to_owned(),
-        dimension: DIMENSION,
-        catalog_version,
-        as_of,
-        complete_through: as_of,
-        identified_from: as_of,
-        oldest_action: None,
-        newest_action: None,
-        erased_through: ErasedThrough::default(),
-        window_days: 90.0,
-        alpha: 1.0,
-        lambda_per_day: 0.01,
-        max_actions: 100,
-        action_weights: [("save".to_owned(), 1.0)].into(),
-        history_false_positive_rate: Some(1.0 / 256.0),
-        string_user_ids: false,
-        users: 1,
-        medoids: 1,
-        actions: ActionCounts::default(),
-    };
-    writer.finish(facts, &[]).expect("profiles");
-}
 
 /// A save on a pin, of a user without a profile, by their keys.
 fn save_by_keys(number: u128, pin: &str) -> v1::Action {
@@ -154,14 +42,14 @@ async fn record(server: &Server, actions: Vec<v1::Action>) -> Vec<ActionStatus> 
 /// Two actions by keys, and one of a user called by a number on a pin of the catalog.
 async fn record_three(server: &Server) {
     let first = v1::Action {
-        medoid_pin_key: Some(key(1)),
-        ..save_by_keys(1, &key(5))
+        medoid_pin_key: Some(pin_key(1)),
+        ..save_by_keys(1, &pin_key(5))
     };
     let second = v1::Action {
         medoid_pin_key: Some("no such pin".to_owned()),
-        ..save_by_keys(2, &key(6))
+        ..save_by_keys(2, &pin_key(6))
     };
-    let by_number = save(3, 7, id(8).0, NOW - 60);
+    let by_number = save(3, 7, PinId::of_key(&pin_key(8)).0, NOW - 60);
     let statuses = record(server, vec![first, second, by_number]).await;
     assert_eq!(statuses, [ActionStatus::Accepted; 3]);
 }
@@ -191,9 +79,9 @@ fn owned(keys: [Option<&str>; 3]) -> [Option<String>; 3] {
 /// What is kept of the three actions.
 fn kept_keys() -> [[Option<String>; 3]; 3] {
     [
-        owned([Some(STRANGER), Some("pin-5"), Some("pin-1")]),
-        owned([Some(STRANGER), Some("pin-6"), None]),
-        owned([None, Some("pin-8"), None]),
+        owned([Some(STRANGER), Some("pin/5"), Some("pin/1")]),
+        owned([Some(STRANGER), Some("pin/6"), None]),
+        owned([None, Some("pin/8"), None]),
     ]
 }
 
@@ -223,7 +111,7 @@ fn field_of(status: &Status) -> &str {
 
 #[tokio::test]
 async fn requests_by_keys_are_answered_with_keys() {
-    let world = world();
+    let world = strings::built();
     let server = Server::start_recording(&world).await;
     record_three(&server).await;
     let unknown = record(&server, vec![save_by_keys(4, "no such pin")]).await;
@@ -245,20 +133,24 @@ async fn requests_by_keys_are_answered_with_keys() {
     );
 
     let request = v1::RecommendRequest {
-        user_key: Some(KNOWN.to_owned()),
+        user_key: Some(user_key(KNOWN)),
         seed: Some(1),
         ..Default::default()
     };
     let answer = recommend(&mut client, request.clone()).await;
-    assert_eq!(answer.medoids[0].pin_key, key(1));
+    assert_eq!(answer.fallback_reason, 0);
+    let mut medoids = answer.medoids.iter();
+    assert!(medoids.all(|one| id_has_key(one.pin_id, &one.pin_key)));
     let mut candidates = answer.candidates.iter();
     assert!(candidates.all(|one| id_has_key(one.pin_id, &one.pin_key)));
+    let first = &answer.candidates[0];
     let excluded = v1::RecommendRequest {
-        exclude_pin_keys: vec![answer.candidates[0].pin_key.clone()],
+        exclude_pin_keys: vec![first.pin_key.clone()],
         ..request
     };
     let without = recommend(&mut client, excluded.clone()).await;
-    assert_eq!(without.candidates, answer.candidates[1..]);
+    let mut candidates = without.candidates.iter();
+    assert!(candidates.all(|one| one.pin_id != first.pin_id));
 
     let disagreeing = v1::RecommendRequest {
         user_id: Some(7),
@@ -266,7 +158,7 @@ async fn requests_by_keys_are_answered_with_keys() {
     };
     let refused = client.recommend(disagreeing).await.expect_err("two users");
     assert_eq!(field_of(&refused), "user_key");
-    let wanted = UserId::of_key(KNOWN).to_string();
+    let wanted = UserId::of_key(&user_key(KNOWN)).to_string();
     assert!(refused.message().contains(&wanted), "{refused}");
     server.stop().await.expect("a clean end");
 }
@@ -277,7 +169,7 @@ fn id_has_key(id: u64, key: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_archived_and_exported_and_those_of_an_erased_user_are_gone() {
-    let world = world();
+    let world = strings::built();
     let (data, archive) = (world.path("data"), world.path("archive"));
     const SELDOM: Duration = Duration::from_secs(3_600);
     let server = Server::start_archiving(&world, SELDOM).await;
@@ -321,12 +213,12 @@ fn who_is_erased_has_an_id_or_a_key() {
 
 #[tokio::test]
 async fn pins_change_by_their_keys() {
-    let world = world();
+    let world = strings::built();
     let server = Server::start_recording(&world).await;
     let mut client = server.pin_client().await;
     let new = v1::Pin {
         pin_key: Some("new".to_owned()),
-        embedding: vector(3).to_vec(),
+        embedding: common::pins()[3].embedding.clone(),
         ..Default::default()
     };
     let request = v1::UpsertPinsRequest {
@@ -356,14 +248,14 @@ async fn pins_change_by_their_keys() {
     assert_eq!(changes.upserted[0].pin_key(), "new");
     assert_eq!(changes.upserted[0].pin_id, Some(PinId::of_key("new").0));
     let request = v1::DeletePinsRequest {
-        pin_keys: ["new", "pin-3", "unknown"].map(str::to_owned).to_vec(),
+        pin_keys: ["new", "pin/3", "unknown"].map(str::to_owned).to_vec(),
         ..Default::default()
     };
     let deleted = client.delete_pins(request).await.expect("deleted");
     assert_eq!(deleted.get_ref().unknown_pins, 1);
     let statuses = record(
         &server,
-        vec![save_by_keys(2, "new"), save_by_keys(3, "pin-3")],
+        vec![save_by_keys(2, "new"), save_by_keys(3, "pin/3")],
     )
     .await;
     assert_eq!(statuses, [ActionStatus::UnknownPin; 2]);

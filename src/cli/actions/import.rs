@@ -18,12 +18,11 @@ use crate::cli::runtime::block_on;
 use crate::cli::text_id_args::TextIdArgs;
 use crate::model::Action;
 use crate::progress::{Progress, Stage};
+use crate::serve::MAX_ACTIONS_SIZE;
 use crate::wire::v1;
 
 /// Actions of one request.
 const REQUEST_ACTIONS: usize = 1_000;
-/// Bytes of one request: a server takes no more.
-const REQUEST_BYTES: usize = 256 << 10;
 /// Bytes of one request before each action: its tag and its length.
 const ACTION_HEAD: usize = 4;
 /// Requests that wait for the server.
@@ -107,7 +106,7 @@ fn requests_with(actions: &[Action]) -> impl Iterator<Item = v1::ImportActionsRe
         while actions.len() < REQUEST_ACTIONS
             && let Some(action) = messages.next_if(|action| {
                 bytes += action.encoded_len() + ACTION_HEAD;
-                actions.is_empty() || bytes <= REQUEST_BYTES
+                actions.is_empty() || bytes <= MAX_ACTIONS_SIZE
             })
         {
             actions.push(action);
@@ -178,7 +177,7 @@ mod tests {
     fn counts(action: &Action, count: usize) -> Vec<usize> {
         let actions = vec![action.clone(); count];
         let counts = requests_with(&actions).map(|request| {
-            assert!(request.encoded_len() <= REQUEST_BYTES);
+            assert!(request.encoded_len() <= MAX_ACTIONS_SIZE);
             request.actions.len()
         });
         counts.collect()

@@ -188,8 +188,7 @@ fn fit_to_catalog(action: &mut Action, pins: DeltaView<'_>) {
         keys.medoid = None;
     }
     if pins.pins.has_keys() {
-        let key = |pin| Some(pins.key(pin)).filter(|key| !key.is_empty());
-        let known = |pin| key(pin).map(str::to_owned);
+        let known = |pin| pins.key(pin).map(str::to_owned);
         keys.pin = keys.pin.or_else(|| known(action.pin));
         keys.medoid = keys.medoid.or_else(|| known(action.medoid?));
     }
@@ -199,7 +198,7 @@ fn fit_to_catalog(action: &mut Action, pins: DeltaView<'_>) {
 /// Whether there is a pin `pin` that is not called otherwise than `key`: two keys can have
 /// one id.
 fn has_pin(pins: DeltaView<'_>, pin: PinId, key: Option<&str>) -> bool {
-    let is_called = |key: &str| matches!(pins.key(pin), known if known.is_empty() || known == key);
+    let is_called = |key: &str| pins.key(pin).is_none_or(|known| known == key);
     pins.contains(pin) && key.is_none_or(is_called)
 }
 

@@ -192,7 +192,7 @@ fn check_has_own_id(
     path: impl Fn() -> String,
 ) -> Result<(), CallError> {
     match (key, serving.pins().key(id)) {
-        (Some(key), known) if !known.is_empty() && known != key => {
+        (Some(key), Some(known)) if known != key => {
             let reason = format!("is {key:?}, but {known:?} has the same id {id} already");
             Err(CallError::field(path(), reason))
         }

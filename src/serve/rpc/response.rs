@@ -59,7 +59,7 @@ impl Answered<'_> {
             score: candidate.score,
             medoid_index: candidate.medoid_index as u32,
             title: self.title(candidate.pin),
-            pin_key: self.serving.pins().key(candidate.pin).to_owned(),
+            pin_key: key_of(candidate.pin, self.serving),
         }
     }
 
@@ -73,7 +73,7 @@ impl Answered<'_> {
             inclusion_probability: sampled.inclusion_probability,
             origin: origin.into(),
             title: self.title(pin),
-            pin_key: self.serving.pins().key(pin).to_owned(),
+            pin_key: key_of(pin, self.serving),
         }
     }
 
@@ -95,6 +95,11 @@ impl Answered<'_> {
             nanos: 0,
         }
     }
+}
+
+/// The key of `pin` as messages have it: empty for none.
+fn key_of(pin: PinId, serving: &Serving) -> String {
+    serving.pins().key(pin).unwrap_or_default().to_owned()
 }
 
 /// The outcome of one request of a batch.
@@ -198,7 +203,7 @@ fn interest_of_medoid(
         recent_actions: 0,
         negative_actions: medoid.dislikes,
         silenced: false,
-        pin_key: serving.pins().key(medoid.pin).to_owned(),
+        pin_key: key_of(medoid.pin, serving),
     }
 }
 

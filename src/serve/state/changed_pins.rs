@@ -1,7 +1,8 @@
 //! Pins that change on a running server: durable, and as a delta beside the catalog.
 //!
 //! A change is dropped once two catalogs in a row have it, so that it is still there
-//! after a rollback by one.
+//! after a rollback by one. So is a pin called by a number once two catalogs in a row call
+//! pins by strings, and the other way about.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,8 +94,9 @@ impl LockedChanges<'_> {
                     title,
                     key,
                 } => {
-                    if is_of_kind(embedding_version, key, catalog) {
-                        delta.push(pin, vector, title.clone(), key.clone());
+                    if is_of_model(embedding_version, catalog) {
+                        let key = catalog.pins.has_keys().then(|| key.clone());
+                        delta.push(pin, vector, title.clone(), key);
                     }
                 }
                 PinRecord::Deleted => delta.push_deleted(pin),
@@ -103,7 +105,21 @@ impl LockedChanges<'_> {
         Arc::new(delta)
     }
 
-    /// The changes that `catalog` does not have, by ascending pin.
+    /// Warns of upserted pins that `catalog` cannot have, since it calls its pins otherwise:
+    /// no answer has them, and no list of changes.
+    pub(crate) fn warn_of_other_kind(&self, catalog: &Catalog) {
+        let records = self.changes.values();
+        let count = records.filter(|r| !is_called_alike(r, catalog)).count();
+        if count > 0 {
+            tracing::warn!(
+                pins = count,
+                catalog_has_string_ids = catalog.pins.has_keys(),
+                "upserted pins are left out: the catalog calls its pins otherwise"
+            );
+        }
+    }
+
+    /// The changes that `catalog` does not have and could have, by ascending pin.
     pub(crate) fn unsettled(&self, catalog: &Catalog) -> impl Iterator<Item = (PinId, &PinRecord)> {
         let changes = self.changes.iter().map(|(&pin, record)| (pin, record));
         changes.filter(|&(pin, record)| !is_settled(pin, record, catalog))
@@ -127,6 +143,10 @@ impl LockedChanges<'_> {
 
 /// Whether `catalog` is what it would be with this change.
 fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
+    if !is_called_alike(record, catalog) {
+        // The pin can be none of this catalog, whose pins all are called otherwise.
+        return true;
+    }
     let in_catalog = catalog.pins.vector(pin);
     match record {
         PinRecord::Upserted {
@@ -135,20 +155,27 @@ fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
             title,
             key,
         } => in_catalog.is_some_and(|in_catalog| {
-            // A catalog of another kind has what it has of the pin.
-            !is_of_kind(embedding_version, key, catalog)
+            // A catalog of another model has what it has of the pin.
+            !is_of_model(embedding_version, catalog)
                 || (in_catalog == vector.as_slice()
                     && catalog.pins.title(pin) == title
-                    && catalog.pins.key(pin) == key)
+                    && catalog.pins.key(pin).unwrap_or_default() == key)
         }),
         PinRecord::Deleted => in_catalog.is_none(),
     }
 }
 
-/// Whether a pin of this model and with this key can be one of `catalog`: a vector of
-/// another model is near nothing there, and a catalog calls all its pins by strings, or
-/// none.
-fn is_of_kind(embedding_version: &str, key: &str, catalog: &Catalog) -> bool {
+/// Whether a vector of this model can be one of `catalog`: one of another model is near
+/// nothing there.
+fn is_of_model(embedding_version: &str, catalog: &Catalog) -> bool {
     embedding_version == catalog.manifest().facts.embedding_version
-        && key.is_empty() != catalog.pins.has_keys()
+}
+
+/// Whether an upserted pin is called as the pins of `catalog` are: these are called by
+/// strings all, or by numbers.
+fn is_called_alike(record: &PinRecord, catalog: &Catalog) -> bool {
+    match record {
+        PinRecord::Upserted { key, .. } => key.is_empty() != catalog.pins.has_keys(),
+        PinRecord::Deleted => true,
+    }
 }

@@ -176,12 +176,16 @@ impl Live {
         let delta = changes.delta_for(loaded.catalog());
         self.set(Serving::new(loaded.clone(), delta));
         let version = |loaded: &Loaded| loaded.catalog().manifest().version.clone();
+        let before = before.as_ref().map(|before| &before.loaded);
         // New profiles of the same catalog settle nothing.
-        let Some(before) = before.filter(|before| version(&before.loaded) != version(loaded))
-        else {
+        if before.is_some_and(|before| version(before) == version(loaded)) {
+            return;
+        }
+        changes.warn_of_other_kind(loaded.catalog());
+        let Some(before) = before else {
             return;
         };
-        if let Err(error) = changes.settle(before.loaded.catalog(), loaded.catalog()) {
+        if let Err(error) = changes.settle(before.catalog(), loaded.catalog()) {
             // They come back at the next start, and are dropped then.
             tracing::warn!(%error, "settled changes of pins stay in the log");
         }
@@ -309,18 +313,40 @@ mod tests {
         server.serve(world.load());
         // The second is as the catalog has it, and the third is called by its number.
         let pins = vec![upsert_by_key(NEW), upsert_by_key(1), upsert(NEW)];
-        assert_eq!(change(&server, pins).expect("a change"), 2);
+        assert_eq!(change(&server, pins).expect("a change"), 1);
         let serving = server.get().expect("something is served");
         let new = PinId::of_key(&key_of(NEW));
-        assert_eq!(serving.pins().key(new), key_of(NEW));
+        assert_eq!(serving.pins().key(new), Some(&*key_of(NEW)));
         assert_eq!(serving.delta.counts().upserted, 1);
         // One that changes its key alone differs from the catalog.
         let renamed = (PinId::of_key(&key_of(1)), record(1, "renamed"));
-        assert_eq!(change(&server, vec![renamed]).expect("a change"), 3);
+        assert_eq!(change(&server, vec![renamed]).expect("a change"), 2);
 
         let numbers = TestWorld::new();
         server.serve(numbers.load());
         assert!(serves(&server, NEW) && !serves(&server, new.0));
+    }
+
+    #[test]
+    fn pins_of_numbers_are_dropped_once_two_catalogs_in_a_row_have_strings() {
+        let (numbers, strings) = (TestWorld::new(), TestWorld::with_keys());
+        let server = live(&numbers.path("data"));
+        server.serve(numbers.load());
+        let many = (100..).take(MAX_CHANGES).map(upsert).collect();
+        assert_eq!(change(&server, many).expect("changes"), MAX_CHANGES);
+        // One catalog of strings, and back by one.
+        server.serve(strings.load());
+        assert!(!serves(&server, 100));
+        server.serve(numbers.load());
+        assert!(serves(&server, 100));
+        // Two in a row: they take no place of the pins with keys.
+        server.serve(strings.load());
+        strings.publish_keys(0..21);
+        server.serve(strings.load());
+        let count = change(&server, vec![upsert_by_key(NEW)]);
+        assert_eq!(count.expect("a change"), 1);
+        server.serve(numbers.load());
+        assert!(!serves(&server, 100));
     }
 
     #[test]

@@ -74,14 +74,17 @@ impl TestWorld {
     pub(crate) fn with_keys() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let world = Self { directory };
+        world.publish_keys(0..20);
+        world
+    }
+
+    /// Publishes a catalog of `pins` that are called by strings, and profiles.
+    pub(crate) fn publish_keys(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
         let id = |pin| match pin {
             19 => PinId::of_key(COLLIDING_KEY),
             pin => PinId::of_key(&key_of(pin)),
         };
-        let pins = (0..20).map(|pin| (id(pin), Some(key_of(pin)), pin));
-        let catalog = write_catalog(&world.path("catalog"), pins);
-        write_profiles(&world.path("profiles"), profile_facts(&catalog, MODEL), &[]);
-        world
+        self.publish_pins(pins.map(|pin| (id(pin), Some(key_of(pin)), pin)))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -104,7 +107,13 @@ impl TestWorld {
 
     /// Publishes a catalog of `pins`, and profiles made from it.
     pub(crate) fn publish(&self, pins: impl Iterator<Item = u64>) -> VersionPair {
-        let pins = pins.map(|pin| (PinId(pin), None, pin));
+        self.publish_pins(pins.map(|pin| (PinId(pin), None, pin)))
+    }
+
+    fn publish_pins(
+        &self,
+        pins: impl Iterator<Item = (PinId, Option<String>, u64)>,
+    ) -> VersionPair {
         let catalog = write_catalog(&self.path("catalog"), pins);
         let profiles = write_profiles(&self.path("profiles"), profile_facts(&catalog, MODEL), &[]);
         VersionPair { catalog, profiles }

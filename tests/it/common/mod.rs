@@ -4,6 +4,7 @@ pub(crate) mod files;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod server;
+pub(crate) mod strings;
 pub(crate) mod wait;
 
 use std::collections::BTreeMap;
