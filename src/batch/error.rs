@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::ids::same_hash;
 use crate::model::Timestamp;
 use crate::snapshot::SnapshotError;
 use crate::store::ActionCounts;
@@ -109,6 +108,11 @@ fn names(actions: &ActionCounts) -> String {
         return String::new();
     }
     format!(": {}", names.join(", "))
+}
+
+/// Why two keys of one hash are refused.
+pub(super) fn same_hash(first: &str, second: &str) -> String {
+    format!("{first:?} and {second:?} have the same hash: one of them needs another id")
 }
 
 fn limit(max: u64) -> String {

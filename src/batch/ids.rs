@@ -208,11 +208,6 @@ impl<'a> IdColumn<'a> {
     }
 }
 
-/// Why two keys of one hash are refused.
-pub(super) fn same_hash(first: &str, second: &str) -> String {
-    format!("{first:?} and {second:?} have the same hash: one of them needs another id")
-}
-
 /// The id of `key`, which the column `name` has.
 fn keyed<'a>(key: Cow<'a, str>, name: &str) -> Result<InputId<'a>, String> {
     match key.len() {

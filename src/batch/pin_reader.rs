@@ -9,8 +9,8 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 
 use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
-use super::error::BatchError;
-use super::ids::{self, IdColumn, IdFormat, InputId, PIN, TextIds, same_hash};
+use super::error::{BatchError, same_hash};
+use super::ids::{self, IdColumn, IdFormat, InputId, PIN, TextIds};
 use super::input_files::InputFile;
 use super::input_table::{Rows, Table, column};
 use super::raw_pins::{RawPin, RawPins};

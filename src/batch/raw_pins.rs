@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ids::same_hash;
+use super::error::same_hash;
 use crate::model::{EmbeddingError, Embeddings, PinId};
 
 /// One pin of a file.
