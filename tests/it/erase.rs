@@ -424,7 +424,7 @@ fn a_build_leaves_out_the_users_of_a_file_as_if_they_were_not_in_the_input() {
     common::files::actions(&world.path("all.parquet"), &all);
     common::files::actions(&world.path("others.parquet"), &others);
     let list = world.path("erased.txt");
-    std::fs::write(&list, "7\n\nkey:user-1\n").expect("a file");
+    std::fs::write(&list, "7\n\n{\"user_key\": \"user-1\"}\n").expect("a file");
     let build = |actions: &str, out: &str, more: &[&str]| {
         let mut build = command(["profiles", "build", "--as-of", AS_OF]);
         build
@@ -448,14 +448,18 @@ fn a_build_leaves_out_the_users_of_a_file_as_if_they_were_not_in_the_input() {
         let bytes = |name: &str| std::fs::read(version(name).join(file)).expect("a file");
         assert!(bytes("expected") == bytes("found"), "{file}");
     }
+    // The summary tells of a list that meets nobody, or has nobody.
+    for nobody in ["8000\n", "[]"] {
+        std::fs::write(&list, nobody).expect("a file");
+        let listed = ["--erased", path(&list)];
+        let said = run_command(&mut build("others.parquet", "found", &listed));
+        assert!(said.contains("\n  0 left out: of erased users"), "{said}");
+    }
     std::fs::write(&list, "7\nalice\n").expect("a file");
     let said = refusal(&mut build(
         "all.parquet",
         "found",
         &["--erased", path(&list)],
     ));
-    assert!(
-        said.contains("line 2 is neither a number nor key:"),
-        "{said}"
-    );
+    assert!(said.contains("line 2: \"alice\": "), "{said}");
 }
