@@ -17,13 +17,21 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(600);
 pub(in crate::cli) struct EraseArgs {
     #[command(flatten)]
     user: UserArgs,
+    /// Erase also by a clock of the server that is more than a day ahead of the last use of
+    /// its log, as after a pause or a restore.
+    #[arg(long)]
+    clock_is_right: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 pub(super) fn run(args: &EraseArgs) -> anyhow::Result<()> {
     let (user_id, user_key) = args.user.user().fields();
-    let request = v1::EraseUserRequest { user_id, user_key };
+    let request = v1::EraseUserRequest {
+        user_id,
+        user_key,
+        clock_is_right: args.clock_is_right,
+    };
     let erased = block_on(async {
         let mut client = args.server.connect_for_admin_within(ERASE_TIMEOUT).await?;
         let erased = client.erase_user(request).await;

@@ -139,6 +139,7 @@ impl Live {
     }
 
     /// Erases what `actions`, caches and the archive have of `user` up to `now`.
+    /// The caller sees to it that one erasure ends before another begins.
     pub(crate) fn erase(
         &self,
         actions: &Actions,
