@@ -131,6 +131,15 @@ impl Actions {
         Ok(forgotten)
     }
 
+    /// The last time at which the log was used, if a clock that says `now` is more than a day
+    /// ahead of it and is not believed; none while it is.
+    pub fn last_use_before_jump(&self, now: Timestamp) -> Option<Timestamp> {
+        // A panic leaves a guard that is as good as before.
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let believed = clock.judge(now);
+        (believed < now).then_some(believed)
+    }
+
     /// Why nothing is recorded at present; none while all is well.
     pub fn failure(&self) -> Option<Arc<String>> {
         self.log.failure()
@@ -149,7 +158,8 @@ impl Actions {
 
     /// Erases all recorded of `user` up to `now`: from memory at once, and from the files
     /// of the log before this returns. Actions of before are refused from now on. Waits for
-    /// other erasures.
+    /// other erasures. Later ones are never earlier, so no clock should tell `now` that
+    /// [`Self::last_use_before_jump`] finds ahead.
     ///
     /// # Errors
     ///

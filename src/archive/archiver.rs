@@ -9,7 +9,7 @@ use super::directory::{ArchiveDirectory, hour};
 use super::erase::{self, ErasedFromArchive};
 use super::error::ArchiveError;
 use super::params::ArchiveParams;
-use crate::durable::{Erasure, Log, LogError, Place, PlacedAction};
+use crate::durable::{Erasure, Log, LogError, Place, PlacedAction, UserDigest};
 use crate::model::{Timestamp, UserId};
 
 /// Most actions of one file, which are held in memory while it is written.
@@ -129,7 +129,8 @@ impl Archiver {
 
     /// Erases the actions of `user`, whom the log has erased, from the files of the archive,
     /// and those of users before that could not be erased from it. Waits until no file is
-    /// written. After an error, the next call goes on, or [`Self::archive`].
+    /// written. After an error, the next call goes on, or [`Self::archive`]. It is one if the
+    /// log is not done with the user, as when another erasure has begun since.
     pub fn erase(&self, user: UserId) -> Result<ErasedFromArchive, ArchiveError> {
         let _nothing_is_written = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_erased.store(false, Ordering::Relaxed);
@@ -141,16 +142,20 @@ impl Archiver {
     /// meanwhile.
     fn erase_from_files(&self, last: Option<UserId>) -> Result<ErasedFromArchive, ArchiveError> {
         let last = last.map(|user| (user, self.log.digest(user)));
+        let is_last = |user: UserDigest| last.is_some_and(|(_, last)| last == user);
         let done = self.directory.erased_through()?;
         let mut erasures = self.log.erasures()?;
         // What is still in the log comes later, and may be archived until then.
         let in_log = erasures.iter().filter(|(_, erasure)| !erasure.is_done);
         let in_log = in_log.map(|(_, erasure)| erasure.erased_at).min();
-        erasures.retain(|(user, Erasure { erased_at, .. })| {
-            let is_last = last.is_some_and(|(_, last)| last == *user);
-            in_log.is_none_or(|in_log| *erased_at < in_log)
-                && (is_last || done.is_none_or(|done| done < *erased_at))
+        erasures.retain(|&(user, Erasure { erased_at, .. })| {
+            in_log.is_none_or(|in_log| erased_at < in_log)
+                && (is_last(user) || done.is_none_or(|done| done < erased_at))
         });
+        if last.is_some() && !erasures.iter().any(|&(user, _)| is_last(user)) {
+            return Err(ArchiveError::NotErasedFromLog);
+        }
+        let is_alone = matches!(erasures[..], [(user, _)] if is_last(user));
         let mut erased = ErasedFromArchive::default();
         let through = erasures.iter().map(|(_, erasure)| erasure.erased_at).max();
         if let Some(through) = through {
@@ -158,12 +163,14 @@ impl Archiver {
                 // Digests take time, and mostly there is but one user.
                 let digest = match last {
                     Some((last, digest)) if last == user => digest,
-                    Some(_) if erasures.len() == 1 => return None,
+                    Some(_) if is_alone => return None,
                     _ => self.log.digest(user),
                 };
                 let found = erasures.binary_search_by_key(&digest, |&(user, _)| user);
                 found.ok().map(|at| erasures[at].1.erased_at)
             })?;
+            // One that comes late takes nothing back that is stated already.
+            let through = done.map_or(through, |done| done.max(through));
             self.directory.set_erased_through(through)?;
         }
         self.is_erased.store(in_log.is_none(), Ordering::Relaxed);
@@ -221,5 +228,108 @@ impl Archiver {
             sequence,
             recorded_at: known.map_or(epoch, |place| place.recorded_at),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::archive::erased_through;
+    use crate::model::{Action, ActionId, PinId};
+
+    const A: UserId = UserId(1);
+    const B: UserId = UserId(2);
+    const C: UserId = UserId(3);
+
+    /// A log that has archived an action of each of three users.
+    struct World {
+        archive: TempDir,
+        log: Arc<Log>,
+        archiver: Archiver,
+        _data: TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let [data, archive] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+            let (log, _) = Log::open(data.path()).expect("a log");
+            let log = Arc::new(log);
+            let params = ArchiveParams {
+                directory: Some(archive.path().to_owned()),
+                every: Duration::from_secs(60),
+            };
+            let archiver = Archiver::new(log.clone(), &params).expect("a log");
+            let archiver = archiver.expect("an archive");
+            let actions = [A, B, C].map(|user| Action {
+                id: ActionId([user.0 as u8; 16]),
+                user,
+                pin: PinId(2),
+                name: "save".to_owned(),
+                time: Timestamp::from_micros(3),
+                medoid: None,
+                keys: None,
+            });
+            let actions = actions.each_ref();
+            let written = log.append(&actions, Timestamp::from_micros(4), |_| true);
+            written.expect("a write");
+            assert_eq!(archiver.archive().expect("a file").actions, 3);
+            Self {
+                archive,
+                log,
+                archiver,
+                _data: data,
+            }
+        }
+
+        fn begin_in_log(&self, user: UserId, micros: i64) {
+            let erased_at = Timestamp::from_micros(micros);
+            self.log.erase(user, erased_at).expect("a write");
+        }
+
+        fn end_in_log(&self) {
+            self.log.remove_erased().expect("a log");
+            self.log.finish_erasures().expect("a write");
+        }
+
+        /// Number of actions that an erasure of `user` erased.
+        fn erase(&self, user: UserId) -> Result<u64, ArchiveError> {
+            self.archiver.erase(user).map(|erased| erased.actions)
+        }
+
+        /// Up to when the archive says to be free of erased users, in microseconds.
+        fn stated(&self) -> Option<i64> {
+            let stated = erased_through(self.archive.path()).expect("an archive");
+            stated.into_values().next().map(Timestamp::micros)
+        }
+    }
+
+    #[test]
+    fn an_erasure_that_begins_anew_meanwhile_is_not_taken_for_done_and_skips_nobody() {
+        let world = World::new();
+        // The archive could not be written then.
+        world.begin_in_log(B, 10);
+        world.begin_in_log(A, 11);
+        world.end_in_log();
+        world.begin_in_log(A, 12);
+        let refused = world.erase(A).expect_err("the log has the user");
+        assert!(matches!(refused, ArchiveError::NotErasedFromLog));
+        assert_eq!(world.stated(), None);
+        world.end_in_log();
+        assert_eq!(world.erase(A).expect("an archive"), 2);
+        assert_eq!(world.stated(), Some(12));
+    }
+
+    #[test]
+    fn an_erasure_that_comes_late_takes_no_statement_back() {
+        let world = World::new();
+        world.begin_in_log(A, 10);
+        world.begin_in_log(B, 11);
+        world.end_in_log();
+        assert_eq!(world.erase(B).expect("an archive"), 2);
+        assert_eq!(world.stated(), Some(11));
+        assert_eq!(world.erase(A).expect("an archive"), 0);
+        assert_eq!(world.stated(), Some(11));
     }
 }

@@ -22,6 +22,9 @@ pub enum ArchiveError {
         /// The reason.
         reason: String,
     },
+    /// A user cannot be erased from the archive before the log has erased the user.
+    #[error("the log has not erased the user yet: another erasure has begun since")]
+    NotErasedFromLog,
 }
 
 impl ArchiveError {

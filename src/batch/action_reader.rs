@@ -1,12 +1,12 @@
 //! Reading files of actions: each action is accepted, or refused and counted by reason.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use bytemuck::{Pod, Zeroable};
 
 use super::action_columns::{ACTION, ActionColumns, DEFAULT_ACTION, RawAction, TextFormats, open};
 use super::bad_rows::{BadRowParams, BadRows};
-use super::erased_users::ErasedUsers;
 use super::error::{BatchError, same_hash};
 use super::ids::{self, IdFormat, PIN, TextIds, USER};
 use super::input_files::{self, InputFile};
@@ -39,7 +39,7 @@ pub struct ActionRecord {
 pub(super) struct Filter<'a> {
     pub(super) pins: &'a PinTable,
     /// Users of whom nothing is accepted.
-    pub(super) erased: &'a ErasedUsers,
+    pub(super) erased: Option<&'a HashSet<UserId>>,
     /// First moment of the window.
     pub(super) from: Timestamp,
     /// First moment after the window.
@@ -298,7 +298,10 @@ impl Filter<'_> {
 
     /// The record of an accepted action; a refused one is counted by its first reason.
     fn apply(&self, action: &RawAction<'_>, counts: &mut ActionCounts) -> Option<ActionRecord> {
-        if self.erased.contains(action.user) {
+        if self
+            .erased
+            .is_some_and(|erased| erased.contains(&action.user))
+        {
             counts.erased += 1;
             return None;
         }

@@ -1,13 +1,13 @@
 //! What a batch of profiles reads.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::bad_rows::BadRowParams;
-use super::erased_users::ErasedUsers;
 use super::ids::TextIds;
 use super::profile_params::NegativeLimits;
 use super::user_histories::Duplicates;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UserId};
 use crate::store::ErasedThrough;
 
 /// Input of a batch of profiles, and how it is read.
@@ -24,8 +24,9 @@ pub struct ProfileInput<'a> {
     /// The moment before which `actions` has all actions, at most `as_of`; none for the
     /// time of the newest one.
     pub complete_through: Option<Timestamp>,
-    /// Users whose actions are left out.
-    pub erased_users: &'a ErasedUsers,
+    /// Users whose actions are left out, because a server has erased them; none where there
+    /// is no list.
+    pub erased_users: Option<&'a HashSet<UserId>>,
     /// Up to when `actions` is known to be free of erased users.
     pub erased_through: &'a ErasedThrough,
     /// What becomes of actions that the input has more than once.

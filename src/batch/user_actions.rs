@@ -6,7 +6,6 @@ use tempfile::TempDir;
 
 use super::action_reader::{ActionFiles, ActionIds, ActionRecord, Filter, InputFacts};
 use super::bad_rows::BadRowParams;
-use super::erased_users::ErasedUsers;
 use super::error::BatchError;
 use super::ids::TextIds;
 use super::user_histories::{self, Duplicates, HistoryLimits};
@@ -57,10 +56,9 @@ impl UserActions {
         let directory = tempfile::tempdir().map_err(SnapshotError::io(&std::env::temp_dir()))?;
         // Partitions may turn out larger than the average, and grow while they are read.
         let partitions = Partitions::create(directory.path(), rows, selection.memory / 4)?;
-        let nobody = ErasedUsers::default();
         let filter = Filter {
             pins,
-            erased: &nobody,
+            erased: None,
             from: selection.from,
             as_of: selection.to,
             names: selection.names.clone(),

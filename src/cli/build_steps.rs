@@ -36,7 +36,7 @@ pub(super) fn profiles(
     let manifest = build_profiles(input, root, params, progress)?;
     warn_of_duplicates(&manifest.facts.actions);
     warn_of_lag(&manifest.facts, params);
-    output::print(&profiles_summary(&manifest, root))
+    output::print(&profiles_summary(&manifest, root, input))
 }
 
 /// Makes the neighbor lists of medoids that are missing.
@@ -94,7 +94,11 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
     )
 }
 
-fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -> String {
+fn profiles_summary(
+    manifest: &SnapshotManifest<ProfileManifest>,
+    root: &Path,
+    input: &ProfileInput<'_>,
+) -> String {
     let SnapshotManifest { version, facts, .. } = manifest;
     let ProfileManifest {
         as_of,
@@ -111,7 +115,8 @@ fn profiles_summary(manifest: &SnapshotManifest<ProfileManifest>, root: &Path) -
     ];
     lines.extend(statements_of_erasure(&facts.erased_through));
     lines.extend(refusals(facts, actions));
-    if actions.erased > 0 {
+    // Also none: the users of the list may be called otherwise than in the input.
+    if input.erased_users.is_some() {
         lines.push(format!("{} left out: of erased users", actions.erased));
     }
     lines.push(format!("{} left out: bad rows", actions.bad));

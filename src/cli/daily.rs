@@ -9,7 +9,7 @@ use super::clock::now;
 use super::profiles::check_as_of;
 use super::{build_steps, output};
 use crate::archive;
-use crate::batch::{BadRowParams, Duplicates, ErasedUsers, NegativeLimits, ProfileInput, TextIds};
+use crate::batch::{BadRowParams, Duplicates, NegativeLimits, ProfileInput, TextIds};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::progress::Progress;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &DailyArgs, settings: &Settings) -> anyhow::Result<()> {
         text_ids: TextIds::Auto,
         as_of,
         complete_through: None,
-        erased_users: &ErasedUsers::default(),
+        erased_users: None,
         erased_through: &erased_through,
         duplicates: Duplicates::Drop,
         bad_rows: &BadRowParams::default(),

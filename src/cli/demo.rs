@@ -19,8 +19,8 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ErasedUsers, NegativeLimits,
-    ProfileInput, ProfileParams, TextIds, shift_actions,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams, TextIds, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -167,7 +167,7 @@ impl BuiltSample {
             text_ids: TextIds::Auto,
             as_of,
             complete_through: None,
-            erased_users: &ErasedUsers::default(),
+            erased_users: None,
             erased_through: &ErasedThrough::default(),
             duplicates: Duplicates::Drop,
             bad_rows: &BadRowParams::default(),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::Args;
 
-use crate::model::UserId;
+use crate::model::id_of_key;
 use crate::terminal::printable;
 
 /// What a caller calls a user or a pin.
@@ -48,8 +48,7 @@ impl IdOrKey {
     pub(super) fn id(&self) -> u64 {
         match self {
             Self::Id(id) => *id,
-            // Keys of users and of pins are hashed alike.
-            Self::Key(key) => UserId::of_key(key).0,
+            Self::Key(key) => id_of_key(key),
         }
     }
 
@@ -70,11 +69,9 @@ impl fmt::Display for IdOrKey {
 
 impl UserArgs {
     pub(super) fn user(&self) -> IdOrKey {
-        match &self.user_key {
-            Some(key) => IdOrKey::Key(key.clone()),
-            // One of the two is required.
-            None => IdOrKey::Id(self.user.unwrap_or_default()),
-        }
+        let id = self.user.map(IdOrKey::Id);
+        let key = self.user_key.clone().map(IdOrKey::Key);
+        id.or(key).expect("one of the two options is required")
     }
 }
 
@@ -92,6 +89,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::model::UserId;
 
     #[derive(Parser)]
     struct Command {

@@ -1,6 +1,7 @@
 //! `pinnersage profiles`.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -8,12 +9,10 @@ use super::bad_row_args::BadRowArgs;
 use super::clock::now;
 use super::switch::Switch;
 use super::text_id_args::TextIdArgs;
-use super::{build_steps, output};
-use crate::batch::{
-    Duplicates, ErasedUsers, NegativeLimits, ProfileInput, ProfileParams, export_profiles,
-};
+use super::{build_steps, output, user_requests};
+use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
 use crate::config::Settings;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UserId};
 use crate::progress::Progress;
 use crate::store::ErasedThrough;
 
@@ -48,8 +47,8 @@ pub(super) struct BuildArgs {
     /// one]. The server folds in what its log has since then.
     #[arg(long, value_name = "TIME")]
     complete_through: Option<Timestamp>,
-    /// File of users whose actions are left out, one a line: a number, or key: and the string
-    /// by which you call the user.
+    /// File of users whose actions are left out, one a line: a number, or {"user_key": "..."}
+    /// for one whom you call by a string. Or a JSON array of such objects.
     #[arg(long, value_name = "FILE")]
     erased: Option<PathBuf>,
     /// The files have nothing any more of what users did before they were erased, for users
@@ -133,10 +132,7 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         check_as_of(args.as_of, now())?;
     }
     let erased_through = args.erased_through(now())?;
-    let erased_users = match &args.erased {
-        Some(path) => ErasedUsers::read(path)?,
-        None => ErasedUsers::default(),
-    };
+    let erased_users = args.erased.as_deref().map(read_users).transpose()?;
     let bad_rows = args.bad_rows.params();
     let input = ProfileInput {
         actions: &args.actions,
@@ -144,7 +140,7 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
         text_ids: args.text_ids.text_ids(),
         as_of: args.as_of,
         complete_through: args.complete_through,
-        erased_users: &erased_users,
+        erased_users: erased_users.as_ref(),
         erased_through: &erased_through,
         duplicates: args.duplicates.into(),
         bad_rows: &bad_rows,
@@ -153,6 +149,12 @@ fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {
     let progress = Progress::for_stderr();
     build_steps::profiles(&input, &args.out, &settings.profiles, progress)?;
     build_steps::neighbor_lists(&args.catalog, &args.out, settings.neighbors, progress)
+}
+
+/// The ids of the users in the file `path`.
+fn read_users(path: &Path) -> anyhow::Result<HashSet<UserId>> {
+    let users = user_requests::read(path)?;
+    Ok(users.iter().map(|user| UserId(user.id())).collect())
 }
 
 /// Refuses an end of the window that lies ahead of `now`: actions until then would be taken

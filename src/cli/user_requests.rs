@@ -1,4 +1,5 @@
-//! Files of requests by user: written by `users`, read by `diff` and by ghz.
+//! Files of requests by user: written by `users`, read by `diff`, by `profiles build --erased`
+//! and by ghz.
 
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use super::id_or_key::IdOrKey;
+use crate::model::MAX_KEY;
 
 /// A request, in the JSON form of Protocol Buffers, where 64-bit ids are strings. It has
 /// one of the two.
@@ -32,7 +34,10 @@ impl UserRequest {
     fn user(self) -> anyhow::Result<IdOrKey> {
         match (self.user_id, self.user_key) {
             (Some(id), None) => parse_id(&id),
-            (None, Some(key)) => Ok(IdOrKey::Key(key)),
+            (None, Some(key)) => match key.len() {
+                1..=MAX_KEY => Ok(IdOrKey::Key(key)),
+                length => bail!("user_key has {length} bytes, where a key has 1 to {MAX_KEY}"),
+            },
             (Some(_), Some(_)) => bail!("it has user_id and user_key: one must be there"),
             (None, None) => bail!("it has no user_id and no user_key"),
         }
@@ -40,13 +45,10 @@ impl UserRequest {
 }
 
 /// The users in the file `path`: a JSON array of requests, or one id or request a line.
-/// At least one.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<IdOrKey>> {
     let name = || path.display().to_string();
     let text = fs::read_to_string(path).with_context(name)?;
-    let users = parse(&text).with_context(name)?;
-    anyhow::ensure!(!users.is_empty(), "{}: has no user", name());
-    Ok(users)
+    parse(&text).with_context(name)
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<IdOrKey>> {
@@ -58,10 +60,10 @@ fn parse(text: &str) -> anyhow::Result<Vec<IdOrKey>> {
         };
         return (1..).zip(requests).map(user).collect();
     }
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(parse_line)
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(number, line)| parse_line(line).with_context(|| format!("line {number}")))
         .collect()
 }
 
@@ -107,10 +109,17 @@ mod tests {
 
     #[test]
     fn a_bad_user_is_named() {
+        let long = format!("\n{{\"user_key\":\"{}\"}}", "x".repeat(MAX_KEY + 1));
         for (text, said) in [
-            ("3\nmany\n", "\"many\": "),
-            ("user-1", "\"user-1\": "),
-            ("3\n{\"user_key\": 4}", r#""{\"user_key\": 4}": "#),
+            ("3\n\nmany\n", "line 3: \"many\": "),
+            ("user-1", "line 1: \"user-1\": "),
+            ("key:user-1", "line 1: \"key:user-1\": "),
+            ("3\n{\"user_key\": 4}", r#"line 2: "{\"user_key\": 4}": "#),
+            (
+                r#"{"user_key":""}"#,
+                r#"line 1: "{\"user_key\":\"\"}": user_key has 0 bytes, where a key has 1 to 256"#,
+            ),
+            (&long, "line 2: "),
             (r#"[{"user_id":"3"},{}]"#, "request 2: it has no user_id"),
             (
                 r#"[{"user_id":"3","user_key":"a"}]"#,

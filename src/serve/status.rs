@@ -6,7 +6,7 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::security::identity::Role;
-use crate::model::UserId;
+use crate::model::{Timestamp, UserId};
 
 /// Delay after which a call may be tried again that found the action log busy.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -43,6 +43,9 @@ pub(crate) enum CallError {
     NotReadable,
     /// The user is not erased everywhere: try again.
     NotErased,
+    /// The clock, which is not believed, says the first time; the log was last used at the
+    /// second one: set the clock right, or say that it is.
+    ClockAhead(Timestamp, Timestamp),
     /// The call changes or copies what a server keeps, and this one keeps nothing.
     KeepsNothing,
     /// Another backup is being made, or a user is erased.
@@ -70,6 +73,16 @@ pub(crate) enum Shed {
     Deadline,
     /// The caller exceeds its rate.
     RateLimit,
+}
+
+impl Shed {
+    fn message(self) -> &'static str {
+        match self {
+            Self::QueueFull => "too many calls are waiting",
+            Self::Deadline => "its turn would come after its deadline",
+            Self::RateLimit => "the caller asks too often",
+        }
+    }
 }
 
 impl CallError {
@@ -103,13 +116,8 @@ impl From<CallError> for Status {
                 Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
             }
             CallError::Shed(shed, retry_after) => {
-                let message = match shed {
-                    Shed::QueueFull => "too many calls are waiting",
-                    Shed::Deadline => "its turn would come after its deadline",
-                    Shed::RateLimit => "the caller asks too often",
-                };
                 let details = ErrorDetails::with_retry_info(Some(retry_after));
-                Self::with_error_details(tonic::Code::ResourceExhausted, message, details)
+                Self::with_error_details(tonic::Code::ResourceExhausted, shed.message(), details)
             }
             CallError::Unauthenticated(reason) => Self::unauthenticated(reason),
             CallError::Forbidden(caller, role) => {
@@ -137,6 +145,10 @@ impl From<CallError> for Status {
             CallError::NotErased => Self::unavailable(
                 "the user is not erased everywhere yet: the log or the archive cannot be written",
             ),
+            CallError::ClockAhead(now, last_used) => Self::failed_precondition(format!(
+                "the clock says {now}, and the log was last used at {last_used}: set the clock \
+                 right, or ask with clock_is_right if it is"
+            )),
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),

@@ -9,6 +9,7 @@ use std::process::Command;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use pinnersage::archive::{erased_through, files, read_rows};
+use pinnersage::durable::Log;
 use pinnersage::model::{Timestamp, UserId};
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::ActionStatus;
@@ -154,6 +155,34 @@ async fn no_file_has_an_erased_user_and_later_actions_count() {
     let later = vec![save(9, USER, 1, now() + 1)];
     assert_eq!(record(&process, later).await, [ActionStatus::Accepted]);
     assert_eq!(recent_actions(&process, USER).await, 1);
+    process.stop();
+}
+
+#[tokio::test]
+async fn nobody_is_erased_by_a_clock_that_is_not_believed_unless_it_is_right() {
+    let world = World::built();
+    let last_used = Timestamp::from_seconds(now() - 10 * 86_400).expect("a time");
+    let (log, _) = Log::open(&world.path("data")).expect("a log");
+    log.keep_time(last_used).expect("a write");
+    drop(log);
+    let process = start(&world);
+    let saves = vec![save(1, USER, 1, now() - 60)];
+    record(&process, saves).await;
+    let user = USER.to_string();
+    let erase = [
+        "actions",
+        "erase",
+        "--server",
+        &process.url,
+        "--user",
+        &user,
+    ];
+    let said = refusal(&mut command(erase));
+    let expected = "the log was last used at 2";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(recent_actions(&process, USER).await, 1);
+    let said = run_command(command(erase).arg("--clock-is-right"));
+    assert!(said.starts_with("1 recorded actions erased"), "{said}");
     process.stop();
 }
 
@@ -424,7 +453,7 @@ fn a_build_leaves_out_the_users_of_a_file_as_if_they_were_not_in_the_input() {
     common::files::actions(&world.path("all.parquet"), &all);
     common::files::actions(&world.path("others.parquet"), &others);
     let list = world.path("erased.txt");
-    std::fs::write(&list, "7\n\nkey:user-1\n").expect("a file");
+    std::fs::write(&list, "7\n\n{\"user_key\": \"user-1\"}\n").expect("a file");
     let build = |actions: &str, out: &str, more: &[&str]| {
         let mut build = command(["profiles", "build", "--as-of", AS_OF]);
         build
@@ -448,14 +477,18 @@ fn a_build_leaves_out_the_users_of_a_file_as_if_they_were_not_in_the_input() {
         let bytes = |name: &str| std::fs::read(version(name).join(file)).expect("a file");
         assert!(bytes("expected") == bytes("found"), "{file}");
     }
+    // The summary tells of a list that meets nobody, or has nobody.
+    for nobody in ["8000\n", "[]"] {
+        std::fs::write(&list, nobody).expect("a file");
+        let listed = ["--erased", path(&list)];
+        let said = run_command(&mut build("others.parquet", "found", &listed));
+        assert!(said.contains("\n  0 left out: of erased users"), "{said}");
+    }
     std::fs::write(&list, "7\nalice\n").expect("a file");
     let said = refusal(&mut build(
         "all.parquet",
         "found",
         &["--erased", path(&list)],
     ));
-    assert!(
-        said.contains("line 2 is neither a number nor key:"),
-        "{said}"
-    );
+    assert!(said.contains("line 2: \"alice\": "), "{said}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::client::{ServerArgs, status_error};
+use crate::cli::id_or_key::UserArgs;
 use crate::cli::output;
 use crate::cli::runtime::block_on;
 use crate::wire::v1;
@@ -15,27 +16,21 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct EraseArgs {
     #[command(flatten)]
-    erased: ErasedUser,
+    user: UserArgs,
+    /// Erase also by a clock of the server that is more than a day ahead of the last use of
+    /// its log, as after a pause or a restore.
+    #[arg(long)]
+    clock_is_right: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// The user to erase, by one of two options.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct ErasedUser {
-    /// User to erase.
-    #[arg(long, value_name = "ID")]
-    user: Option<u64>,
-    /// User to erase, where users are called by strings.
-    #[arg(long, value_name = "KEY")]
-    user_key: Option<String>,
-}
-
 pub(super) fn run(args: &EraseArgs) -> anyhow::Result<()> {
+    let (user_id, user_key) = args.user.user().fields();
     let request = v1::EraseUserRequest {
-        user_id: args.erased.user,
-        user_key: args.erased.user_key.clone(),
+        user_id,
+        user_key,
+        clock_is_right: args.clock_is_right,
     };
     let erased = block_on(async {
         let mut client = args.server.connect_for_admin_within(ERASE_TIMEOUT).await?;

@@ -50,6 +50,7 @@ pub(super) struct DiffArgs {
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<()> {
     let users = user_requests::read(&args.users)?;
+    anyhow::ensure!(!users.is_empty(), "{}: has no user", args.users.display());
     let report = block_on(compare(args, &users))?;
     if args.json {
         output::print_json(&serde_json::to_string_pretty(&report)?)?;

@@ -141,11 +141,12 @@ impl Context<'_> {
     }
 
     /// Whether the user has hidden as many pins as may be, not counting that of `action`: in
-    /// the profile and since.
+    /// the profile, unless that is of before an erasure, and since.
     fn hides_one_too_many(&self, action: &Action) -> bool {
         let state = self.log.state(action.user);
         let recorded = state.as_ref().map_or(&[][..], |state| state.hidden());
-        let profile = self.serving.loaded.profiles().get(action.user);
+        let erasure = self.log.erasure(action.user);
+        let profile = self.serving.profile(action.user, erasure);
         let in_batch = profile.map_or(&[][..], |profile| profile.hidden);
         if recorded.len() + in_batch.len() < MAX_HIDDEN_PINS {
             return false;
@@ -298,7 +299,10 @@ fn label(status: ActionStatus) -> &'static str {
 mod tests {
     use super::*;
     use crate::model::UserId;
-    use crate::serve::state::test_world::{COLLIDING_KEY, TestWorld, key_of};
+    use crate::serve::state::test_world::{
+        COLLIDING_KEY, KNOWN_USER, PROFILE_DAY, TestWorld, day, durable_state, key_of,
+    };
+    use crate::store::ErasedThrough;
 
     fn message() -> v1::Action {
         v1::Action {
@@ -418,6 +422,31 @@ mod tests {
         let (keys, is_there) = fitted((colliding, collided), (colliding, collided));
         assert_eq!((keys.pin.as_deref(), keys.medoid), (collided, None));
         assert!(!is_there);
+    }
+
+    #[test]
+    fn pins_that_were_hidden_before_an_erasure_leave_room_for_others() {
+        let world = TestWorld::new();
+        let hidden: Vec<PinId> = (0..MAX_HIDDEN_PINS as u64).map(PinId).collect();
+        world.publish_profiles_without(ErasedThrough::default(), &hidden);
+        let serving = Serving::unchanged(world.load());
+        let durable = durable_state(&world.path("data"), 1);
+        let now = day(PROFILE_DAY);
+        let context = Context {
+            serving: &serving,
+            log: &durable.actions,
+            now,
+            age_limit: AgeLimit::Retention,
+        };
+        let action = Action {
+            user: KNOWN_USER,
+            pin: PinId(u64::MAX),
+            ..checked_action(0, message()).expect("a good action")
+        };
+        assert!(context.hides_one_too_many(&action));
+        let erased = durable.actions.erase(KNOWN_USER, now);
+        erased.expect("an erasure");
+        assert!(!context.hides_one_too_many(&action));
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl AdminService for Service {
     ) -> Result<Response<v1::EraseUserResponse>, Status> {
         let request = request.into_inner();
         let user = required_user(request.user_id, request.user_key.as_deref())?;
-        let erased = self.erase(user).await?;
+        let erased = self.erase(user, request.clock_is_right).await?;
         Ok(Response::new(erased))
     }
 
@@ -207,16 +207,31 @@ impl AdminService for Service {
 }
 
 impl Service {
-    /// Erases `user`. Nothing that is logged names the user.
-    async fn erase(&self, user: UserId) -> Result<v1::EraseUserResponse, CallError> {
+    /// Erases `user`, by a clock that is believed, or of which the caller says that it is
+    /// right. Nothing that is logged names the user.
+    async fn erase(
+        &self,
+        user: UserId,
+        clock_is_right: bool,
+    ) -> Result<v1::EraseUserResponse, CallError> {
         let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
-        // A backup holds the files that an erasure writes anew.
-        let permit = self.backups.acquire().await;
-        let _permit = permit.map_err(|_| CallError::Internal)?;
-        let (live, actions, now) = (self.live.clone(), actions.clone(), (self.recorder.clock)());
+        // A backup holds the files that an erasure writes anew. The erasure goes on when the
+        // caller leaves and keeps the permit, so that one is done in the log and the archive
+        // before the next one begins.
+        let permit = self.backups.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| CallError::Internal)?;
+        let now = (self.recorder.clock)();
+        // All later erasures come after this one, and what is done until then is refused.
+        if !clock_is_right && let Some(last_used) = actions.last_use_before_jump(now) {
+            return Err(CallError::ClockAhead(now, last_used));
+        }
+        let (live, actions) = (self.live.clone(), actions.clone());
         let begun = Instant::now();
-        let erased = spawn_blocking(move || live.erase(&actions, user, now)).await;
-        let erased = erased.map_err(|_| CallError::Internal)?;
+        let erased = spawn_blocking(move || {
+            let _permit = permit;
+            live.erase(&actions, user, now)
+        });
+        let erased = erased.await.map_err(|_| CallError::Internal)?;
         let erased = erased.map_err(|error| {
             tracing::error!(%error, "a user is not erased yet");
             CallError::NotErased
@@ -295,7 +310,48 @@ impl From<ChangeError> for CallError {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
+    use crate::model::Timestamp;
+    use crate::serve::state::test_world::{KNOWN_USER, TestWorld, day, durable_state};
+
+    fn clock() -> Timestamp {
+        day(0)
+    }
+
+    fn service(world: &TestWorld) -> Service {
+        let live = Arc::new(Live::default());
+        live.set_durable(durable_state(&world.path("data"), 1));
+        let versions = VersionManager::new(live.clone(), world.source(), clock);
+        Service {
+            live: live.clone(),
+            versions: Arc::new(versions.expect("a thread")),
+            recorder: ActionRecorder { live, clock },
+            backups: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_erasure_whose_caller_has_left_ends_before_the_next_one_begins() {
+        let world = TestWorld::new();
+        let service = service(&world);
+        // The log does nothing else until this is dropped.
+        let (held, waits) = std::sync::mpsc::channel::<()>();
+        let actions = service.live.actions().expect("actions");
+        actions.submit(Vec::new(), clock(), move |_| _ = waits.recv());
+        tokio::select! {
+            biased;
+            erased = service.erase(KNOWN_USER, false) => panic!("{erased:?}"),
+            () = ready(()) => {}
+        }
+        assert_eq!(service.backups.available_permits(), 0);
+        drop(held);
+        let next = service.erase(KNOWN_USER, false).await.expect("an erasure");
+        // Each comes later than the one before.
+        let erased_at = next.erased_time.map(|time| time.nanos);
+        assert_eq!(erased_at, Some(1_000));
+    }
 
     #[test]
     fn an_empty_name_is_no_version_and_a_path_is_refused() {

@@ -139,6 +139,7 @@ impl Live {
     }
 
     /// Erases what `actions`, caches and the archive have of `user` up to `now`.
+    /// The caller sees to it that one erasure ends before another begins.
     pub(crate) fn erase(
         &self,
         actions: &Actions,
@@ -201,10 +202,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::actions::ActionParams;
-    use crate::model::ActionWeights;
     use crate::serve::state::test_world::{
-        LIMITS, MODEL, TestWorld, day, key_of, title_of, vector_of,
+        MODEL, TestWorld, durable_state, key_of, title_of, vector_of,
     };
 
     /// More than any test changes, but for the one that exceeds it.
@@ -216,21 +215,8 @@ mod tests {
 
     /// A server that keeps its changes in `data`.
     fn live(data: &Path) -> Live {
-        let (log, _) = Log::open(data).expect("a log");
-        let log = Arc::new(log);
-        let params = ActionParams {
-            weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
-            limits: LIMITS,
-        };
-        let changed_pins = ChangedPins::open(log.clone(), MAX_CHANGES).expect("changes");
-        let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
         let live = Live::default();
-        live.set_durable(DurableState {
-            log,
-            actions: Arc::new(actions),
-            changed_pins: Arc::new(changed_pins),
-            archiver: None,
-        });
+        live.set_durable(durable_state(data, MAX_CHANGES));
         live
     }
 

@@ -62,7 +62,11 @@ impl Serving {
 
     /// The profile of `user`; none for one without. That of an erased user may be made of
     /// what was erased, and then there is none.
-    fn profile(&self, user: UserId, erasure: Option<UserErasure>) -> Option<Profile<'_>> {
+    pub(crate) fn profile(
+        &self,
+        user: UserId,
+        erasure: Option<UserErasure>,
+    ) -> Option<Profile<'_>> {
         let profile = self.loaded.profiles().get(user)?;
         let is_of_later = |UserErasure { log_id, erased_at }| {
             let facts = &self.loaded.profiles().manifest().facts;

@@ -12,9 +12,13 @@ use crate::index::{
     Catalog, CatalogManifest, Delta, GraphParams, NeighborParams, Pin, PinTable, QuantizedVectors,
     build_graph,
 };
-use crate::model::{Action, ActionId, ActionKind, Embeddings, Medoid, PinId, Timestamp, UserId};
+use crate::model::{
+    Action, ActionId, ActionKind, ActionWeights, Embeddings, Medoid, PinId, Timestamp, UserId,
+};
 use crate::progress::Progress;
 use crate::serve::state::answer_params::AnswerParams;
+use crate::serve::state::changed_pins::ChangedPins;
+use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
 use crate::serve::state::recent_interests::{FoldInSource, RecentInterests};
 use crate::serve::state::snapshot_source::{ServingSource, VersionPair};
@@ -22,7 +26,8 @@ use crate::store::{
     ActionCounts, ErasedThrough, HistoryFilter, ProfileManifest, ProfileRecord, ProfilesWriter,
 };
 
-use crate::actions::{ActionLimits, FeedbackParams, UserState};
+use crate::actions::{ActionLimits, ActionParams, Actions, FeedbackParams, UserState};
+use crate::durable::Log;
 
 /// The embedding version of everything, unless a test says otherwise.
 pub(crate) const MODEL: &str = "model-1";
@@ -141,6 +146,25 @@ impl TestWorld {
     /// Loads what was published last.
     pub(crate) fn load(&self) -> Arc<Loaded> {
         Arc::new(Loaded::open(&self.source()).expect("a good source"))
+    }
+}
+
+/// What a server keeps in `data` since the first day: up to `max_changes` changed pins, and
+/// actions that are not archived.
+pub(crate) fn durable_state(data: &Path, max_changes: usize) -> DurableState {
+    let (log, _) = Log::open(data).expect("a log");
+    let log = Arc::new(log);
+    let params = ActionParams {
+        weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
+        limits: LIMITS,
+    };
+    let changed_pins = ChangedPins::open(log.clone(), max_changes).expect("changes");
+    let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
+    DurableState {
+        log,
+        actions: Arc::new(actions),
+        changed_pins: Arc::new(changed_pins),
+        archiver: None,
     }
 }
 

@@ -9,13 +9,12 @@ pub(crate) mod wait;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, ErasedUsers, NegativeLimits,
-    ProfileInput, ProfileParams, TextIds, build_catalog, build_profiles,
+    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
+    ProfileParams, TextIds, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -37,7 +36,6 @@ const NO_BAD_ROWS: BadRowParams = BadRowParams {
     max: 0,
     report: None,
 };
-static NO_ERASED_USERS: LazyLock<ErasedUsers> = LazyLock::new(ErasedUsers::default);
 static NOBODY_ERASED: ErasedThrough = ErasedThrough {
     stated: None,
     by_log: BTreeMap::new(),
@@ -115,7 +113,7 @@ pub(crate) fn profile_input<'a>(actions: &'a [PathBuf], catalog: &'a Path) -> Pr
         text_ids: TextIds::Auto,
         as_of: AS_OF.parse().expect("a date"),
         complete_through: None,
-        erased_users: &NO_ERASED_USERS,
+        erased_users: None,
         erased_through: &NOBODY_ERASED,
         duplicates: Duplicates::Drop,
         bad_rows: &NO_BAD_ROWS,
