@@ -149,6 +149,10 @@ impl<'a> DeltaView<'a> {
 
     /// Key of a pin; none when it has none or is not here.
     pub fn key(&self, pin: PinId) -> Option<&'a str> {
+        // Who calls pins by numbers pays for no lookup.
+        if !self.pins.has_keys() {
+            return None;
+        }
         match self.delta.position(pin) {
             Some(position) => self.delta.keys[position].as_deref(),
             None if self.delta.is_replaced(pin) => None,
