@@ -1,7 +1,8 @@
 #!/bin/bash
 # Compares the rate of recorded actions without and with an archive, in turn:
 #   tools/archive_cost.sh WORLD [WRITERS] [ACTIONS]
-# WORLD has a catalog and profiles. Each round is a new server with empty directories. A file
+# WORLD has a catalog and profiles; its pins have the ids from 0 to 99,999, as those of
+# `pinnersage simulate --pins 100000`. Each round is a new server with empty directories. A file
 # a second is sixty times as many as by default. Needs the release build of the binary and of
 # the example load.
 set -euo pipefail
