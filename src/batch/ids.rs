@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use super::bad_rows::{NULL, Reason, quoted};
 use super::columns;
 use super::error::BatchError;
-use super::input_files::InputFile;
+use super::input_files::{Format, InputFile};
 use super::input_table::{Table, column};
 use crate::model::{MAX_KEY, id_of_key};
 use crate::progress::Progress;
@@ -129,6 +129,14 @@ pub(super) fn text_format(
         TextIds::Numbers => return Ok(IdFormat::Number),
         TextIds::Strings => return Ok(IdFormat::Key),
         TextIds::Auto => {}
+    }
+    // Files of which each has its types need not be opened once more.
+    let may_be_untyped = |file: &InputFile| {
+        let is_folder = file.folders.iter().any(|(name, _)| name == names.id);
+        is_folder || file.format != Format::Parquet
+    };
+    if !files.iter().any(may_be_untyped) {
+        return Ok(IdFormat::Number);
     }
     let mut untyped = Vec::new();
     for file in files {

@@ -76,11 +76,7 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
         nodes,
         ..
     } = facts;
-    let strings = if *string_ids {
-        ", called by strings"
-    } else {
-        ""
-    };
+    let strings = note_of_strings(*string_ids);
     format!(
         "catalog {version}, embedding version {embedding_version}, in {}
   {read} pins read
@@ -92,6 +88,15 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
   {pins} pins indexed{strings}: {nodes} distinct vectors of {dimension} dimensions",
         root.display()
     )
+}
+
+/// What follows the number of pins or users who are called by strings.
+fn note_of_strings(are_strings: bool) -> &'static str {
+    if are_strings {
+        ", called by strings"
+    } else {
+        ""
+    }
 }
 
 fn profiles_summary(
@@ -138,11 +143,7 @@ fn profiles_summary(
         actions.negative
     ));
     let medoids_per_user = *medoids as f64 / (*users).max(1) as f64;
-    let strings = if *string_user_ids {
-        ", called by strings"
-    } else {
-        ""
-    };
+    let strings = note_of_strings(*string_user_ids);
     lines.push(format!(
         "{users} users{strings}, {medoids} medoids, {medoids_per_user:.1} a user"
     ));
