@@ -23,7 +23,7 @@ clippy:
 
 # Run the README's test command, and the test that must mount a file system.
 test:
-    cargo test --locked
+    NATS_SERVER="$(command -v nats-server)" cargo test --locked
     cargo test --locked --test it -- --ignored
 
 # Test that spans reach a collector.
@@ -72,7 +72,8 @@ deploy-kit:
     deploy/prometheus/check
     python deploy/kubernetes/check
     python3 deploy/ghz/check_test.py
-    check-jsonschema --builtin-schema vendor.compose-spec deploy/docker-compose.yml
+    python3 deploy/scenarios/history_test.py
+    check-jsonschema --builtin-schema vendor.compose-spec deploy/docker-compose.yml deploy/fleet.compose.yml
     hadolint Dockerfile
     shellcheck deploy/batch.sh deploy/prometheus/check .ci/demo .ci/deny .ci/oracles .ci/run
 

@@ -26,11 +26,11 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 | [`memory`], [`setting_rules`], [`terminal`] | huge pages, mapped files, prefetching; rules for settings; what may be printed |
+//! | 0 | [`memory`], [`metrics`], [`setting_rules`], [`terminal`] | huge pages, mapped files, prefetching; names; rules for settings; what may be printed |
 //! | 1 | [`kernel`], [`pool`] | inner loops over vectors, scratch memory |
 //! | 2 | [`model`] | the nouns, whose constructors hold the invariants |
 //! | 3 | [`cluster`], [`recommend`], [`compare`] | the pure cores: offline, online, how alike two answers are |
-//! | 3 | [`snapshot`], [`durable`], [`progress`], [`wire`], [`metrics`] | files, the log, bars, contract, names |
+//! | 3 | [`snapshot`], [`durable`], [`progress`], [`wire`] | files, the log, bars, contract |
 //! | 4 | [`actions`], [`archive`], [`index`], [`store`], [`telemetry`] | recent actions, and all as files; retrieval over pins, profiles by user, logging |
 //! | 5 | [`batch`], [`serve`] | the shells, offline and online |
 //! | 6 | [`evaluation`] | replay of what users did against what would have been recommended; simulated users |
@@ -57,6 +57,7 @@
 //! 8. `unsafe` code stands in `memory` only.
 
 pub mod memory;
+pub mod metrics;
 pub mod setting_rules;
 pub mod terminal;
 
@@ -115,7 +116,6 @@ pub mod compare;
 pub mod recommend;
 
 pub mod durable;
-pub mod metrics;
 pub mod progress;
 pub mod snapshot;
 pub mod telemetry;

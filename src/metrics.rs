@@ -113,6 +113,30 @@ metrics_table! {
     pub const LOG_WRITABLE: (Gauge, Count) =
         "pinnersage_log_writable",
         "1 while actions and changes of pins are recorded, 0 while the disk is full";
+    pub const LOG_LAG: (Gauge, Seconds) =
+        "pinnersage_action_log_lag_seconds", "How long the oldest message of the shared action log has waited that this replica has not read.";
+
+    pub const LOG_LAG_MESSAGES: (Gauge, Count) =
+        "pinnersage_action_log_lag_messages", "Messages of the shared action log that this replica has not read.";
+
+    pub const LOG_READY: (Gauge, Count) =
+        "pinnersage_action_log_ready", "1 while this replica has read enough of the shared action log to serve, else 0.";
+
+    pub const LOG_MISSING: (Gauge, Seconds) =
+        "pinnersage_action_log_missing_seconds",
+        "Length of the time of which the shared action log has lost actions that the profiles lack";
+    pub const LOG_APPENDS: (Histogram, Seconds) =
+        "pinnersage_action_log_append_seconds", "Time from an append to the shared action log until a majority has it.";
+
+    pub const LOG_MOVES: (Counter, Count) =
+        "pinnersage_action_log_moved_appends_total", "Appends to the shared action log that were tried on another stream.";
+
+    pub const LOG_HOLES: (Counter, Count) =
+        "pinnersage_action_log_holes_total", "Times at which messages of the shared action log were missing and were asked for.";
+
+    pub const LOG_READ: (Counter, Count) =
+        "pinnersage_action_log_read_actions_total", "Actions read from the shared action log, by what became of them.";
+
     pub const ARCHIVE_FILES: (Counter, Count) =
         "pinnersage_archive_files_total",
         "Files that were written to the archive";
@@ -187,6 +211,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(full_name(REQUEST_DURATION), &SECONDS)?
         .set_buckets_for_metric(full_name(STAGE_DURATION), &SECONDS)?
+        .set_buckets_for_metric(full_name(LOG_APPENDS), &SECONDS)?
         .set_buckets_for_metric(full_name(ACTION_FRESHNESS), &AGES)?
         .set_buckets_for_metric(full_name(CANDIDATES), &COUNTS)?
         .install_recorder()?;

@@ -1,43 +1,45 @@
-//! The recorded actions of one directory: opened, submitted, read and forgotten.
+//! The recorded actions of one log: opened, submitted, read and forgotten.
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use metrics::gauge;
-
-use super::clock_guard::{ClockGuard, ClockReading};
 use super::engagement::Engagement;
 use super::freshness_token::FreshnessToken;
+use super::judged_clock::JudgedClock;
+use super::lag::Lag;
+use super::outcomes::{RecordError, RecordedActions};
 use super::params::ActionParams;
+use super::replica::{Replica, SharedParts};
 use super::shared_state::SharedState;
+use super::tail_sink::TailSignals;
 use super::user_state::UserState;
-use super::writer::{LogWriter, RecordError, RecordedActions, Writer};
-use crate::durable::{Log, LogError, PlacedAction};
-use crate::metrics as names;
+use super::writer::{LogWriter, Writer, WriterParts};
+use crate::durable::{ActionLog, Appended, Entry, Log, LogError, PinChange, PlacedAction};
 use crate::model::{Action, ActionId, Timestamp, UserId};
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
+/// How long a change of pins waits for the tail of a shared log to bring it back.
+const PINS_WAIT: Duration = Duration::from_secs(5);
 
-/// The recorded actions of one directory. It has one writer, this process.
+/// The recorded actions of one log. An embedded log has one writer, this process; a shared
+/// one is written by all replicas.
 #[derive(Debug)]
 pub struct Actions {
-    log: Arc<Log>,
+    /// What is known here: the log itself, or a checkpoint of it.
+    store: Arc<Log>,
+    log: Arc<dyn ActionLog>,
     shared: Arc<SharedState>,
+    signals: Arc<TailSignals>,
+    /// Ends before the tail that it waits for.
     writer: Writer,
+    /// None where the log is embedded.
+    replica: Option<Replica>,
     clock: Mutex<JudgedClock>,
     /// One erasure at a time.
     erasing: Mutex<()>,
     /// In microseconds: days are forgotten as a whole, so it changes once a day.
     forgotten_before: AtomicI64,
-}
-
-/// The guard of the clock, and when it was asked last.
-#[derive(Debug)]
-struct JudgedClock {
-    guard: ClockGuard,
-    judged_at: Instant,
 }
 
 /// Number of actions that were found when the log was replayed.
@@ -75,35 +77,53 @@ impl Actions {
         params: ActionParams,
         now: Timestamp,
     ) -> Result<(Self, ReplaySummary), LogError> {
-        let shared = SharedState::new(params, log.store_id(), log.accepted());
-        let mut clock = JudgedClock {
-            guard: ClockGuard::new(log.kept_time()?.unwrap_or(now)),
-            judged_at: Instant::now(),
-        };
+        Self::open_with(log, None, params, now)
+    }
+
+    /// Replays the actions in `checkpoint`, and reads on in the log that it is one of. Returns
+    /// before all is read: see [`Self::lag`].
+    pub fn open_shared(
+        checkpoint: Arc<Log>,
+        parts: SharedParts,
+        params: ActionParams,
+        now: Timestamp,
+    ) -> Result<(Self, ReplaySummary), LogError> {
+        Self::open_with(checkpoint, Some(parts), params, now)
+    }
+
+    fn open_with(
+        store: Arc<Log>,
+        parts: Option<SharedParts>,
+        params: ActionParams,
+        now: Timestamp,
+    ) -> Result<(Self, ReplaySummary), LogError> {
+        let shared = SharedState::new(params, store.store_id(), store.positions()?);
+        let mut clock = JudgedClock::new(store.kept_time()?.unwrap_or(now));
         let oldest = shared.params.oldest(clock.judge(now));
-        log.keep_time(clock.guard.kept())?;
-        for (user, erasure) in log.erasures()? {
-            shared.set_erased(user, erasure.erased_at);
-        }
-        if log.has_unfinished_erasures()? {
-            let actions = end_erasures(&log, || log.empty_journals())?;
-            tracing::info!(actions, "ended an erasure that was begun before");
-        }
-        let mut summary = ReplaySummary {
-            actions: 0,
-            forgotten: log.forget_before(oldest)?,
-        };
-        shared.forget_before(oldest);
-        log.for_each(|action| {
-            summary.actions += 1;
-            shared.apply(&action);
-        })?;
+        store.keep_time(clock.kept())?;
+        let summary = replay(&store, &shared, oldest)?;
         let shared = Arc::new(shared);
-        let writer = Writer::start(log.clone(), shared.clone());
+        let signals = Arc::new(TailSignals::default());
+        let replica = parts.map(|parts| Replica::start(&store, &shared, &signals, parts));
+        let replica = replica.transpose()?;
+        let log: Arc<dyn ActionLog> = match &replica {
+            Some(replica) => replica.log.clone(),
+            None => store.clone(),
+        };
+        let writer = Writer::start(WriterParts {
+            store: store.clone(),
+            log: log.clone(),
+            shared: shared.clone(),
+            signals: signals.clone(),
+            is_shared: replica.is_some(),
+        });
         let opened = Self {
-            writer: writer.map_err(LogError::io(log.path()))?,
+            writer: writer.map_err(LogError::io(store.path()))?,
+            store,
             log,
+            replica,
             shared,
+            signals,
             clock: Mutex::new(clock),
             erasing: Mutex::default(),
             forgotten_before: AtomicI64::new(oldest.micros()),
@@ -117,15 +137,15 @@ impl Actions {
         let (now, kept) = {
             // A panic leaves a guard that is as good as before.
             let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            (clock.judge(now), clock.guard.kept())
+            (clock.judge(now), clock.kept())
         };
-        self.log.keep_time(kept)?;
+        self.store.keep_time(kept)?;
         let oldest = self.shared.params.oldest(now);
         let forgotten_before = &self.forgotten_before;
         if forgotten_before.load(Ordering::Relaxed) >= oldest.micros() {
             return Ok(0);
         }
-        let forgotten = self.log.forget_before(oldest)?;
+        let forgotten = self.store.forget_before(oldest)?;
         self.shared.forget_before(oldest);
         forgotten_before.fetch_max(oldest.micros(), Ordering::Relaxed);
         Ok(forgotten)
@@ -142,12 +162,14 @@ impl Actions {
 
     /// Why nothing is recorded at present; none while all is well.
     pub fn failure(&self) -> Option<Arc<String>> {
-        self.log.failure()
+        let failure = self.store.failure();
+        failure.or_else(|| self.log.condition().failure.map(Arc::new))
     }
 
     /// The same, but looks whether the log can be written. May wait for a write in progress.
     pub fn check(&self) -> Option<Arc<String>> {
-        self.log.check()
+        let failure = self.store.check();
+        failure.or_else(|| self.log.condition().failure.map(Arc::new))
     }
 
     /// Opens the log again after a failed write, once there is space. Waits for writes in
@@ -168,17 +190,41 @@ impl Actions {
     pub fn erase(&self, user: UserId, now: Timestamp) -> Result<ErasedActions, LogError> {
         // A panic leaves an erasure that is not done, which the next one does.
         let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
-        let erased_at = self.log.next_erasure(now)?;
+        let erased_at = self.store.next_erasure(now)?;
         self.run(move |writer| writer.begin_erasure(user, erased_at))?;
-        let empty_journals = || self.run(|writer| writer.log.empty_journals());
-        let actions = end_erasures(&self.log, empty_journals)?;
+        // Replicas may have erased others meanwhile, and this user a little later.
+        let erased_at = self.shared.erased_at(user).unwrap_or(erased_at);
+        let mut actions = self.end_erasures()?;
+        if let Some(replica) = &self.replica {
+            let is_erased = |action: &Action, recorded_at| {
+                action.user == user && self.shared.is_erased(action, recorded_at)
+            };
+            actions = actions.max(replica.log.erase(&is_erased)?);
+        }
         Ok(ErasedActions { actions, erased_at })
+    }
+
+    /// Waits until other replicas have erased users whose actions are still in the checkpoint.
+    pub async fn wait_for_erasures(&self) {
+        self.signals.erasures.notified().await;
+    }
+
+    /// Removes the actions of erased users from the files here, and returns their number.
+    pub fn finish_erasures(&self) -> Result<u64, LogError> {
+        // As above.
+        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end_erasures()
+    }
+
+    fn end_erasures(&self) -> Result<u64, LogError> {
+        let empty_journals = || self.run(|writer| writer.parts.store.empty_journals());
+        end_erasures(&self.store, empty_journals)
     }
 
     /// The erasure of `user`; none for others.
     pub fn erasure(&self, user: UserId) -> Option<UserErasure> {
         Some(UserErasure {
-            log_id: self.log.store_id(),
+            log_id: self.store.store_id(),
             erased_at: self.shared.erased_at(user)?,
         })
     }
@@ -190,29 +236,29 @@ impl Actions {
     ) -> Result<T, LogError> {
         match self.writer.run(work) {
             Ok(done) => done,
-            Err(error) => Err(LogError::io(self.log.path())(io::Error::other(error))),
+            Err(error) => Err(LogError::io(self.store.path())(io::Error::other(error))),
         }
     }
 
     /// Whether an action with this id was accepted, and not forgotten since.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
-        self.log.contains(id)
+        self.store.contains(id)
     }
 
     /// The random number that tells the log from others.
     pub fn store_id(&self) -> u64 {
-        self.log.store_id()
+        self.store.store_id()
     }
 
     /// The greatest number that a recorded action can have so far.
-    pub fn last_sequence(&self) -> u64 {
-        self.log.accepted()
+    pub fn last_sequence(&self) -> Result<u64, LogError> {
+        self.store.last_sequence()
     }
 
     /// The recorded actions that have numbers from `first` on, by ascending number; the
     /// first `max` of them.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
-        self.log.actions_from(first, max)
+        self.store.actions_from(first, max)
     }
 
     /// Engagement of all users with what was recommended to them.
@@ -248,10 +294,84 @@ impl Actions {
     }
 
     /// Whether readers can see all actions that `token` stands for.
-    pub fn reflects(&self, token: FreshnessToken) -> bool {
-        let visible = self.shared.token();
-        token.store_id == visible.store_id && token.accepted <= visible.accepted
+    pub fn reflects(&self, token: &FreshnessToken) -> bool {
+        self.shared.reflects(token)
     }
+
+    /// Waits until readers can see all that `token` stands for, at most until `deadline`, and
+    /// not at all for a token of another log.
+    pub async fn wait_for(&self, token: &FreshnessToken, deadline: Instant) {
+        if !self.reflects(token) {
+            self.shared.wait_for(token, deadline).await;
+        }
+    }
+
+    /// Appends changes of pins to a shared log, and returns once they can be seen here; or to
+    /// an embedded one, and then it is for the caller to make them visible. Returns whether
+    /// the log has brought them.
+    pub fn append_pins(&self, changes: &[PinChange]) -> Result<bool, LogError> {
+        match self.log.append(&Entry::Pins(changes))? {
+            Appended::Here => Ok(false),
+            Appended::Sent(positions) => {
+                let is_visible = || self.shared.visible().cover(&positions);
+                let seen = self.signals.own.wait_until(PINS_WAIT, is_visible);
+                if seen {
+                    Ok(true)
+                } else {
+                    Err(LogError::NotRead)
+                }
+            }
+        }
+    }
+
+    /// Drops changes of pins from a shared log, because catalogs have them.
+    pub fn settle_pins(&self, changes: &[PinChange]) -> Result<(), LogError> {
+        match &self.replica {
+            Some(replica) if !changes.is_empty() => replica.log.settle_pins(changes),
+            _ => Ok(()),
+        }
+    }
+
+    /// How far this replica is behind the log that it shares, as the engine told it last. None
+    /// where the log is embedded, and before the engine was asked.
+    pub fn lag(&self) -> Option<Lag> {
+        self.replica.as_ref()?.lag(&self.shared.visible())
+    }
+
+    /// The moment before which recorded actions may be missing from a shared log; none if it has
+    /// all, and where the log is embedded. Asks the engine, and blocks.
+    pub fn log_begins(&self) -> Result<Option<Timestamp>, LogError> {
+        match &self.replica {
+            Some(replica) => replica.log.begins(),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether other replicas share the log.
+    pub fn is_shared(&self) -> bool {
+        self.replica.is_some()
+    }
+}
+
+/// Applies to `shared` what is in `store`, but for actions before `oldest`, which are forgotten.
+fn replay(store: &Log, shared: &SharedState, oldest: Timestamp) -> Result<ReplaySummary, LogError> {
+    for (user, erasure) in store.erasures()? {
+        shared.set_erased(user, erasure.erased_at);
+    }
+    if !store.unfinished_erasures()?.is_empty() {
+        let actions = end_erasures(store, || store.empty_journals())?;
+        tracing::info!(actions, "ended an erasure that was begun before");
+    }
+    let mut summary = ReplaySummary {
+        actions: 0,
+        forgotten: store.forget_before(oldest)?,
+    };
+    shared.forget_before(oldest);
+    store.for_each(|action| {
+        summary.actions += 1;
+        shared.apply(&action);
+    })?;
+    Ok(summary)
 }
 
 /// Ends the erasures that are begun in `log`: removes their actions from its files, and
@@ -260,36 +380,13 @@ fn end_erasures(
     log: &Log,
     empty_journals: impl FnOnce() -> Result<(), LogError>,
 ) -> Result<u64, LogError> {
-    let actions = log.remove_erased()?;
+    let begun = log.unfinished_erasures()?;
+    if begun.is_empty() {
+        return Ok(0);
+    }
+    let actions = log.remove_erased(&begun)?;
     log.compact()?;
     empty_journals()?;
-    log.finish_erasures()?;
+    log.finish_erasures(&begun)?;
     Ok(actions)
-}
-
-impl JudgedClock {
-    /// The time by which to forget when the clock says `now`. A jump is reported.
-    fn judge(&mut self, now: Timestamp) -> Timestamp {
-        let last_used = self.guard.kept();
-        let elapsed = self.judged_at.elapsed();
-        self.judged_at = Instant::now();
-        let (time, reading) = self.guard.judge(now, elapsed);
-        let jump = match reading {
-            ClockReading::Steady => 0.0,
-            ClockReading::Ahead => {
-                tracing::warn!(
-                    %now, %last_used,
-                    "the clock is more than a day ahead of the last use of the log: \
-                     no action is forgotten by it"
-                );
-                now.days_since(last_used)
-            }
-            ClockReading::Behind => {
-                tracing::warn!(%now, %last_used, "the clock is behind the last use of the log");
-                now.days_since(last_used)
-            }
-        };
-        gauge!(names::CLOCK_JUMP).set(jump * SECONDS_PER_DAY);
-        time
-    }
 }

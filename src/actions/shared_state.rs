@@ -2,44 +2,46 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
 use super::engagement::Engagement;
 use super::freshness_token::FreshnessToken;
 use super::params::ActionParams;
 use super::user_state::UserState;
-use crate::durable::UserDigest;
+use crate::durable::{Positions, UserDigest};
 use crate::model::{Action, ActionKind, Timestamp, UserId};
 
 /// State of all users.
 #[derive(Debug)]
 pub(super) struct SharedState {
     pub(super) params: ActionParams,
-    /// The store that holds the actions.
-    store_id: u64,
+    /// The log that holds the actions.
+    log_id: u64,
     users: DashMap<UserId, Arc<UserState>>,
     /// Users that were erased, and when.
     erased: DashMap<UserDigest, Timestamp>,
     /// In microseconds: actions before it are forgotten, but for negative ones.
     oldest: AtomicI64,
-    /// Actions that were accepted and can be seen by readers.
-    accepted: AtomicU64,
+    /// Up to where what was recorded can be seen by readers.
+    visible: watch::Sender<Positions>,
     /// Engagement of all users with what was recommended.
     shown: AtomicU64,
     engaged: AtomicU64,
 }
 
 impl SharedState {
-    /// State without users, of a store that has `accepted` actions.
-    pub(super) fn new(params: ActionParams, store_id: u64, accepted: u64) -> Self {
+    /// State without users, of a log of which all up to `visible` will be applied first.
+    pub(super) fn new(params: ActionParams, log_id: u64, visible: Positions) -> Self {
         Self {
             params,
-            store_id,
+            log_id,
             users: DashMap::new(),
             erased: DashMap::new(),
             oldest: AtomicI64::new(i64::MIN),
-            accepted: AtomicU64::new(accepted),
+            visible: watch::Sender::new(visible),
             shown: AtomicU64::new(0),
             engaged: AtomicU64::new(0),
         }
@@ -66,9 +68,9 @@ impl SharedState {
         }
     }
 
-    /// Declares that readers can see all of the `accepted` actions.
-    pub(super) fn set_accepted(&self, accepted: u64) {
-        self.accepted.store(accepted, Ordering::Release);
+    /// Declares that readers can see all that was recorded up to `visible`.
+    pub(super) fn set_visible(&self, visible: &Positions) {
+        self.visible.send_modify(|all| all.extend(visible));
     }
 
     /// Forgets actions before `oldest`, and users of whom nothing is left.
@@ -87,10 +89,28 @@ impl SharedState {
 
     /// Forgets all of `user`, who is erased at `erased_at`.
     pub(super) fn erase(&self, user: UserId, erased_at: Timestamp) {
-        self.set_erased(UserDigest::new(self.store_id, user), erased_at);
+        self.set_erased(self.digest(user), erased_at);
         if let Some((_, state)) = self.users.remove(&user) {
             self.replace_engagement(state.total_engagement(), Engagement::default());
         }
+    }
+
+    /// Forgets all of the user of this digest, who is erased at `erased_at`. Looks at all
+    /// users: which one it is nobody has told.
+    pub(super) fn erase_digest(&self, user: UserDigest, erased_at: Timestamp) {
+        self.set_erased(user, erased_at);
+        let found = self.users.iter().map(|entry| *entry.key());
+        let found: Vec<UserId> = found.filter(|&id| self.digest(id) == user).collect();
+        found
+            .into_iter()
+            .for_each(|user| self.erase(user, erased_at));
+    }
+
+    /// Whether `action`, which was recorded at `recorded_at`, is of before the erasure of its
+    /// user.
+    pub(super) fn is_erased(&self, action: &Action, recorded_at: Timestamp) -> bool {
+        let erased_at = self.erased_at(action.user);
+        erased_at.is_some_and(|at| action.time < at || recorded_at <= at)
     }
 
     /// Declares that a user was erased at `erased_at`.
@@ -104,8 +124,9 @@ impl SharedState {
         if self.erased.is_empty() {
             return None;
         }
-        let digest = UserDigest::new(self.store_id, user);
-        self.erased.get(&digest).map(|erased_at| *erased_at)
+        self.erased
+            .get(&self.digest(user))
+            .map(|erased_at| *erased_at)
     }
 
     /// Replaces the engagement `before` of one user by `after` in the sums of all.
@@ -135,11 +156,38 @@ impl SharedState {
         }
     }
 
-    /// The token of all actions that readers can see.
-    pub(super) fn token(&self) -> FreshnessToken {
+    /// Tells `user` to those who know the log.
+    fn digest(&self, user: UserId) -> UserDigest {
+        UserDigest::new(self.log_id, user)
+    }
+
+    /// Up to where readers can see what was recorded.
+    pub(super) fn visible(&self) -> Positions {
+        self.visible.borrow().clone()
+    }
+
+    /// The token of what was recorded up to `positions`.
+    pub(super) fn token(&self, positions: Positions) -> FreshnessToken {
         FreshnessToken {
-            store_id: self.store_id,
-            accepted: self.accepted.load(Ordering::Acquire),
+            log_id: self.log_id,
+            positions,
         }
+    }
+
+    /// Whether readers can see all that `token` stands for.
+    pub(super) fn reflects(&self, token: &FreshnessToken) -> bool {
+        token.log_id == self.log_id && self.visible.borrow().cover(&token.positions)
+    }
+
+    /// Waits until readers can see all that `token` stands for, at most until `deadline`.
+    /// Does not wait for a token of another log.
+    pub(super) async fn wait_for(&self, token: &FreshnessToken, deadline: Instant) {
+        if token.log_id != self.log_id {
+            return;
+        }
+        let mut visible = self.visible.subscribe();
+        let seen = visible.wait_for(|visible| visible.cover(&token.positions));
+        // Whoever asked looks again whether it can be seen.
+        let _ = tokio::time::timeout_at(deadline.into(), seen).await;
     }
 }

@@ -2,15 +2,17 @@
 //! sync for all, so that the rate grows with the load while each waits for two syncs at
 //! most.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use super::freshness_token::FreshnessToken;
+use super::outcomes::{ActionOutcome, RecordError, RecordedActions, correct};
 use super::shared_state::SharedState;
-use crate::durable::{Log, LogError};
+use super::tail_sink::TailSignals;
+use crate::durable::{ActionBatch, ActionLog, Appended, Entry, FrameId, Log, LogError, Positions};
 use crate::model::{Action, ActionId, ActionKind, Timestamp, UserId};
 
 /// Requests that may wait for the writer.
@@ -18,37 +20,12 @@ const MAX_WAITING: usize = 256;
 /// Actions that are written together, unless a single request has more.
 const MAX_GROUP: usize = 16_384;
 
-/// Outcome of one action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ActionOutcome {
-    /// It is durable, and counts.
-    Accepted,
-    /// One with this id is there already.
-    Duplicate,
-    /// Its user was erased after it.
-    Erased,
-}
+/// How long the writer waits for the tail of a shared log to bring back what it has appended.
+/// It is durable by then, and what it says may be late.
+const TAIL_WAIT: Duration = Duration::from_millis(250);
 
-/// Outcome of the actions of one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedActions {
-    /// The outcome of each action, in their order.
-    pub outcomes: Vec<ActionOutcome>,
-    /// Stands for all of them.
-    pub token: FreshnessToken,
-}
-
-/// Why actions were not recorded. All can be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// More calls are waiting than can be served.
-    #[error("too many calls wait for the action log")]
-    Busy,
-    /// It is not known whether they are durable; after such a failure the log takes no
-    /// more until [`super::Actions::reopen`] has opened it again.
-    #[error("the action log cannot be written: {0}")]
-    Failed(String),
-}
+/// The same for an erasure, which is only done once the tail has brought it.
+const ERASURE_WAIT: Duration = Duration::from_secs(5);
 
 /// Called once with the outcome of a request.
 type Completion = Box<dyn FnOnce(Result<RecordedActions, RecordError>) + Send>;
@@ -78,22 +55,38 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the writing thread writes to.
+#[derive(Clone)]
+pub(super) struct WriterParts {
+    /// What is known here: the log itself, or a checkpoint of it.
+    pub(super) store: Arc<Log>,
+    /// The log.
+    pub(super) log: Arc<dyn ActionLog>,
+    pub(super) shared: Arc<SharedState>,
+    pub(super) signals: Arc<TailSignals>,
+    /// Whether a tail makes visible what is appended.
+    pub(super) is_shared: bool,
+}
+
 /// What the writing thread has.
 pub(super) struct LogWriter {
-    pub(super) log: Arc<Log>,
-    pub(super) shared: Arc<SharedState>,
+    pub(super) parts: WriterParts,
+    /// Random bytes of this process, and the number of appends.
+    process: u64,
+    appends: u64,
     /// Actions whose write failed: they may be in the log or not.
     unconfirmed: Vec<Action>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(log: Arc<Log>, shared: Arc<SharedState>) -> io::Result<Self> {
+    pub(super) fn start(parts: WriterParts) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         let named = std::thread::Builder::new().name("action-log".to_owned());
         let mut writer = LogWriter {
-            log,
-            shared,
+            parts,
+            process: rand::random(),
+            appends: 0,
             unconfirmed: Vec::new(),
         };
         let thread = named.spawn(move || writer.work(&waiting))?;
@@ -178,9 +171,10 @@ impl LogWriter {
     /// Writes `requests` and completes them.
     fn write(&mut self, requests: Vec<WriteRequest>) {
         match self.write_group(&requests) {
-            Ok(outcomes) => {
-                let token = self.shared.token();
+            Ok((outcomes, positions)) => {
+                let token = self.parts.shared.token(positions);
                 for (request, outcomes) in requests.into_iter().zip(outcomes) {
+                    let token = token.clone();
                     (request.complete)(Ok(RecordedActions { outcomes, token }));
                 }
             }
@@ -193,33 +187,81 @@ impl LogWriter {
     }
 
     /// Writes the new actions of `requests`, makes them visible to readers, and returns
-    /// the outcomes of each request.
+    /// the outcomes of each request, and the positions that stand for all.
     fn write_group(
         &mut self,
         requests: &[WriteRequest],
-    ) -> Result<Vec<Vec<ActionOutcome>>, RecordError> {
+    ) -> Result<(Vec<Vec<ActionOutcome>>, Positions), RecordError> {
         let failed = |error: LogError| RecordError::Failed(error.to_string());
-        let (new, outcomes) = self.new_actions(requests).map_err(failed)?;
-        if !new.is_empty() {
-            let weights = &self.shared.params.weights;
-            let is_negative = |action: &Action| {
-                matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)))
-            };
-            let was_writable = self.log.failure().is_none();
-            let now = requests.iter().map(|request| request.now).max();
-            let now = now.expect("a group has requests");
-            if let Err(error) = self.log.append(&new, now, is_negative) {
-                if was_writable {
-                    let actions = new.len();
-                    tracing::error!(%error, actions, "actions could not be written");
-                    self.unconfirmed.extend(new.into_iter().cloned());
-                }
-                return Err(failed(error));
-            }
-            new.into_iter().for_each(|action| self.shared.apply(action));
-            self.shared.set_accepted(self.log.accepted());
+        let (new, mut outcomes) = self.new_actions(requests).map_err(failed)?;
+        if new.is_empty() {
+            return Ok((outcomes, self.parts.store.positions().map_err(failed)?));
         }
-        Ok(outcomes)
+        let now = requests.iter().map(|request| request.now).max();
+        let now = now.expect("a group has requests");
+        let positions = match self.append(&new, now).map_err(failed)? {
+            Appended::Here => {
+                let shared = &self.parts.shared;
+                new.into_iter().for_each(|action| shared.apply(action));
+                shared.set_visible(&self.parts.store.accepted_position());
+                shared.visible()
+            }
+            Appended::Sent(mut positions) => {
+                if let Some(found) = self.wait_for(&positions, TAIL_WAIT) {
+                    let actions = requests.iter().map(|request| &request.actions[..]);
+                    correct(&mut outcomes, actions, &found);
+                }
+                if outcomes
+                    .iter()
+                    .flatten()
+                    .any(|o| *o == ActionOutcome::Duplicate)
+                {
+                    // They stand anywhere before: what is kept may not be visible yet.
+                    positions.extend(&self.parts.store.positions().map_err(failed)?);
+                }
+                positions
+            }
+        };
+        Ok((outcomes, positions))
+    }
+
+    /// Appends `actions`, which came by `now`.
+    fn append(&mut self, actions: &[&Action], now: Timestamp) -> Result<Appended, LogError> {
+        let weights = &self.parts.shared.params.weights;
+        let is_negative =
+            |action: &Action| matches!(weights.kind(&action.name), Some(ActionKind::Negative(_)));
+        self.appends += 1;
+        let frame = FrameId::new(self.process, self.appends);
+        self.parts.signals.own.expect(frame);
+        let batch = ActionBatch {
+            frame,
+            actions,
+            recorded_at: now,
+            is_kept: &is_negative,
+        };
+        let was_writable = self.parts.store.failure().is_none();
+        let appended = self.parts.log.append(&Entry::Actions(batch));
+        if let Err(error) = &appended
+            && was_writable
+        {
+            tracing::error!(%error, actions = actions.len(), "actions could not be written");
+            if !self.parts.is_shared {
+                self.unconfirmed.extend(actions.iter().copied().cloned());
+            }
+        }
+        appended
+    }
+
+    /// Waits until the tail has brought all up to `positions`, at most for `limit`, and returns
+    /// what became of the actions that were appended; none in vain.
+    fn wait_for(
+        &self,
+        positions: &Positions,
+        limit: Duration,
+    ) -> Option<HashMap<ActionId, ActionOutcome>> {
+        let parts = &self.parts;
+        let is_visible = || parts.shared.visible().cover(positions);
+        parts.signals.own.wait(limit, is_visible)
     }
 
     /// The actions of `requests` that are to be written, and the outcomes of each request
@@ -237,7 +279,7 @@ impl LogWriter {
                 let outcome = if !ids.insert(action.id) {
                     ActionOutcome::Duplicate
                 } else {
-                    self.outcome(action)?
+                    self.outcome(action, request.now)?
                 };
                 if outcome == ActionOutcome::Accepted {
                     new.push(action);
@@ -250,11 +292,17 @@ impl LogWriter {
     }
 
     /// What becomes of `action` once it is written, if it is to be.
-    fn outcome(&self, action: &Action) -> Result<ActionOutcome, LogError> {
-        let erased_at = self.shared.erased_at(action.user);
-        Ok(if self.log.contains(action.id)? {
+    fn outcome(&self, action: &Action, now: Timestamp) -> Result<ActionOutcome, LogError> {
+        let WriterParts { store, shared, .. } = &self.parts;
+        let is_erased = match self.parts.is_shared {
+            true => shared.is_erased(action, now),
+            false => shared
+                .erased_at(action.user)
+                .is_some_and(|at| action.time < at),
+        };
+        Ok(if store.contains(action.id)? {
             ActionOutcome::Duplicate
-        } else if erased_at.is_some_and(|erased_at| action.time < erased_at) {
+        } else if is_erased {
             ActionOutcome::Erased
         } else {
             ActionOutcome::Accepted
@@ -267,25 +315,51 @@ impl LogWriter {
         user: UserId,
         erased_at: Timestamp,
     ) -> Result<(), LogError> {
-        self.log.erase(user, erased_at)?;
+        let WriterParts {
+            store, log, shared, ..
+        } = &self.parts;
+        let erasure = Entry::Erasure {
+            user: store.digest(user),
+            erased_at,
+        };
+        match log.append(&erasure)? {
+            Appended::Here => shared.erase(user, erased_at),
+            Appended::Sent(positions) => {
+                let seen = self.wait_for(&positions, ERASURE_WAIT);
+                seen.ok_or(LogError::NotRead)?;
+            }
+        }
         self.unconfirmed.retain(|action| action.user != user);
-        self.shared.erase(user, erased_at);
         Ok(())
     }
 
     /// Opens the log again after a failed write, and makes visible what that write has
     /// left there.
     pub(super) fn reopen(&mut self) -> Result<(), LogError> {
-        self.log.reopen()?;
+        let WriterParts { store, log, .. } = &self.parts;
+        store.reopen()?;
+        if let Some(reason) = log.condition().failure {
+            return Err(LogError::NotReached(reason));
+        }
+        if !self.parts.is_shared {
+            self.show_unconfirmed()?;
+        }
+        tracing::info!("the action log takes writes again");
+        Ok(())
+    }
+
+    /// Makes visible what a failed write has left in an embedded log.
+    fn show_unconfirmed(&mut self) -> Result<(), LogError> {
+        let WriterParts { store, shared, .. } = &self.parts;
         let mut found = 0;
         for action in std::mem::take(&mut self.unconfirmed) {
-            if self.log.contains(action.id)? {
-                self.shared.apply(&action);
+            if store.contains(action.id)? {
+                shared.apply(&action);
                 found += 1;
             }
         }
-        self.shared.set_accepted(self.log.accepted());
-        tracing::info!(found, "the action log takes writes again");
+        shared.set_visible(&store.accepted_position());
+        tracing::info!(found, "found actions that were not acknowledged");
         Ok(())
     }
 }

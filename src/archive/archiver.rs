@@ -1,4 +1,4 @@
-//! Moves what the log took into the archive, each action once.
+//! Moves what an embedded log took into the archive, each action once.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::directory::{ArchiveDirectory, hour};
-use super::erase::{self, ErasedFromArchive};
+use super::erase::{self, ErasedFromArchive, ErasedUsers};
 use super::error::ArchiveError;
 use super::params::ArchiveParams;
+use super::progress::{Archived, Backlog};
 use crate::durable::{Erasure, Log, LogError, Place, PlacedAction, UserDigest};
 use crate::model::{Timestamp, UserId};
 
 /// Most actions of one file, which are held in memory while it is written.
 const MAX_FILE_ACTIONS: usize = 100_000;
 
-/// Writes the actions of a log to an archive.
+/// Writes the actions of an embedded log to an archive.
 pub struct Archiver {
     log: Arc<Log>,
     directory: ArchiveDirectory,
@@ -34,24 +35,6 @@ enum Phase {
     Unknown,
     /// All actions up to this place are in files; none is.
     Through(Option<Place>),
-}
-
-/// What was archived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Archived {
-    /// Number of files.
-    pub files: u64,
-    /// Number of actions in them.
-    pub actions: u64,
-}
-
-/// What waits to be archived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// Number of actions, and of changes of pins among them.
-    pub actions: u64,
-    /// When the first of them was recorded; none when nothing waits.
-    pub oldest: Option<Timestamp>,
 }
 
 impl fmt::Debug for Archiver {
@@ -155,20 +138,11 @@ impl Archiver {
         if last.is_some() && !erasures.iter().any(|&(user, _)| is_last(user)) {
             return Err(ArchiveError::NotErasedFromLog);
         }
-        let is_alone = matches!(erasures[..], [(user, _)] if is_last(user));
         let mut erased = ErasedFromArchive::default();
         let through = erasures.iter().map(|(_, erasure)| erasure.erased_at).max();
         if let Some(through) = through {
-            erased = erase::erase(self.directory.path(), |user| {
-                // Digests take time, and mostly there is but one user.
-                let digest = match last {
-                    Some((last, digest)) if last == user => digest,
-                    Some(_) if is_alone => return None,
-                    _ => self.log.digest(user),
-                };
-                let found = erasures.binary_search_by_key(&digest, |&(user, _)| user);
-                found.ok().map(|at| erasures[at].1.erased_at)
-            })?;
+            let users = ErasedUsers::new(&self.log, erasures, last);
+            erased = erase::erase(self.directory.path(), |user| users.erased_at(user))?;
             // One that comes late takes nothing back that is stated already.
             let through = done.map_or(through, |done| done.max(through));
             self.directory.set_erased_through(through)?;
@@ -285,12 +259,15 @@ mod tests {
 
         fn begin_in_log(&self, user: UserId, micros: i64) {
             let erased_at = Timestamp::from_micros(micros);
-            self.log.erase(user, erased_at).expect("a write");
+            self.log
+                .erase(self.log.digest(user), erased_at)
+                .expect("a write");
         }
 
         fn end_in_log(&self) {
-            self.log.remove_erased().expect("a log");
-            self.log.finish_erasures().expect("a write");
+            let begun = self.log.unfinished_erasures().expect("a log");
+            self.log.remove_erased(&begun).expect("a log");
+            self.log.finish_erasures(&begun).expect("a write");
         }
 
         /// Number of actions that an erasure of `user` erased.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::error::ArchiveError;
 use super::table::{rows, write_actions};
@@ -15,6 +17,8 @@ use crate::snapshot::{SnapshotError, create_directories, replace_file};
 /// users. Readers of the archive take files of such names for no data.
 const ERASED_THROUGH: &str = "_erased-through-";
 const EXTENSION: &str = ".parquet";
+/// No file takes so long to be written.
+const ABANDONED: Duration = Duration::from_secs(3_600);
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 
 /// The part of an archive that one store writes. Everything that is specific to files on
@@ -52,13 +56,53 @@ impl ArchiveDirectory {
     pub(super) fn write(&self, actions: &[PlacedAction]) -> Result<(), ArchiveError> {
         let first = actions.first().expect("a file has actions").place;
         let last = actions.last().expect("a file has actions").place;
-        let hour = self.root.join(partition(first));
-        create_directories(&hour)?;
-        let (prefix, first, last) = (&self.prefix, first.sequence, last.sequence);
-        let path = hour.join(format!("{prefix}{first:020}-{last:020}{EXTENSION}"));
-        let rows = rows(actions).map_err(|error| ArchiveError::parquet(&path, &error));
+        let path = self.path_of(first, &(first.sequence..=last.sequence));
+        self.write_to(&path, actions)
+    }
+
+    /// The file of actions with these numbers that were recorded in the hour of `place`.
+    pub(super) fn path_of(&self, place: Place, numbers: &RangeInclusive<u64>) -> PathBuf {
+        self.root.join(partition(place)).join(self.name(numbers))
+    }
+
+    /// The name of the files of actions with these numbers.
+    pub(super) fn name(&self, numbers: &RangeInclusive<u64>) -> String {
+        let (prefix, first, last) = (&self.prefix, numbers.start(), numbers.end());
+        format!("{prefix}{first:020}-{last:020}{EXTENSION}")
+    }
+
+    /// Writes `actions`, all recorded in one hour, as the file `path` in the archive.
+    pub(super) fn write_to(
+        &self,
+        path: &Path,
+        actions: &[PlacedAction],
+    ) -> Result<(), ArchiveError> {
+        path.parent().map_or(Ok(()), create_directories)?;
+        let rows = rows(actions).map_err(|error| ArchiveError::parquet(path, &error));
         let rows = rows?;
-        write_actions(&path, rows.schema(), [Ok(rows)])
+        write_actions(path, rows.schema(), [Ok(rows)])
+    }
+
+    /// Removes what processes that were killed have left: unfinished files of this store that
+    /// nobody has touched for [`ABANDONED`].
+    pub(super) fn remove_abandoned(&self, now: SystemTime) -> Result<(), ArchiveError> {
+        for date in subdirectories(&self.root)? {
+            for hour in subdirectories(&date)? {
+                for path in entries(&hour)? {
+                    if self.is_partial(&path) && is_abandoned(&path, now)? {
+                        fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `path` is the name of a file of this store that is not complete.
+    fn is_partial(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_prefix('.');
+        name.is_some_and(|name| name.starts_with(&self.prefix))
     }
 
     /// The moment of the last erasure of the store up to which all are done in the archive;
@@ -107,10 +151,7 @@ impl ArchiveDirectory {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if let Some(numbers) = name.strip_prefix(&self.prefix) {
                 last = last.max(last_number(numbers));
-            } else if name
-                .strip_prefix('.')
-                .is_some_and(|name| name.starts_with(&self.prefix))
-            {
+            } else if self.is_partial(&path) {
                 fs::remove_file(&path).map_err(SnapshotError::io(&path))?;
             }
         }
@@ -150,6 +191,18 @@ fn read_moment(path: &Path) -> Result<Timestamp, ArchiveError> {
     let moment = text.trim_end().parse();
     Ok(moment
         .map_err(|error: ParseTimestampError| SnapshotError::damaged(path, error.to_string()))?)
+}
+
+/// Whether nobody has written the file `path` for [`ABANDONED`]; false where it is gone.
+fn is_abandoned(path: &Path, now: SystemTime) -> Result<bool, ArchiveError> {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    match modified {
+        Ok(modified) => Ok(now
+            .duration_since(modified)
+            .is_ok_and(|age| age > ABANDONED)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SnapshotError::io(path)(error).into()),
+    }
 }
 
 /// Whether `path` is the name of a file that is complete.
@@ -216,6 +269,26 @@ mod tests {
         fs::write(&other, "yesterday").expect("a file");
         let refused = erased_through(&root).expect_err("no time").to_string();
         assert!(refused.contains(&*other.to_string_lossy()), "{refused}");
+    }
+
+    #[test]
+    fn unfinished_files_are_removed_once_nobody_writes_them_any_more() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = ArchiveDirectory::new(root.path(), 10);
+        let hour = root.path().join("date=2026-11-28/hour=08");
+        create_directories(&hour).expect("a directory");
+        let name = directory.name(&(1..=9));
+        let [partial, whole] = [format!(".{name}-1-x"), name].map(|name| hour.join(name));
+        let other = hour.join(".000000000000000b-1");
+        for path in [&partial, &whole, &other] {
+            fs::write(path, "rows").expect("a file");
+        }
+        let now = SystemTime::now();
+        directory.remove_abandoned(now).expect("an archive");
+        assert!(partial.exists());
+        let later = now + 2 * ABANDONED;
+        directory.remove_abandoned(later).expect("an archive");
+        assert!(!partial.exists() && whole.exists() && other.exists());
     }
 
     #[test]

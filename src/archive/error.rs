@@ -22,6 +22,11 @@ pub enum ArchiveError {
         /// The reason.
         reason: String,
     },
+    /// The files of a claim took longer to write than its lease.
+    #[error(
+        "the files of a claim were not written before its lease was over: another replica may write them"
+    )]
+    LeaseOver,
     /// A user cannot be erased from the archive before the log has erased the user.
     #[error("the log has not erased the user yet: another erasure has begun since")]
     NotErasedFromLog,

@@ -10,6 +10,12 @@
 //! holds the last number that was archived, and the names of the files say what was
 //! written after that. Nothing is forgotten by the log before it is archived.
 //!
+//! Replicas of a shared log write to one directory, one at a time. A file has the actions of
+//! one stream of the log; the numbers in its name are those that actions may have in the
+//! messages that one claim on the archive is of. So it has the same name and the same rows
+//! whichever replica writes it, and is written again by none that finds it. The log holds the
+//! last claim, and says so to all.
+//!
 //! ```text
 //! DIR/_erased-through-<store>
 //! ```
@@ -21,12 +27,19 @@ mod archiver;
 mod directory;
 mod erase;
 mod error;
+mod log_archiver;
 mod params;
+mod progress;
+mod replica;
 mod table;
+mod unsettled;
 
-pub use archiver::{Archived, Archiver, Backlog};
+pub use archiver::Archiver;
 pub use directory::{ArchiveDirectory, erased_through, files};
 pub use erase::ErasedFromArchive;
 pub use error::ArchiveError;
+pub use log_archiver::LogArchiver;
 pub use params::ArchiveParams;
+pub use progress::{Archived, Backlog};
+pub use replica::ReplicaArchiver;
 pub use table::{FileRows, joined_schema, read_rows, rows, schema, with_columns_of, write_actions};

@@ -12,6 +12,7 @@ use super::server_parts::{data_params, keep_files_private, serve_params, source}
 use super::stop_signal::stop_signal;
 use crate::actions::Actions;
 use crate::config::Settings;
+use crate::durable::ActionLogKind;
 use crate::serve::{InitialState, Listeners, Loaded, ServingSource, Startup};
 
 #[derive(Debug, Args)]
@@ -44,6 +45,10 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         ensure!(
             args.data.is_some() || settings.actions.archive.directory.is_none(),
             "actions.archive is set, but without --data nothing is recorded"
+        );
+        ensure!(
+            args.data.is_some() || settings.actions.log.kind == ActionLogKind::Embedded,
+            "actions.log.kind is set, but without --data there is no place for a checkpoint"
         );
         let source = source(args.catalog, args.profiles, settings);
         if args.data.is_some() {

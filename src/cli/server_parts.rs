@@ -10,7 +10,9 @@ use super::clock::now;
 use crate::actions::ActionParams;
 use crate::config::Settings;
 use crate::model::ActionWeights;
-use crate::serve::{AnswerParams, DataParams, SecurityParams, ServeParams, ServingSource};
+use crate::serve::{
+    AnswerParams, DataParams, ReplicaParams, SecurityParams, ServeParams, ServingSource,
+};
 
 /// Gives the files that are made from now on to their owner alone: what users did is
 /// nobody else's business.
@@ -45,6 +47,12 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
             limits: settings.actions.limits,
             feedback: settings.feedback,
         },
+        replica: ReplicaParams {
+            max_wait: settings.actions.max_wait,
+            max_ready_lag: settings.actions.log.max_ready_lag,
+            max_ready_messages: settings.actions.log.max_ready_messages,
+            serve_stale: settings.actions.log.serve_stale,
+        },
         metrics: Some(metrics),
         clock: now,
     }
@@ -59,6 +67,7 @@ pub(super) fn data_params(directory: PathBuf, settings: &Settings) -> DataParams
             limits: settings.actions.limits,
         },
         archive: settings.actions.archive.clone(),
+        log: settings.actions.log.clone(),
         max_changed_pins: settings.serve.max_changed_pins,
     }
 }

@@ -4,6 +4,7 @@
 //! rules of its values.
 
 use std::path::Path;
+use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
@@ -11,10 +12,11 @@ use serde::Deserialize;
 use crate::actions::{ActionLimits, FeedbackParams};
 use crate::archive::ArchiveParams;
 use crate::batch::ProfileParams;
+use crate::durable::ActionLogParams;
 use crate::index::{IndexParams, NeighborParams};
 use crate::recommend::RankingParams;
 use crate::serve::{AuthParams, ConnectionParams, OverloadParams, ServerParams, TlsParams};
-use crate::setting_rules::InvalidSetting;
+use crate::setting_rules::{InvalidSetting, require_duration_in_range};
 use crate::telemetry::{LogParams, TraceParams};
 
 /// Every setting with its default, commented.
@@ -63,6 +65,11 @@ pub struct ActionSettings {
     /// Where they are archived.
     #[serde(flatten)]
     pub archive: ArchiveParams,
+    /// How long a call with a freshness token waits for what the token stands for.
+    #[serde(with = "humantime_serde")]
+    pub max_wait: Duration,
+    /// The log that keeps them.
+    pub log: ActionLogParams,
 }
 
 /// Settings that are refused.
@@ -134,6 +141,9 @@ impl Settings {
         recommend.validate()?;
         actions.limits.validate()?;
         actions.archive.validate()?;
+        let waits = Duration::ZERO..=Duration::from_secs(1);
+        require_duration_in_range("actions.max_wait", actions.max_wait, waits)?;
+        actions.log.validate()?;
         feedback.validate()?;
         serve.validate()?;
         connections.validate()?;

@@ -260,7 +260,8 @@ mod tests {
             .expect("a write");
         let snapshot = log.snapshot().expect("a snapshot");
         append(&log, 20);
-        log.remove_pin_changes(&[PinId(9)]).expect("a write");
+        log.remove_pin_changes(std::slice::from_ref(&change))
+            .expect("a write");
 
         let counts = restore(&snapshot, to.path());
         assert_eq!((counts["actions"], counts["pins"]), (20, 1));

@@ -1,11 +1,14 @@
 //! Erased users. The log keeps of each a digest and the moment, so that no action of before
 //! comes back, but not the user.
 
+use std::sync::PoisonError;
+
 use fjall::PersistMode;
 use ring::digest::{SHA256, digest};
 
 use super::error::LogError;
 use super::log::Log;
+use super::records::Place;
 use super::store::Store;
 use crate::model::{Timestamp, UserId};
 
@@ -18,8 +21,10 @@ pub struct UserDigest(pub [u8; 16]);
 pub struct Erasure {
     /// Actions of before are refused.
     pub erased_at: Timestamp,
-    /// Number of the last action that may be one of the erased ones.
-    last_sequence: u64,
+    /// Number of the last action that may be one of the erased ones. None where numbers do
+    /// not tell what came before, as in a shared log: actions are erased that were recorded
+    /// by then, or are of before.
+    last_sequence: Option<u64>,
     /// Whether they are removed from the log.
     pub is_done: bool,
 }
@@ -36,11 +41,36 @@ impl UserDigest {
     }
 }
 
+/// Stands for no number in the encoded erasure.
+const BY_TIME: u64 = u64::MAX;
+
 impl Erasure {
-    fn to_bytes(self) -> [u8; 17] {
+    /// The erasure at `erased_at` in a shared log, which is still to be done.
+    pub(super) fn by_time(erased_at: Timestamp) -> Self {
+        Self {
+            erased_at,
+            last_sequence: None,
+            is_done: false,
+        }
+    }
+
+    /// Whether an action of the user is erased that happened at `time` and stands at `place`.
+    pub(super) fn erases(&self, time: Timestamp, place: Option<Place>) -> bool {
+        match (self.last_sequence, place) {
+            // An action without a number is older than all others.
+            (Some(last), place) => place.map_or(0, |place| place.sequence) <= last,
+            (None, place) => {
+                let recorded_at = place.map(|place| place.recorded_at);
+                time < self.erased_at || recorded_at <= Some(self.erased_at)
+            }
+        }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; 17] {
         let mut bytes = [0; 17];
         bytes[..8].copy_from_slice(&self.erased_at.micros().to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.last_sequence.to_le_bytes());
+        let last_sequence = self.last_sequence.unwrap_or(BY_TIME);
+        bytes[8..16].copy_from_slice(&last_sequence.to_le_bytes());
         bytes[16] = u8::from(self.is_done);
         bytes
     }
@@ -52,7 +82,7 @@ impl Erasure {
         };
         Some(Self {
             erased_at: Timestamp::from_micros(i64::from_le_bytes(numbers[0])),
-            last_sequence: u64::from_le_bytes(numbers[1]),
+            last_sequence: Some(u64::from_le_bytes(numbers[1])).filter(|last| *last != BY_TIME),
             is_done: is_done == [1],
         })
     }
@@ -75,13 +105,13 @@ impl Log {
 
     /// Declares that `user` is erased at `erased_at`, durably. The actions so far are still
     /// there until [`Self::remove_erased`].
-    pub fn erase(&self, user: UserId, erased_at: Timestamp) -> Result<(), LogError> {
+    pub fn erase(&self, user: UserDigest, erased_at: Timestamp) -> Result<(), LogError> {
         let erasure = Erasure {
             erased_at,
-            last_sequence: self.accepted(),
+            last_sequence: Some(self.accepted()),
             is_done: false,
         };
-        self.put_erasures(&[(self.digest(user), erasure)])
+        self.put_erasures(&[(user, erasure)])
     }
 
     /// All erased users.
@@ -96,35 +126,36 @@ impl Log {
         store.erased.iter().map(erasure).collect()
     }
 
-    /// Removes the actions of users whose erasure is not done, and returns their number.
-    /// They are in the files of the store until these are written anew.
-    pub fn remove_erased(&self) -> Result<u64, LogError> {
+    /// The erasures that are not done, as after a crash.
+    pub fn unfinished_erasures(&self) -> Result<Vec<(UserDigest, Erasure)>, LogError> {
         let mut erasures = self.erasures()?;
         erasures.retain(|(_, erasure)| !erasure.is_done);
+        Ok(erasures)
+    }
+
+    /// Removes the actions that `erasures` erase, which are by ascending digest, and returns
+    /// their number. They are in the files of the store until these are written anew.
+    pub fn remove_erased(&self, erasures: &[(UserDigest, Erasure)]) -> Result<u64, LogError> {
         if erasures.is_empty() {
             return Ok(0);
         }
         self.remove(|action, facts| {
             let found = erasures.binary_search_by_key(&self.digest(action.user), |&(user, _)| user);
-            // An action without a number is older than all others.
-            let sequence = facts.place.map_or(0, |place| place.sequence);
-            found.is_ok_and(|at| sequence <= erasures[at].1.last_sequence)
+            found.is_ok_and(|at| erasures[at].1.erases(action.time, facts.place))
         })
     }
 
-    /// Declares that the erased actions are in no file of the log any more.
-    pub fn finish_erasures(&self) -> Result<(), LogError> {
-        let mut erasures = self.erasures()?;
-        erasures.retain(|(_, erasure)| !erasure.is_done);
-        for (_, erasure) in &mut erasures {
+    /// Declares that the actions that `erasures` erase are in no file of the log any more. Those
+    /// that have come since are not done.
+    pub fn finish_erasures(&self, erasures: &[(UserDigest, Erasure)]) -> Result<(), LogError> {
+        // A shared log may bring another erasure of the same user meanwhile.
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.unfinished_erasures()?;
+        done.retain(|erasure| erasures.contains(erasure));
+        for (_, erasure) in &mut done {
             erasure.is_done = true;
         }
-        self.put_erasures(&erasures)
-    }
-
-    /// Whether there are erasures that are not done, as after a crash.
-    pub fn has_unfinished_erasures(&self) -> Result<bool, LogError> {
-        Ok(self.erasures()?.iter().any(|(_, erasure)| !erasure.is_done))
+        self.put_erasures(&done)
     }
 
     fn put_erasures(&self, erasures: &[(UserDigest, Erasure)]) -> Result<(), LogError> {
@@ -185,7 +216,7 @@ mod tests {
         for (now, expected) in [(7, 7), (7, 8), (3, 9), (20, 20)] {
             let time = next(now).expect("a log");
             assert_eq!(time.micros(), expected);
-            log.erase(UserId(expected.unsigned_abs()), time)
+            log.erase(log.digest(UserId(expected.unsigned_abs())), time)
                 .expect("a write");
         }
     }
@@ -211,20 +242,29 @@ mod tests {
         }
         assert!(has(USER));
         let now = Timestamp::from_micros(9);
-        log.erase(USER, now).expect("a write");
+        log.erase(log.digest(USER), now).expect("a write");
         append(250, USER);
-        assert_eq!(log.remove_erased().expect("a log"), 100);
-        assert!(log.has_unfinished_erasures().expect("a log"));
+        let begun = log.unfinished_erasures().expect("a log");
+        assert_eq!(log.remove_erased(&begun).expect("a log"), 100);
+        // Another that comes meanwhile.
+        let other = log.digest(UserId(5));
+        log.erase(other, now).expect("a write");
         log.compact().expect("a log");
         log.empty_journals().expect("a log");
-        log.finish_erasures().expect("a log");
+        log.finish_erasures(&begun).expect("a log");
+        let left = log.unfinished_erasures().expect("a log");
+        assert_eq!(
+            left.iter().map(|&(user, _)| user).collect::<Vec<_>>(),
+            [other]
+        );
         let mut left = Vec::new();
         log.for_each(|action| left.push(action)).expect("a log");
         assert_eq!(left.len(), 101);
         assert!(has(USER), "the action of afterwards is there");
         // Once more, to the end.
-        log.erase(USER, now).expect("a write");
-        assert_eq!(log.remove_erased().expect("a log"), 1);
+        log.erase(log.digest(USER), now).expect("a write");
+        let begun = log.unfinished_erasures().expect("a log");
+        assert_eq!(log.remove_erased(&begun).expect("a log"), 1);
         log.compact().expect("a log");
         log.empty_journals().expect("a log");
         assert!(!has(USER) && has(UserId(!USER.0)));

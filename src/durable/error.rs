@@ -85,6 +85,32 @@ pub enum LogError {
         /// The file with the number of acknowledged records.
         marker: PathBuf,
     },
+    /// No node of a shared log answers, or none takes what is appended.
+    #[error("the action log at {url}: {reason}")]
+    Unreachable {
+        /// Addresses of the nodes.
+        url: String,
+        /// What failed last.
+        reason: String,
+    },
+    /// A shared log cannot be written at present.
+    #[error("the action log: {0}")]
+    NotReached(String),
+    /// What was appended to a shared log has not come back yet.
+    #[error("the action log has it, but has not brought it back yet")]
+    NotRead,
+    /// A shared log is not the one that the settings or the directory ask for.
+    #[error("the action log at {url}: {what} is {found}, but {expected} is expected")]
+    Mismatch {
+        /// Addresses of the nodes.
+        url: String,
+        /// A stream, and what of it.
+        what: String,
+        /// What it is.
+        found: String,
+        /// What the settings or the directory say.
+        expected: String,
+    },
 }
 
 impl LogError {

@@ -10,20 +10,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::acknowledged::AcknowledgedCount;
 use super::error::LogError;
+use super::forgettable::Forgettable;
 use super::journals::{Journals, TruncatedTail};
 use super::places::{self, PlacedAction};
 use super::privacy::make_private;
-use super::records::{ActionFacts, PinRecord, Place, decode_action, decode_pin, encode_pin};
+use super::records::{
+    ActionFacts, PinChange, PinRecord, Place, decode_action, decode_pin, encode_pin,
+};
 use super::store::{ACCEPTED, PLACED, Store};
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
-pub(super) const STORE: &str = "log";
+pub const STORE: &str = "log";
 /// Actions that are forgotten with one write.
 const FORGET_BATCH: usize = 10_000;
 
@@ -40,9 +43,9 @@ pub struct Log {
     pub(super) acknowledged: AcknowledgedCount,
     pub(super) accepted: AtomicU64,
     /// Time of the last place that was given to an action, in microseconds.
-    recorded_at: AtomicI64,
-    /// Number of the last action that may be forgotten: see `archive_mark.rs`.
-    pub(super) forgettable_through: AtomicU64,
+    pub(super) recorded_at: AtomicI64,
+    /// Which actions may be forgotten: see `archive_mark.rs`.
+    pub(super) forgettable: ArcSwap<Forgettable>,
     /// One write at a time, so that the count never falls.
     pub(super) writing: Mutex<()>,
 }
@@ -58,6 +61,14 @@ impl Log {
     /// Opens the log in `directory`. Also returns the journals whose unacknowledged tail
     /// the store has truncated.
     pub fn open(directory: &Path) -> Result<(Self, Vec<TruncatedTail>), LogError> {
+        Self::open_as(directory, || Ok(rand::random()))
+    }
+
+    /// The same, but a new log gets the number of `new_id`.
+    pub(super) fn open_as(
+        directory: &Path,
+        new_id: impl FnOnce() -> Result<u64, LogError>,
+    ) -> Result<(Self, Vec<TruncatedTail>), LogError> {
         std::fs::create_dir_all(directory).map_err(LogError::io(directory))?;
         let path = directory.join(STORE);
         // Locked before anything is touched: another server may be at work here.
@@ -73,7 +84,7 @@ impl Log {
         let log = Self {
             store_id: match store_id {
                 Some(id) => id,
-                None => store.create_id()?,
+                None => store.set_id(new_id()?)?,
             },
             directory: directory.to_owned(),
             path,
@@ -82,7 +93,7 @@ impl Log {
             acknowledged,
             accepted: AtomicU64::new(accepted),
             recorded_at: AtomicI64::new(recorded_at.micros()),
-            forgettable_through: AtomicU64::new(u64::MAX),
+            forgettable: ArcSwap::from_pointee(Forgettable::All),
             writing: Mutex::default(),
         };
         Ok((log, tails))
@@ -113,7 +124,7 @@ impl Log {
     /// The actions that have numbers from `first` on, by ascending number; the first
     /// `max` of them.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
-        places::read(&*self.store()?, first..=self.accepted(), max)
+        places::read(&*self.store()?, first..=u64::MAX, max)
     }
 
     /// Whether an action with this id is there.
@@ -159,12 +170,19 @@ impl Log {
         })
     }
 
-    /// Removes the changes of `pins`, because a catalog has them.
-    pub fn remove_pin_changes(&self, pins: &[PinId]) -> Result<(), LogError> {
+    /// Removes those of `changes` that are still the last of their pins, because a catalog has
+    /// them.
+    pub fn remove_pin_changes(&self, changes: &[PinChange]) -> Result<(), LogError> {
+        // A later change must not come between the look and the removal.
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let store = self.writable_store()?;
         let mut batch = store.database.batch();
-        for pin in pins {
-            batch.remove(&store.pins, pin.0.to_be_bytes());
+        for (pin, record) in changes {
+            let key = pin.0.to_be_bytes();
+            let last = store.pins.get(key).map_err(|e| store.error(e))?;
+            if last.is_some_and(|last| *last == encode_pin(record)[..]) {
+                batch.remove(&store.pins, key);
+            }
         }
         batch.commit().map_err(|e| self.fail(&store, e))
     }
@@ -192,7 +210,8 @@ impl Log {
     /// to be archived. Returns how many there were.
     pub fn forget_before(&self, oldest: Timestamp) -> Result<u64, LogError> {
         self.remove(|action, facts| {
-            action.time < oldest && !facts.is_kept && self.is_forgettable(facts.place)
+            let is_old = action.time < oldest && !facts.is_kept;
+            is_old && self.forgettable.load().has(facts.place)
         })
     }
 
@@ -253,7 +272,7 @@ impl Log {
         let store = self.writable_store()?;
         let mut batch = store.database.batch();
         for (id, place) in old.drain(..) {
-            places::remove(&store, &mut batch, id, place);
+            places::remove(&store, &mut batch, id, place)?;
         }
         batch.commit().map_err(|e| self.fail(&store, e))
     }
@@ -533,8 +552,12 @@ mod tests {
             (PinId(256), upserted("second")),
         ];
         assert_eq!(log.pin_changes().expect("a log"), expected);
-        log.remove_pin_changes(&[PinId(2), PinId(7)])
+        let missing = (PinId(7), PinRecord::Deleted);
+        log.remove_pin_changes(&[expected[0].clone(), missing])
             .expect("a write");
+        // An older change of a pin than the last.
+        let older = (expected[1].0, upserted("older"));
+        log.remove_pin_changes(&[older]).expect("a write");
         assert_eq!(log.pin_changes().expect("a log"), expected[1..]);
     }
 

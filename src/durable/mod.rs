@@ -2,23 +2,48 @@
 //! embedded log-structured store (fjall) under one directory.
 
 mod acknowledged;
+mod action_log;
+mod archive_claim;
 mod archive_mark;
 mod backup;
+mod checkpoint;
+mod claimed;
 mod clock_mark;
+mod copies;
+mod embedded;
 mod erasures;
 mod error;
+mod forgettable;
+mod frames;
 mod journals;
 mod log;
+#[cfg(test)]
+pub(crate) mod memory_log;
+mod message_place;
+mod nats;
+mod params;
 mod places;
+mod positions;
 mod privacy;
 mod records;
 mod reopen;
 mod store;
 
+pub use action_log::{
+    ActionBatch, ActionFrame, ActionLog, Appended, Condition, Delivered, Entry, FrameId, Message,
+    Origin, SharedLog, Sink, Tail,
+};
+pub use archive_claim::ArchiveClaim;
 pub use backup::{LogRestore, LogSnapshot, belongs_to_log};
+pub use checkpoint::{CHECKPOINT, ReadAction, ReadEntries};
+pub use claimed::{ClaimedActions, Waiting};
 pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
+pub use frames::FrameError;
 pub use journals::TruncatedTail;
-pub use log::Log;
+pub use log::{Log, STORE as EMBEDDED_LOG};
+pub use nats::NatsLog;
+pub use params::{ActionLogKind, ActionLogParams};
 pub use places::PlacedAction;
-pub use records::{PinRecord, Place};
+pub use positions::{MAX_STREAMS, Position, Positions};
+pub use records::{PinChange, PinRecord, Place};

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use fjall::OwnedWriteBatch;
 
+use super::copies;
 use super::error::LogError;
 use super::records::{ActionFacts, Place, decode_action, encode_action};
 use super::store::{PLACED, Store};
@@ -38,17 +39,18 @@ pub(super) fn insert(
     }
 }
 
-/// Removes the action `id` with `batch`, and its `place` from the index.
+/// Removes the action `id` with `batch`, its `place` from the index, and its copies.
 pub(super) fn remove(
     store: &Store,
     batch: &mut OwnedWriteBatch,
     id: ActionId,
     place: Option<Place>,
-) {
+) -> Result<(), LogError> {
     batch.remove(&store.actions, id.0);
     if let Some(Place { sequence, .. }) = place {
         batch.remove(&store.sequences, sequence.to_be_bytes());
     }
+    copies::remove(store, batch, id)
 }
 
 /// The first `max` of the actions with these numbers, ascending.
@@ -66,6 +68,30 @@ pub(super) fn read(
         find(store, &sequence, &id)
     });
     actions.filter_map(Result::transpose).take(max).collect()
+}
+
+/// Passes to `visit` the actions with these numbers, descending, until one was recorded before
+/// `since`.
+pub(super) fn read_back(
+    store: &Store,
+    sequences: RangeInclusive<u64>,
+    since: Timestamp,
+    visit: &mut dyn FnMut(PlacedAction),
+) -> Result<(), LogError> {
+    let (first, last) = sequences.into_inner();
+    let entries = store
+        .sequences
+        .range(first.to_be_bytes()..=last.to_be_bytes());
+    for entry in entries.rev() {
+        let (sequence, id) = entry.into_inner().map_err(|e| store.error(e))?;
+        if let Some(placed) = find(store, &sequence, &id)? {
+            if placed.place.recorded_at < since {
+                return Ok(());
+            }
+            visit(placed);
+        }
+    }
+    Ok(())
 }
 
 /// The action of one entry of the index; none when it was forgotten meanwhile.

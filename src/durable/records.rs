@@ -23,6 +23,9 @@ pub enum PinRecord {
     Deleted,
 }
 
+/// A change of a pin.
+pub type PinChange = (PinId, PinRecord);
+
 /// Bytes of the place of an action, behind the head.
 const PLACE: usize = 16;
 
@@ -96,9 +99,7 @@ pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
         record.extend(place.to_bytes());
     }
     if let Some(keys) = &action.keys {
-        for key in [&keys.user, &keys.pin, &keys.medoid] {
-            encode_key(key.as_deref().unwrap_or_default(), &mut record);
-        }
+        encode_keys(keys, &mut record);
     }
     record.extend(action.name.as_bytes());
     record
@@ -138,8 +139,15 @@ fn decode_place(bytes: &[u8]) -> Option<(Option<Place>, &[u8])> {
     Some((Some(place), rest))
 }
 
+/// Appends the keys of user, pin and medoid.
+pub(super) fn encode_keys(keys: &ActionKeys, out: &mut Vec<u8>) {
+    for key in [&keys.user, &keys.pin, &keys.medoid] {
+        encode_key(key.as_deref().unwrap_or_default(), out);
+    }
+}
+
 /// Decodes the keys at the beginning of `bytes`, and returns what follows.
-fn decode_keys(bytes: &[u8]) -> Option<(Option<Box<ActionKeys>>, &[u8])> {
+pub(super) fn decode_keys(bytes: &[u8]) -> Option<(Option<Box<ActionKeys>>, &[u8])> {
     let (user, rest) = decode_key(bytes)?;
     let (pin, rest) = decode_key(rest)?;
     let (medoid, rest) = decode_key(rest)?;

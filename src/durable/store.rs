@@ -1,6 +1,7 @@
 //! The embedded store behind the log: its keyspaces, and opening them.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -13,6 +14,8 @@ const PINS: &str = "pins";
 const SEQUENCES: &str = "sequences";
 const ERASED: &str = "erased";
 const META: &str = "meta";
+/// Only in a checkpoint, once there is a copy.
+const COPIES: &str = "copies";
 /// Key in [`META`] of the random number that tells this store from others.
 const ID: &str = "id";
 /// Key in [`META`] of the number of records accepted so far.
@@ -25,6 +28,11 @@ pub(super) const CLOCK: &str = "clock";
 pub(super) const PLACED: &str = "placed";
 /// Key in [`META`] of the place of the last action that is archived.
 pub(super) const ARCHIVED: &str = "archived";
+/// Key in [`META`] of how far a shared log was read: a number for each stream.
+pub(super) const POSITIONS: &str = "positions";
+/// Key in [`META`] of the last claim on the archive of a shared log: its number in the
+/// control stream in little endian, and what it says.
+pub(super) const CLAIM: &str = "claim";
 /// Most bytes of journals before the store writes its tables. All of them are copied
 /// when the log is opened.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;
@@ -51,6 +59,8 @@ pub(super) struct Store {
     /// Erased users, by their digests.
     pub(super) erased: Keyspace,
     pub(super) meta: Keyspace,
+    /// Further copies of actions: see `copies.rs`.
+    copies: OnceLock<Keyspace>,
 }
 
 impl Store {
@@ -65,8 +75,13 @@ impl Store {
                 cause,
             })
         };
+        let copies = match database.keyspace_exists(COPIES) {
+            true => OnceLock::from(keyspace(COPIES)?),
+            false => OnceLock::new(),
+        };
         Ok(Self {
             path: path.to_owned(),
+            copies,
             actions: keyspace(ACTIONS)?,
             sequences: keyspace(SEQUENCES)?,
             erased: keyspace(ERASED)?,
@@ -81,6 +96,21 @@ impl Store {
         &self.path
     }
 
+    /// Where copies of actions stand; none while there are none.
+    pub(super) fn copies(&self) -> Option<&Keyspace> {
+        self.copies.get()
+    }
+
+    /// The same, but makes the keyspace where there is none. For one thread at a time.
+    pub(super) fn make_copies(&self) -> Result<&Keyspace, LogError> {
+        if let Some(copies) = self.copies.get() {
+            return Ok(copies);
+        }
+        let copies = self.database.keyspace(COPIES, keyspace_options);
+        let copies = copies.map_err(|e| self.error(e))?;
+        Ok(self.copies.get_or_init(|| copies))
+    }
+
     /// Records accepted so far.
     pub(super) fn accepted(&self) -> Result<u64, LogError> {
         Ok(self.number(ACCEPTED)?.unwrap_or(0))
@@ -91,9 +121,8 @@ impl Store {
         self.number(ID)
     }
 
-    /// Gives a new store its random number, and returns it.
-    pub(super) fn create_id(&self) -> Result<u64, LogError> {
-        let id: u64 = rand::random();
+    /// Gives a new store its number, and returns it.
+    pub(super) fn set_id(&self, id: u64) -> Result<u64, LogError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, ID, id.to_le_bytes());
         batch.commit().map_err(|e| self.error(e))?;
@@ -149,7 +178,7 @@ impl Store {
         Ok(())
     }
 
-    fn keyspaces(&self) -> [&Keyspace; 5] {
+    fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
         let Self {
             actions,
             sequences,
@@ -158,7 +187,8 @@ impl Store {
             meta,
             ..
         } = self;
-        [actions, sequences, pins, erased, meta]
+        let always = [actions, sequences, pins, erased, meta];
+        always.into_iter().chain(self.copies())
     }
 
     /// Writes all that is in memory to tables, and waits for it.
@@ -177,8 +207,7 @@ impl Store {
     /// deleted when the store is opened again at the latest.
     pub(super) fn compact(&self) -> Result<(), fjall::Error> {
         self.flush()?;
-        let mut keyspaces = self.keyspaces().into_iter();
-        keyspaces.try_for_each(Keyspace::major_compact)
+        self.keyspaces().try_for_each(Keyspace::major_compact)
     }
 
     /// Fails once any write has failed, also one of a thread of the store.

@@ -1,5 +1,6 @@
 //! What `grpc.health.v1` says of the server and of each of its services.
 
+use tokio::sync::Mutex;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
@@ -26,35 +27,50 @@ const NAMES: [&str; 5] = [
 /// The health of the server and of its services.
 pub(super) struct ServiceHealth {
     reporter: HealthReporter,
+    condition: Mutex<Condition>,
+}
+
+/// What the server can do.
+#[derive(Clone, Copy, Debug)]
+struct Condition {
+    serves: bool,
+    records: bool,
 }
 
 impl ServiceHealth {
     /// Nothing serves yet. Also returns the service that tells it.
     pub(super) async fn new() -> (Self, HealthServer<impl Health>) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        let health = Self { reporter };
+        let condition = Condition {
+            serves: false,
+            records: true,
+        };
+        let health = Self {
+            reporter,
+            condition: Mutex::new(condition),
+        };
         health.stop_serving().await;
         (health, service)
     }
 
-    /// Everything serves.
+    /// Everything serves, but for services that write where nothing is recorded.
     pub(super) async fn serve(&self) {
-        self.set(&NAMES, ServingStatus::Serving).await;
+        self.set(|condition| condition.serves = true).await;
     }
 
     /// Nothing serves any more.
     pub(super) async fn stop_serving(&self) {
-        self.set(&NAMES, ServingStatus::NotServing).await;
+        self.set(|condition| condition.serves = false).await;
     }
 
     /// The services that write do not serve; the server and the others go on.
     pub(super) async fn stop_recording(&self) {
-        self.set(&RECORDING, ServingStatus::NotServing).await;
+        self.set(|condition| condition.records = false).await;
     }
 
-    /// The services that write serve again.
+    /// The services that write serve again, if the server does.
     pub(super) async fn record(&self) {
-        self.set(&RECORDING, ServingStatus::Serving).await;
+        self.set(|condition| condition.records = true).await;
     }
 
     /// Ends the streams of those who watch, which would never end otherwise.
@@ -64,8 +80,16 @@ impl ServiceHealth {
         }
     }
 
-    async fn set(&self, names: &[&str], status: ServingStatus) {
-        for name in names {
+    /// Changes the condition, and tells the status that follows for each name.
+    async fn set(&self, change: impl FnOnce(&mut Condition)) {
+        let mut condition = self.condition.lock().await;
+        change(&mut condition);
+        for name in NAMES {
+            let serves = condition.serves && (condition.records || !RECORDING.contains(&name));
+            let status = match serves {
+                true => ServingStatus::Serving,
+                false => ServingStatus::NotServing,
+            };
             self.reporter.set_service_status(name, status).await;
         }
     }

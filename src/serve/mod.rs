@@ -3,7 +3,7 @@
 //! In reading order: `params` (settings), `status` (errors of calls) and `request_limits`; `security` (who may
 //! call), `middleware` (what happens around every call), `overload` (how much is searched
 //! at a time), `state` (what is served, and changes of it), `transport` (sockets), `rpc`
-//! (the services); and `server` with `maintenance` (work beside calls), which put them
+//! (the services); and `server` with `maintenance`, `archiving` and `replica` (work beside calls), which put them
 //! together.
 
 mod archiving;
@@ -14,6 +14,7 @@ mod maintenance;
 mod middleware;
 mod overload;
 mod params;
+mod replica;
 mod request_limits;
 mod rpc;
 mod security;
@@ -24,7 +25,7 @@ mod transport;
 
 pub use error::ServeError;
 pub use listeners::Listeners;
-pub use params::{OverloadParams, ServerParams};
+pub use params::{OverloadParams, ReplicaParams, ServerParams};
 pub(crate) use request_limits::MAX_ACTIONS_SIZE;
 pub use security::{AuthParams, CallersError, SecurityError, SecurityParams, TlsError, TlsParams};
 pub use server::{Startup, run};
@@ -54,4 +55,6 @@ pub struct ServeParams {
     pub clock: fn() -> Timestamp,
     /// What shapes an answer beside the request.
     pub answers: AnswerParams,
+    /// How it treats actions that it has not read yet.
+    pub replica: ReplicaParams,
 }

@@ -13,7 +13,7 @@ use super::overload::{Limiter, Workers};
 use super::security::Credentials;
 use super::state::{InitialState, Live, Loaded, Probe, ServingSource, VersionManager};
 use super::transport::{ListenerParts, OpsParts, Phase, serve_connections, serve_ops};
-use super::{Listeners, ServeError, ServeParams, archiving, maintenance, rpc};
+use super::{Listeners, ServeError, ServeParams, archiving, maintenance, replica, rpc};
 use crate::actions::Actions;
 
 /// What a server loads, and how.
@@ -125,6 +125,7 @@ impl Server {
             server: params.server.clone(),
             overload: params.overload.clone(),
             answers: params.answers,
+            max_wait: params.replica.max_wait,
             clock: params.clock,
         };
         let service = rpc::service(route_parts, health_service);
@@ -173,8 +174,9 @@ impl Server {
         tokio::select! {
             damaged = maintenance::check_mapped(loaded) => damaged,
             () = maintenance::forget_old_actions(&self.live, self.params.clock) => Ok(()),
-            () = archiving::archive_actions(&self.live) => Ok(()),
+            () = archiving::archive_actions(&self.live, self.params.clock) => Ok(()),
             () = maintenance::keep_recording(&self.live, &self.health) => Ok(()),
+            () = replica::follow(&self.live, &self.health, self.params.replica, self.params.clock) => Ok(()),
             () = maintenance::watch_versions(&self.versions, self.params.server.watch) => Ok(()),
             () = self.credentials.watch() => Ok(()),
             () = &mut shutdown => Ok(()),
@@ -196,7 +198,9 @@ impl Server {
         self.live.serve(loaded.clone());
         let now = (self.params.clock)();
         self.live.warn_of_forgotten_actions(&loaded, now);
-        self.health.serve().await;
+        if !self.live.is_replica() {
+            self.health.serve().await;
+        }
         loaded
     }
 
@@ -223,7 +227,7 @@ impl Server {
         } else {
             end_calls(&mut tasks.grpc, self.params.server.drain_timeout).await
         };
-        archiving::archive_rest(&self.live).await;
+        archiving::archive_rest(&self.live, self.params.clock).await;
         tasks.ops.abort();
         ended.and(drained.map_err(ServeError::from))
     }

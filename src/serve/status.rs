@@ -58,6 +58,10 @@ pub(crate) enum CallError {
     NoVersion(String),
     /// The versions cannot be served, for this reason.
     CannotServe(String),
+    /// Replicas share the log, and this server has a checkpoint of it only.
+    OnlyCheckpoint,
+    /// Replicas share the log, whose streams have no order among each other.
+    NoOrder,
     /// Nothing is loaded yet: ask another server.
     NotLoaded,
     /// A defect of the server. The log has its cause.
@@ -95,6 +99,13 @@ impl CallError {
     }
 }
 
+const KEEPS_NOTHING: &str =
+    "this server keeps nothing, neither actions nor changed pins: it was started without --data";
+const ONLY_CHECKPOINT: &str = "replicas share the log, and this server keeps a checkpoint of it: \
+                               back up the nodes of the engine, or export actions";
+const NO_ORDER: &str = "from_sequence: replicas share the log, whose streams have no order among \
+                        each other: export all";
+
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
         match error {
@@ -126,9 +137,7 @@ impl From<CallError> for Status {
             CallError::OutOfTime => {
                 Self::deadline_exceeded("time was up before there was anything to answer with")
             }
-            CallError::KeepsNothing => Self::failed_precondition(
-                "this server keeps nothing, neither actions nor changed pins: it was started without --data",
-            ),
+            CallError::KeepsNothing => Self::failed_precondition(KEEPS_NOTHING),
             CallError::BackupRunning => Self::resource_exhausted("a backup or an erasure runs"),
             CallError::NoBackup => Self::unavailable(
                 "the backup could not be made as a whole: the log of the server says why",
@@ -151,6 +160,8 @@ impl From<CallError> for Status {
             )),
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
+            CallError::OnlyCheckpoint => Self::failed_precondition(ONLY_CHECKPOINT),
+            CallError::NoOrder => Self::failed_precondition(NO_ORDER),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),
             CallError::Internal => Self::internal("internal error"),
         }

@@ -217,7 +217,9 @@ pub fn write_file<E: From<SnapshotError>>(
         _ => Path::new("."),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}-{}", std::process::id()));
+    // Servers on other machines may write to the same directory, by the same process id.
+    let (process, random) = (std::process::id(), rand::random::<u32>());
+    let temporary = directory.join(format!(".{name}-{process}-{random:08x}"));
     let file = File::create(&temporary).map_err(SnapshotError::io(&temporary))?;
     let written = fill(file).and_then(|file| {
         file.sync_all().map_err(SnapshotError::io(&temporary))?;

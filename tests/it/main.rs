@@ -14,12 +14,14 @@ mod demo;
 mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod fleet;
 mod formats;
 mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
 mod keys;
+mod nats_log;
 mod offline;
 mod operations;
 mod overload;

@@ -13,7 +13,7 @@ use source::{Source, sources};
 
 /// Modules by floor, bottom first: a module uses only modules of lower floors.
 const FLOORS: [&[&str]; 8] = [
-    &["memory", "setting_rules", "terminal"],
+    &["memory", "metrics", "setting_rules", "terminal"],
     &["kernel", "pool"],
     &["model"],
     &[
@@ -21,7 +21,6 @@ const FLOORS: [&[&str]; 8] = [
         "compare",
         "recommend",
         "durable",
-        "metrics",
         "progress",
         "snapshot",
         "wire",

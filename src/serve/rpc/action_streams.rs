@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use super::action_recorder::{ActionRecorder, AgeLimit, StatusCounts};
 use super::response::timestamp;
 use crate::actions::Actions;
-use crate::durable::PlacedAction;
+use crate::durable::{LogError, PlacedAction};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 
@@ -39,7 +39,11 @@ fn send_actions(
     first: u64,
     messages: &mpsc::Sender<Result<v1::ExportActionsResponse, Status>>,
 ) {
-    let (last_sequence, store_id) = (actions.last_sequence(), actions.store_id());
+    let store_id = actions.store_id();
+    let last_sequence = match actions.last_sequence() {
+        Ok(last) => last,
+        Err(error) => return fail(&error, messages),
+    };
     let message = |actions: Vec<PlacedAction>| v1::ExportActionsResponse {
         actions: actions.into_iter().map(exported_action).collect(),
         last_sequence,
@@ -57,13 +61,16 @@ fn send_actions(
                 next = last.place.sequence + 1;
                 sent = messages.blocking_send(Ok(message(part)));
             }
-            Err(error) => {
-                tracing::error!(%error, "recorded actions cannot be read");
-                let _ = messages.blocking_send(Err(CallError::NotReadable.into()));
-                return;
-            }
+            Err(error) => return fail(&error, messages),
         }
     }
+}
+
+/// Ends an export with an error.
+fn fail(error: &LogError, messages: &mpsc::Sender<Result<v1::ExportActionsResponse, Status>>) {
+    tracing::error!(%error, "recorded actions cannot be read");
+    // A client that has left needs none.
+    let _ = messages.blocking_send(Err(CallError::NotReadable.into()));
 }
 
 fn exported_action(PlacedAction { place, action }: PlacedAction) -> v1::ExportedAction {

@@ -22,7 +22,7 @@ impl ActionService for Service {
         let Results { statuses, token } = recorded?;
         Ok(Response::new(v1::RecordActionsResponse {
             results: statuses.into_iter().map(i32::from).collect(),
-            freshness_token: token.to_bytes().to_vec(),
+            freshness_token: token.to_bytes(),
         }))
     }
 
@@ -41,7 +41,7 @@ impl ActionService for Service {
         }
         Ok(Response::new(v1::FeedActionsResponse {
             counts: counts.into_messages(),
-            freshness_token: last.map_or_else(Vec::new, |token| token.to_bytes().to_vec()),
+            freshness_token: last.map_or_else(Vec::new, |token| token.to_bytes()),
         }))
     }
 }

@@ -176,6 +176,9 @@ impl AdminService for Service {
     ) -> Result<Response<Self::ExportActionsStream>, Status> {
         let actions = self.live.actions().ok_or(CallError::TakesNoActions)?;
         let first = request.into_inner().from_sequence;
+        if first > 0 && actions.is_shared() {
+            return Err(CallError::NoOrder.into());
+        }
         Ok(Response::new(action_streams::export(
             actions.clone(),
             first,
@@ -252,6 +255,9 @@ impl Service {
     fn begin_backup(&self) -> Result<BackupStream, CallError> {
         self.live.get().ok_or(CallError::NotLoaded)?;
         let log = self.live.log().ok_or(CallError::KeepsNothing)?;
+        if self.live.is_replica() {
+            return Err(CallError::OnlyCheckpoint);
+        }
         let permit = self.backups.clone().try_acquire_owned();
         let backup = Backup {
             log: log.clone(),

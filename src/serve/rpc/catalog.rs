@@ -7,7 +7,7 @@ use metrics::counter;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
-use crate::durable::PinRecord;
+use crate::durable::{PinChange, PinRecord};
 use crate::metrics as names;
 use crate::model::PinId;
 use crate::serve::request_limits::{CHANGED_PINS, TITLE};
@@ -38,9 +38,9 @@ impl CatalogService for Service {
         &self,
         request: Request<v1::UpsertPinsRequest>,
     ) -> Result<Response<v1::UpsertPinsResponse>, Status> {
-        let (serving, changed) = self.context()?;
+        let (serving, _) = self.context()?;
         let pins = upserted_pins(request.into_inner().pins, &serving)?;
-        let counts = self.change("upserted", pins, changed).await?;
+        let counts = self.change("upserted", pins).await?;
         Ok(Response::new(v1::UpsertPinsResponse {
             changed_pins: counts.changed as u64,
         }))
@@ -50,9 +50,9 @@ impl CatalogService for Service {
         &self,
         request: Request<v1::DeletePinsRequest>,
     ) -> Result<Response<v1::DeletePinsResponse>, Status> {
-        let (serving, changed) = self.context()?;
+        let (serving, _) = self.context()?;
         let pins = deleted_pins(request.into_inner(), &serving)?;
-        let counts = self.change("deleted", pins, changed).await?;
+        let counts = self.change("deleted", pins).await?;
         Ok(Response::new(v1::DeletePinsResponse {
             changed_pins: counts.changed as u64,
             unknown_pins: counts.unknown as u64,
@@ -92,16 +92,16 @@ impl Service {
     async fn change(
         &self,
         kind: &'static str,
-        pins: Vec<(PinId, PinRecord)>,
-        changed: Arc<ChangedPins>,
+        pins: Vec<PinChange>,
     ) -> Result<PinChangeCounts, CallError> {
         let (live, count) = (self.live.clone(), pins.len() as u64);
-        let done = spawn_blocking(move || live.change_pins(&changed, pins)).await;
+        let done = spawn_blocking(move || live.change_pins(pins)).await;
         match done.map_err(|_| CallError::Internal)? {
             Ok(counts) => {
                 counter!(names::PIN_CHANGES, "kind" => kind).increment(count);
                 Ok(counts)
             }
+            Err(ChangePinsError::KeepsNothing) => Err(CallError::KeepsNothing),
             Err(ChangePinsError::TooMany(max)) => Err(CallError::TooManyChanges(max)),
             Err(ChangePinsError::Failed(error)) => {
                 tracing::error!(%error, "changes of pins could not be written");
@@ -112,10 +112,7 @@ impl Service {
 }
 
 /// The pins of a request, each with a unit vector that fits the catalog.
-fn upserted_pins(
-    pins: Vec<v1::Pin>,
-    serving: &Serving,
-) -> Result<Vec<(PinId, PinRecord)>, CallError> {
+fn upserted_pins(pins: Vec<v1::Pin>, serving: &Serving) -> Result<Vec<PinChange>, CallError> {
     CHANGED_PINS.check_not_empty("pins", pins.len())?;
     let catalog = serving.loaded.catalog();
     let embedding_version = &catalog.manifest().facts.embedding_version;
@@ -152,7 +149,7 @@ fn upserted_pins(
 fn deleted_pins(
     request: v1::DeletePinsRequest,
     serving: &Serving,
-) -> Result<Vec<(PinId, PinRecord)>, CallError> {
+) -> Result<Vec<PinChange>, CallError> {
     let v1::DeletePinsRequest { pin_ids, pin_keys } = request;
     if pin_keys.is_empty() {
         CHANGED_PINS.check_not_empty(DELETED.ids, pin_ids.len())?;

@@ -1,7 +1,8 @@
 //! `RecommendationService`: convert, call the core, convert back.
 
+use std::iter;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tonic::{Request, Response, Status};
 
@@ -9,6 +10,7 @@ use super::request_context::RequestContext;
 use super::search_budget::SearchBudget;
 use super::validated_request::ValidatedRequest;
 use super::{request, response};
+use crate::actions::FreshnessToken;
 use crate::model::Timestamp;
 use crate::recommend::Deadline;
 use crate::serve::middleware::Budget;
@@ -26,6 +28,8 @@ pub(crate) struct Service {
     /// Reads the time of an answer.
     pub(crate) clock: fn() -> Timestamp,
     pub(crate) answers: AnswerParams,
+    /// How long a call waits for what its token stands for.
+    pub(crate) max_wait: Duration,
 }
 
 impl Service {
@@ -38,6 +42,22 @@ impl Service {
             answers: self.answers,
             now: (self.clock)(),
         })
+    }
+
+    /// Waits until what each of `tokens` stands for can be seen here, but not for long: other
+    /// replicas may have recorded it a moment ago. A token that is still not honored then is
+    /// refused where the request is checked.
+    async fn wait_for<'t>(&self, budget: Budget, tokens: impl Iterator<Item = &'t Vec<u8>>) {
+        // Nobody else records into an embedded log, so nothing is on its way to it.
+        let Some(actions) = self.live.actions().filter(|actions| actions.is_shared()) else {
+            return;
+        };
+        let deadline = (Instant::now() + self.max_wait).min(budget.search_until());
+        for token in tokens.filter(|token| !token.is_empty()) {
+            if let Some(token) = FreshnessToken::from_bytes(token) {
+                actions.wait_for(&token, deadline).await;
+            }
+        }
     }
 
     /// Runs `work`, which searches, on a worker when its turn has come.
@@ -72,9 +92,12 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
-        let (budget, context) = (budget(&request)?, self.context()?);
+        let (budget, request) = (budget(&request)?, request.into_inner());
+        self.wait_for(budget, iter::once(&request.freshness_token))
+            .await;
+        let context = self.context()?;
         let served = context.serving.clone();
-        let request = ValidatedRequest::new(request.into_inner(), &context)?;
+        let request = ValidatedRequest::new(request, &context)?;
         // An answer from lists takes less time than to hand the call to a worker.
         if request.is_small()
             && let Ok(response) = catch_panic(|| request.answer_from_lists(&context))?
@@ -90,9 +113,12 @@ impl RecommendationService for Service {
         &self,
         request: Request<v1::BatchRecommendRequest>,
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
-        let (budget, context) = (budget(&request)?, self.context()?);
-        let served = context.serving.clone();
+        let budget = budget(&request)?;
         let requests = request::batch_requests(request.into_inner())?;
+        let tokens = requests.iter().map(|request| &request.freshness_token);
+        self.wait_for(budget, tokens).await;
+        let context = self.context()?;
+        let served = context.serving.clone();
         let work = move |budget: SearchBudget<'_>| {
             let answer =
                 |request| ValidatedRequest::new(request, &context)?.answer(&context, budget);

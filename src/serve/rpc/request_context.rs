@@ -39,7 +39,7 @@ impl RequestContext {
         }
         let actions = self.actions.as_ref().ok_or(CallError::TakesNoActions)?;
         match FreshnessToken::from_bytes(token) {
-            Some(token) if actions.reflects(token) => Ok(()),
+            Some(token) if actions.reflects(&token) => Ok(()),
             _ => Err(CallError::NotReflected),
         }
     }

@@ -3,6 +3,7 @@
 //! recommendations stand behind a rate limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
@@ -37,6 +38,8 @@ pub(crate) struct RouteParts {
     pub(crate) server: ServerParams,
     pub(crate) overload: OverloadParams,
     pub(crate) answers: AnswerParams,
+    /// How long a call waits for what its token stands for.
+    pub(crate) max_wait: Duration,
     /// Reads the time of an answer.
     pub(crate) clock: fn() -> Timestamp,
 }
@@ -65,6 +68,7 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
         probe: parts.probe,
         clock: parts.clock,
         answers: parts.answers,
+        max_wait: parts.max_wait,
     })
     .max_decoding_message_size(max_size);
     let recorder = ActionRecorder {

@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::durable::{Log, LogError, PinRecord};
+use tokio::sync::Notify;
+
+use crate::actions::Actions;
+use crate::durable::{Log, LogError, PinChange, PinRecord};
 use crate::index::{Catalog, Delta};
 use crate::model::PinId;
 
@@ -19,6 +22,8 @@ pub(crate) struct ChangedPins {
     log: Arc<Log>,
     max_changes: usize,
     changes: Mutex<Changes>,
+    /// Changes have come that are not served yet.
+    came: Notify,
 }
 
 /// The pins that changed, locked. Whoever publishes a delta holds this until the delta
@@ -26,13 +31,14 @@ pub(crate) struct ChangedPins {
 #[derive(Debug)]
 pub(crate) struct LockedChanges<'a> {
     log: &'a Log,
-    max_changes: usize,
     changes: MutexGuard<'a, Changes>,
 }
 
 /// Why pins are not changed.
 #[derive(Debug)]
 pub(crate) enum ChangePinsError {
+    /// The server keeps nothing.
+    KeepsNothing,
     /// That many have changed already, and no more may.
     TooMany(usize),
     /// The change could not be made durable.
@@ -47,6 +53,7 @@ impl ChangedPins {
             log,
             max_changes,
             changes: Mutex::new(changes),
+            came: Notify::new(),
         })
     }
 
@@ -54,28 +61,61 @@ impl ChangedPins {
     pub(crate) fn lock(&self) -> LockedChanges<'_> {
         LockedChanges {
             log: &self.log,
-            max_changes: self.max_changes,
             // A panic leaves at worst a change that is durable and served later.
             changes: self.changes.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
-}
 
-impl LockedChanges<'_> {
-    /// Makes `pins` durable, and then a part of the changes.
-    pub(crate) fn record(&mut self, pins: Vec<(PinId, PinRecord)>) -> Result<(), ChangePinsError> {
-        let is_new = |pin: &PinId| !self.changes.contains_key(pin);
+    /// Makes `pins` durable in the log of `actions`, and a part of the changes, which are
+    /// locked then.
+    pub(crate) fn record(
+        &self,
+        actions: &Actions,
+        pins: Vec<PinChange>,
+    ) -> Result<LockedChanges<'_>, ChangePinsError> {
+        let mut locked = self.lock();
+        let is_new = |pin: &PinId| !locked.changes.contains_key(pin);
         let new = pins.iter().filter(|(pin, _)| is_new(pin)).count();
-        if self.changes.len() + new > self.max_changes {
+        if locked.changes.len() + new > self.max_changes {
             return Err(ChangePinsError::TooMany(self.max_changes));
         }
-        self.log
-            .record_pin_changes(&pins)
-            .map_err(ChangePinsError::Failed)?;
-        self.changes.extend(pins);
+        let failed = ChangePinsError::Failed;
+        if actions.is_shared() {
+            // The tail brings them back, and takes them.
+            drop(locked);
+            actions.append_pins(&pins).map_err(failed)?;
+            return Ok(self.lock());
+        }
+        actions.append_pins(&pins).map_err(failed)?;
+        locked.changes.extend(pins);
+        Ok(locked)
+    }
+
+    /// Drops those of `settled` that have not changed again since.
+    pub(crate) fn drop_settled(&self, settled: &[PinChange]) -> Result<(), LogError> {
+        let mut locked = self.lock();
+        locked.log.remove_pin_changes(settled)?;
+        for (pin, record) in settled {
+            if locked.changes.get(pin) == Some(record) {
+                locked.changes.remove(pin);
+            }
+        }
         Ok(())
     }
 
+    /// Takes changes that have come from the log: see [`Self::wait`].
+    pub(crate) fn take(&self, pins: Vec<PinChange>) {
+        self.lock().changes.extend(pins);
+        self.came.notify_one();
+    }
+
+    /// Waits until changes have come that are to be served.
+    pub(crate) async fn wait(&self) {
+        self.came.notified().await;
+    }
+}
+
+impl LockedChanges<'_> {
     /// Reads the changes from the log again, after it was opened again: a write that
     /// failed may have left some.
     pub(crate) fn read_again(&mut self) -> Result<(), LogError> {
@@ -125,19 +165,15 @@ impl LockedChanges<'_> {
         changes.filter(|&(pin, record)| !is_settled(pin, record, catalog))
     }
 
-    /// Drops the changes that both catalogs have, the one served before and the one
-    /// served now. An error leaves them in the log, from where they come back at the
-    /// next start.
-    pub(crate) fn settle(&mut self, before: &Catalog, now: &Catalog) -> Result<(), LogError> {
-        let mut settled = Vec::new();
-        self.changes.retain(|&pin, record| {
-            let in_both = is_settled(pin, record, before) && is_settled(pin, record, now);
-            if in_both {
-                settled.push(pin);
-            }
-            !in_both
-        });
-        self.log.remove_pin_changes(&settled)
+    /// The changes that both catalogs have, the one served before and the one served now.
+    pub(crate) fn settled(&self, before: &Catalog, now: &Catalog) -> Vec<PinChange> {
+        let in_both = |&(&pin, record): &(&PinId, &PinRecord)| {
+            is_settled(pin, record, before) && is_settled(pin, record, now)
+        };
+        let settled = self.changes.iter().filter(in_both);
+        settled
+            .map(|(&pin, record)| (pin, record.clone()))
+            .collect()
     }
 }
 

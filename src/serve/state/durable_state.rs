@@ -4,9 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::actions::{ActionParams, Actions};
-use crate::archive::{ArchiveParams, Archiver};
-use crate::durable::{Log, LogError, TruncatedTail};
+use crate::actions::{ActionParams, Actions, ReplaySummary, SharedParts};
+use crate::archive::{ArchiveParams, Archiver, LogArchiver, ReplicaArchiver};
+use crate::durable::{
+    ActionLog as _, ActionLogKind, ActionLogParams, EMBEDDED_LOG, Log, LogError, NatsLog,
+    SharedLog, TruncatedTail,
+};
 use crate::model::Timestamp;
 use crate::serve::state::changed_pins::ChangedPins;
 use crate::serve::state::loaded::{LoadError, Loaded};
@@ -21,6 +24,8 @@ pub struct DataParams {
     pub directory: PathBuf,
     /// Recorded actions.
     pub actions: ActionParams,
+    /// The log that keeps them.
+    pub log: ActionLogParams,
     /// The archive of recorded actions.
     pub archive: ArchiveParams,
     /// Number of pins that may change beside a catalog.
@@ -34,7 +39,7 @@ pub(crate) struct DurableState {
     pub(crate) actions: Arc<Actions>,
     pub(crate) changed_pins: Arc<ChangedPins>,
     /// None without an archive.
-    pub(crate) archiver: Option<Arc<Archiver>>,
+    pub(crate) archiver: Option<Arc<LogArchiver>>,
 }
 
 /// Everything that a server needs before it answers its first call.
@@ -127,6 +132,13 @@ fn give_up(file: &PinFile, pinned: PinnedVersions, error: &LoadError, now: Times
 
 impl DurableState {
     fn open(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
+        match data.log.kind {
+            ActionLogKind::Embedded => Self::open_embedded(data, now),
+            ActionLogKind::Nats => Self::open_replica(data, now),
+        }
+    }
+
+    fn open_embedded(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
         let (log, truncated_tails) = Log::open(&data.directory)?;
         for TruncatedTail { journal, bytes } in &truncated_tails {
             let journal = journal.display();
@@ -137,17 +149,78 @@ impl DurableState {
         let archiver = Archiver::new(log.clone(), &data.archive)?;
         let changed_pins = ChangedPins::open(log.clone(), data.max_changed_pins)?;
         let (actions, found) = Actions::open(log.clone(), data.actions, now)?;
-        tracing::info!(
-            recorded = found.actions,
-            forgotten = found.forgotten,
-            users = actions.users(),
-            "opened recorded actions"
-        );
+        tell(&actions, found);
         Ok(Self {
             log,
             actions: Arc::new(actions),
             changed_pins: Arc::new(changed_pins),
-            archiver: archiver.map(Arc::new),
+            archiver: archiver.map(LogArchiver::Embedded).map(Arc::new),
         })
     }
+
+    fn open_replica(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
+        if data.directory.join(EMBEDDED_LOG).exists() {
+            let directory = data.directory.display();
+            tracing::warn!(
+                %directory,
+                "what the embedded log here has is not read: import it into the shared log"
+            );
+        }
+        let (checkpoint, shared) = open_shared(&data)?;
+        let checkpoint = Arc::new(checkpoint);
+        // Before anything is forgotten.
+        let archiver = ReplicaArchiver::new(
+            checkpoint.clone(),
+            shared.clone(),
+            // The settings allow at most as many streams as a position can tell.
+            data.log.streams as u8,
+            &data.archive,
+        )?;
+        let changed_pins = ChangedPins::open(checkpoint.clone(), data.max_changed_pins)?;
+        let changed_pins = Arc::new(changed_pins);
+        let taker = changed_pins.clone();
+        let parts = SharedParts {
+            log: shared,
+            take_pins: Box::new(move |pins| taker.take(pins)),
+        };
+        let opened = Actions::open_shared(checkpoint.clone(), parts, data.actions, now);
+        let (actions, found) = opened?;
+        tell(&actions, found);
+        Ok(Self {
+            log: checkpoint,
+            actions: Arc::new(actions),
+            changed_pins,
+            archiver: archiver.map(LogArchiver::Replica).map(Arc::new),
+        })
+    }
+}
+
+/// Opens the checkpoint of a replica, and the log that it is one of.
+fn open_shared(data: &DataParams) -> Result<(Log, Arc<dyn SharedLog>), LogError> {
+    let retention = data.actions.limits.retention;
+    let open = |id| NatsLog::open(&data.log, retention, id);
+    let mut opened = None;
+    let checkpoint = Log::open_checkpoint(&data.directory, || {
+        let log = match opened.take() {
+            Some(log) => log,
+            None => open(None)?,
+        };
+        let id = log.id();
+        opened = Some(log);
+        Ok(id)
+    })?;
+    let shared = match opened {
+        Some(log) => log,
+        None => open(Some(checkpoint.store_id()))?,
+    };
+    Ok((checkpoint, Arc::new(shared)))
+}
+
+fn tell(actions: &Actions, found: ReplaySummary) {
+    tracing::info!(
+        recorded = found.actions,
+        forgotten = found.forgotten,
+        users = actions.users(),
+        "opened recorded actions"
+    );
 }

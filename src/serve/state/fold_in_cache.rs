@@ -40,6 +40,11 @@ impl FoldInCache {
         self.users.remove(&user);
     }
 
+    /// Removes what is cached of all users.
+    pub(crate) fn clear(&self) {
+        self.users.clear();
+    }
+
     /// The `profile` of `user`, none for one without, with the actions of `state` folded in. The
     /// profiles and the catalog of `source` must be the same at every call.
     pub(crate) fn get_or_fold(

@@ -1,13 +1,14 @@
 //! The handle of what is served now, which is replaced while calls are answered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use crate::actions::{Actions, ErasedActions};
-use crate::archive::{ArchiveError, Archiver, ErasedFromArchive};
-use crate::durable::{Log, LogError, PinRecord};
-use crate::model::{PinId, Timestamp, UserId};
+use crate::archive::{ArchiveError, ErasedFromArchive, LogArchiver};
+use crate::durable::{Log, LogError, PinChange};
+use crate::model::{Timestamp, UserId};
 use crate::serve::state::changed_pins::{ChangePinsError, ChangedPins, LockedChanges};
 use crate::serve::state::durable_state::DurableState;
 use crate::serve::state::loaded::Loaded;
@@ -18,6 +19,8 @@ use crate::serve::state::serving::Serving;
 pub(crate) struct Live {
     serving: ArcSwapOption<Serving>,
     durable: OnceLock<DurableState>,
+    /// Whether this replica has read too little of a shared log to serve.
+    is_behind: AtomicBool,
 }
 
 /// Number of pins after a change of some.
@@ -59,7 +62,7 @@ impl Live {
     }
 
     /// The archiver of recorded actions; none in the same cases, and without an archive.
-    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+    pub(crate) fn archiver(&self) -> Option<&Arc<LogArchiver>> {
         self.durable.get()?.archiver.as_ref()
     }
 
@@ -68,8 +71,24 @@ impl Live {
         self.durable.get().map(|durable| &durable.log)
     }
 
+    /// Whether other replicas share the log.
+    pub(crate) fn is_replica(&self) -> bool {
+        self.actions().is_some_and(|actions| actions.is_shared())
+    }
+
+    /// Whether this replica has read too little of the log that it shares to serve.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Acquire)
+    }
+
+    /// Declares whether it has.
+    pub(crate) fn set_behind(&self, is_behind: bool) {
+        self.is_behind.store(is_behind, Ordering::Release);
+    }
+
     /// Gives the server what it keeps. To be called once, before anything is served.
     pub(crate) fn set_durable(&self, durable: DurableState) {
+        self.set_behind(durable.actions.is_shared());
         let set = self.durable.set(durable);
         debug_assert!(set.is_ok(), "a server has one durable state");
     }
@@ -92,6 +111,19 @@ impl Live {
         }
     }
 
+    /// Since when recorded actions count beside the profiles that are served: those of before
+    /// are in the profiles, or forgotten at `now`. None while nothing is served.
+    pub(crate) fn needs_actions_since(
+        &self,
+        actions: &Actions,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let serving = self.get()?;
+        let complete_through = serving.loaded.profiles().manifest().facts.complete_through;
+        let forgotten = now.minus_days(actions.params().limits.retention_days());
+        Some(complete_through.max(forgotten))
+    }
+
     /// Serves `loaded` beside the pins that changed, in the place of what is served.
     pub(crate) fn serve(&self, loaded: Arc<Loaded>) {
         match self.changed_pins() {
@@ -100,14 +132,12 @@ impl Live {
         }
     }
 
-    /// Makes `pins` durable in `changed_pins` and then serves them.
+    /// Makes `pins` durable and then serves them.
     pub(crate) fn change_pins(
         &self,
-        changed_pins: &ChangedPins,
-        pins: Vec<(PinId, PinRecord)>,
+        pins: Vec<PinChange>,
     ) -> Result<PinChangeCounts, ChangePinsError> {
-        // Held until the delta is served: see `LockedChanges`.
-        let mut changes = changed_pins.lock();
+        let durable = self.durable.get().ok_or(ChangePinsError::KeepsNothing)?;
         let before = self.get();
         let is_there = |pin| {
             before
@@ -115,14 +145,24 @@ impl Live {
                 .is_some_and(|before| before.pins().contains(pin))
         };
         let unknown = pins.iter().filter(|&&(pin, _)| !is_there(pin)).count();
-        changes.record(pins)?;
+        // Held until the delta is served: see `LockedChanges`.
+        let changes = durable.changed_pins.record(&durable.actions, pins)?;
         let mut changed = 0;
-        if let Some(serving) = before {
+        if let Some(serving) = self.get() {
             let catalog = serving.loaded.catalog();
             changed = changes.unsettled(catalog).count();
             self.serve_delta(&changes);
         }
         Ok(PinChangeCounts { changed, unknown })
+    }
+
+    /// Serves the changes of pins that have come from other replicas.
+    pub(crate) fn serve_changed_pins(&self) {
+        if let Some(changed_pins) = self.changed_pins() {
+            // Held until the delta is served: see `LockedChanges`.
+            let changes = changed_pins.lock();
+            self.serve_delta(&changes);
+        }
     }
 
     /// Opens the log again after a failed write, and serves what is in it. It can be called
@@ -172,7 +212,7 @@ impl Live {
 
     fn serve_with_changes(&self, loaded: &Arc<Loaded>, changed_pins: &ChangedPins) {
         // Held until the delta is served: see `LockedChanges`.
-        let mut changes = changed_pins.lock();
+        let changes = changed_pins.lock();
         let before = self.get();
         let delta = changes.delta_for(loaded.catalog());
         self.set(Serving::new(loaded.clone(), delta));
@@ -186,8 +226,16 @@ impl Live {
         let Some(before) = before else {
             return;
         };
-        if let Err(error) = changes.settle(before.catalog(), loaded.catalog()) {
-            // They come back at the next start, and are dropped then.
+        let settled = changes.settled(before.catalog(), loaded.catalog());
+        // The tail may want to take others.
+        drop(changes);
+        // The shared log first: what stays there comes back to replicas that start anew.
+        let dropped = match self.actions() {
+            Some(actions) => actions.settle_pins(&settled),
+            None => Ok(()),
+        };
+        if let Err(error) = dropped.and_then(|()| changed_pins.drop_settled(&settled)) {
+            // They are dropped with the next catalog.
             tracing::warn!(%error, "settled changes of pins stay in the log");
         }
     }
@@ -202,6 +250,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::durable::PinRecord;
+    use crate::model::PinId;
     use crate::serve::state::test_world::{
         MODEL, TestWorld, durable_state, key_of, title_of, vector_of,
     };
@@ -241,7 +291,7 @@ mod tests {
 
     /// Changes `pins`, and returns how many differ from the catalog then.
     fn change(live: &Live, pins: Vec<(PinId, PinRecord)>) -> Result<usize, ChangePinsError> {
-        let changed = live.change_pins(live.changed_pins().expect("a durable state"), pins);
+        let changed = live.change_pins(pins);
         changed.map(|counts| counts.changed)
     }
 
@@ -258,8 +308,9 @@ mod tests {
         before.serve(world.load());
         let changed_pins = before.changed_pins().expect("a durable state");
         // The process ends between the write and the swap.
-        let recorded = changed_pins.lock().record(vec![upsert(NEW)]);
-        recorded.expect("a durable change");
+        let actions = before.actions().expect("a durable state");
+        let recorded = changed_pins.record(actions, vec![upsert(NEW)]);
+        drop(recorded.expect("a durable change"));
         assert!(!serves(&before, NEW));
         drop(before);
         let after = live(&data);
@@ -342,8 +393,7 @@ mod tests {
         let server = live(&data);
         server.serve(world.load());
         let unknown = (PinId(NEW), PinRecord::Deleted);
-        let changed_pins = server.changed_pins().expect("a durable state");
-        let counts = server.change_pins(changed_pins, vec![unknown]);
+        let counts = server.change_pins(vec![unknown]);
         let expected = PinChangeCounts {
             changed: 0,
             unknown: 1,

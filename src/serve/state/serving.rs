@@ -60,6 +60,11 @@ impl Serving {
         self.fold_in_cache.remove(user);
     }
 
+    /// Removes what is cached of all users: one of them is erased, and which is not known.
+    pub(crate) fn forget_cached(&self) {
+        self.fold_in_cache.clear();
+    }
+
     /// The profile of `user`; none for one without. That of an erased user may be made of
     /// what was erased, and then there is none.
     pub(crate) fn profile(

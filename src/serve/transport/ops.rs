@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::drain::{Phase, wait_for_phase};
-use crate::archive::{Archiver, Backlog};
+use crate::archive::{Backlog, LogArchiver};
 use crate::index::DeltaCounts;
 use crate::metrics as names;
 use crate::model::Timestamp;
@@ -68,6 +68,9 @@ async fn run_upkeep(metrics: Option<PrometheusHandle>) -> Infallible {
 async fn ready(State(parts): State<OpsParts>) -> (StatusCode, &'static str) {
     let phase = *parts.phases.borrow();
     match (phase, parts.live.get()) {
+        (Phase::Open, Some(_)) if parts.live.is_behind() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "behind the action log\n")
+        }
         // It answers readers still, so it stays ready.
         (Phase::Open, Some(_)) if records_nothing(&parts.live) => {
             (StatusCode::OK, "ready, but nothing is recorded\n")
@@ -105,7 +108,7 @@ async fn scrape(State(parts): State<OpsParts>) -> String {
 }
 
 /// Sets the gauges of what waits to be archived.
-fn describe_backlog(archiver: &Archiver, now: Timestamp) {
+fn describe_backlog(archiver: &LogArchiver, now: Timestamp) {
     // While the log cannot be read, they stay what they were.
     if let Ok(Backlog { actions, oldest }) = archiver.backlog() {
         let age = oldest.map_or(0.0, |oldest| now.days_since(oldest).max(0.0) * 86_400.0);

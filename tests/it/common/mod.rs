@@ -1,6 +1,7 @@
 //! A small world of pins and actions, its catalog and profiles, and a server.
 
 pub(crate) mod files;
+pub(crate) mod nats;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod server;

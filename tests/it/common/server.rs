@@ -9,12 +9,13 @@ use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
 use pinnersage::archive::ArchiveParams;
+use pinnersage::durable::{ActionLogKind, ActionLogParams};
 use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
     AnswerParams, AuthParams, ConnectionParams, DataParams, InitialState, Listeners, LoadError,
-    Loaded, OverloadParams, SecurityParams, ServeError, ServeParams, ServerParams, ServingSource,
-    Startup, run,
+    Loaded, OverloadParams, ReplicaParams, SecurityParams, ServeError, ServeParams, ServerParams,
+    ServingSource, Startup, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -146,6 +147,21 @@ impl Server {
                 every,
             },
             ..data_params(world.path("data"))
+        };
+        Self::start_keeping(source(world), Some(data), params()).await
+    }
+
+    /// The same, as the replica `name` of those that share the log at `urls`. Returns before it
+    /// is ready, but answers.
+    pub(crate) async fn start_replica(world: &World, urls: String, name: &str) -> Self {
+        let data = DataParams {
+            log: ActionLogParams {
+                kind: ActionLogKind::Nats,
+                url: urls,
+                append_timeout: Duration::from_secs(1),
+                ..log_params()
+            },
+            ..data_params(world.path(name))
         };
         Self::start_keeping(source(world), Some(data), params()).await
     }
@@ -304,6 +320,12 @@ pub(crate) fn params() -> ServeParams {
         },
         metrics: METRICS.clone(),
         clock,
+        replica: ReplicaParams {
+            max_wait: Duration::from_millis(50),
+            max_ready_lag: Duration::from_secs(2),
+            max_ready_messages: 10_000,
+            serve_stale: false,
+        },
         answers: AnswerParams {
             limits: LIMITS,
             feedback: FeedbackParams {
@@ -384,11 +406,32 @@ fn data_params(directory: PathBuf) -> DataParams {
     DataParams {
         directory,
         actions: action_params(),
+        log: log_params(),
         archive: ArchiveParams {
             directory: None,
             every: DAY,
         },
         max_changed_pins: 50,
+    }
+}
+
+/// The embedded log.
+pub(crate) fn log_params() -> ActionLogParams {
+    ActionLogParams {
+        kind: ActionLogKind::Embedded,
+        url: String::new(),
+        stream: "pinnersage".to_owned(),
+        streams: 3,
+        replicas: 1,
+        credentials: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        retry_after: Duration::from_millis(250),
+        append_timeout: Duration::from_secs(5),
+        max_ready_lag: Duration::from_secs(2),
+        max_ready_messages: 10_000,
+        serve_stale: false,
     }
 }
 

@@ -1,0 +1,133 @@
+//! Reads a stream from a number on, many messages a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::super::positions::Position;
+use super::api::{detailed_info, header, header_number, time};
+use super::link::{Link, Question, next_reply};
+use super::shared::Shared;
+use crate::model::Timestamp;
+
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 4 << 20;
+/// Longest time between two replies.
+const REPLY_PATIENCE: Duration = Duration::from_millis(250);
+const INFO_PATIENCE: Duration = Duration::from_secs(1);
+/// Status of the end of a batch, and of a batch that would be empty.
+const END_OF_BATCH: u16 = 204;
+const NOTHING: u16 = 404;
+
+/// A message as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Raw {
+    pub(super) position: Position,
+    pub(super) stored_at: Timestamp,
+    /// None where it is gone, with all that was not delivered before it.
+    pub(super) payload: Option<Bytes>,
+}
+
+/// How a read has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is more.
+    More,
+    /// The node has no more. Another one may.
+    Last,
+    /// The leader says that nothing is left up to this number.
+    Nothing { through: u64 },
+    /// The node has not answered, or not to the end.
+    Broken,
+}
+
+/// Messages that follow each other, from `begin`.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) begin: u64,
+    pub(super) messages: Vec<Raw>,
+    pub(super) end: End,
+}
+
+/// Reads `stream` from `begin` through `link`.
+pub(super) async fn fetch(shared: &Shared, link: &Arc<Link>, stream: u8, begin: u64) -> Batch {
+    let name = shared.names.stream(stream);
+    let body = json!({ "seq": begin, "batch": BATCH, "max_bytes": BATCH_BYTES });
+    let question = Question::new(format!("$JS.API.DIRECT.GET.{name}"), body.to_string());
+    let (replies, mut replied) = mpsc::unbounded_channel();
+    let mut batch = Batch {
+        begin,
+        messages: Vec::new(),
+        end: End::Broken,
+    };
+    let asked = tokio::time::timeout(REPLY_PATIENCE, link.ask(question, &replies)).await;
+    let Ok(Ok(_asked)) = asked else {
+        return batch;
+    };
+    let mut before = 0;
+    while let Some(message) = next_reply(&mut replied, REPLY_PATIENCE).await {
+        if let Some(status) = message.status {
+            batch.end = end(status.as_u16(), &message);
+            break;
+        }
+        // A reply that was lost would look like a message that is gone.
+        let follows = header_number(&message, "Nats-Last-Sequence") == Some(before);
+        let Some(raw) = raw(shared, message).filter(|_| follows) else {
+            break;
+        };
+        before = raw.position.sequence;
+        batch.messages.push(raw);
+    }
+    batch
+}
+
+fn end(status: u16, message: &Message) -> End {
+    match status {
+        END_OF_BATCH => match header_number(message, "Nats-Num-Pending") {
+            Some(0) => End::Last,
+            _ => End::More,
+        },
+        NOTHING => End::Last,
+        _ => End::Broken,
+    }
+}
+
+/// Reads a message that a leader has repeated, or that was asked for; none if it has not the
+/// headers of one.
+pub(super) fn raw(shared: &Shared, message: Message) -> Option<Raw> {
+    let stream = shared.names.number(header(&message, "Nats-Stream")?)?;
+    let sequence = header_number(&message, "Nats-Sequence")?;
+    let stored_at = time(header(&message, "Nats-Time-Stamp")?)?;
+    Some(Raw {
+        position: Position { stream, sequence },
+        stored_at,
+        payload: Some(message.payload),
+    })
+}
+
+/// Asks the leader whether all messages from `begin` on are gone, and up to which number.
+pub(super) async fn nothing_from(shared: &Shared, stream: u8, begin: u64) -> Option<u64> {
+    let name = shared.names.stream(stream);
+    let info = detailed_info(&shared.links, &name, INFO_PATIENCE).await;
+    let state = info.ok()?.state;
+    if state.last_seq < begin {
+        return None;
+    }
+    if state.messages == 0 {
+        return Some(state.last_seq);
+    }
+    if state.first_seq > begin {
+        return Some(state.first_seq - 1);
+    }
+    // Those before the first and those of this list are gone.
+    let deleted = state.deleted?;
+    let gone = deleted
+        .iter()
+        .filter(|&&sequence| sequence >= begin)
+        .count() as u64;
+    (gone == state.last_seq - begin + 1).then_some(state.last_seq)
+}

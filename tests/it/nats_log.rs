@@ -1,0 +1,777 @@
+//! The action log in NATS JetStream, over real nodes.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use pinnersage::durable::{
+    ActionBatch, ActionFrame, ActionLog, ActionLogKind, ActionLogParams, Appended, Condition,
+    Delivered, Entry, FrameId, LogError, Message, NatsLog, PinRecord, Position, Positions,
+    SharedLog, Sink, Tail, UserDigest,
+};
+use pinnersage::model::{Action, ActionId, PinId, Timestamp, UserId};
+use serde_json::{Value, json};
+
+use super::common::nats::{Nats, NatsOptions};
+use super::common::wait::PATIENCE;
+
+const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// Appends while a node is away.
+const FAULT_APPENDS: u64 = 1_500;
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+fn params(url: String, replicas: usize) -> ActionLogParams {
+    ActionLogParams {
+        kind: ActionLogKind::Nats,
+        url,
+        stream: "test".to_owned(),
+        streams: 3,
+        replicas,
+        credentials: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        retry_after: Duration::from_millis(250),
+        append_timeout: Duration::from_secs(5),
+        max_ready_lag: Duration::from_secs(2),
+        max_ready_messages: 10_000,
+        serve_stale: false,
+    }
+}
+
+/// Opens the log of a node that has just started, on a machine that may be slow.
+fn open(params: &ActionLogParams) -> NatsLog {
+    NatsLog::open(params, RETENTION, None).expect("it opens")
+}
+
+fn wait_for_condition(log: &NatsLog, is_wanted: impl Fn(&Condition) -> bool) -> Condition {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let condition = log.condition();
+        if is_wanted(&condition) {
+            return condition;
+        }
+        assert!(Instant::now() < deadline, "{condition:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The error of what must be refused.
+fn refusal(outcome: Result<NatsLog, LogError>) -> String {
+    match outcome {
+        Ok(log) => panic!("{log:?} is open"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What a tail has delivered.
+#[derive(Clone, Default)]
+struct Collected(Arc<(Mutex<Vec<Delivered>>, Condvar)>);
+
+impl Sink for Collected {
+    fn take(&mut self, delivered: Vec<Delivered>) {
+        let (all, has_more) = &*self.0;
+        all.lock().expect("no panic").extend(delivered);
+        has_more.notify_all();
+    }
+}
+
+impl Collected {
+    fn follow(log: &NatsLog, after: Positions) -> (Self, Tail) {
+        let collected = Self::default();
+        let tail = log.tail(after, Box::new(collected.clone()));
+        (collected, tail.expect("it starts"))
+    }
+
+    /// Waits until what was delivered is as wanted.
+    fn wait(&self, what: &str, is_wanted: impl Fn(&[Delivered]) -> bool) -> Vec<Delivered> {
+        let (all, has_more) = &*self.0;
+        let all = all.lock().expect("no panic");
+        let waited = has_more.wait_timeout_while(all, PATIENCE, |all| !is_wanted(all));
+        let (all, waited) = waited.expect("no panic");
+        let at = visible(&all);
+        assert!(!waited.timed_out(), "waited in vain for {what}: at {at:?}");
+        all.clone()
+    }
+
+    fn wait_for(&self, positions: &Positions) -> Vec<Delivered> {
+        self.wait(&format!("{positions:?}"), |all| {
+            visible(all).cover(positions)
+        })
+    }
+}
+
+fn visible(all: &[Delivered]) -> Positions {
+    all.iter().map(|delivered| delivered.position).collect()
+}
+
+/// Adds the positions of `more`.
+fn merge(all: &mut Positions, more: &Positions) {
+    for (stream, &sequence) in (0..).zip(more.sequences()) {
+        all.advance(Position { stream, sequence });
+    }
+}
+
+fn frames(all: &[Delivered]) -> Vec<&ActionFrame> {
+    let frames = all.iter().filter_map(|delivered| match &delivered.message {
+        Message::Actions(frame) => Some(frame),
+        Message::Pin(_) | Message::Erasure { .. } | Message::ArchiveClaim(_) | Message::Gone => {
+            None
+        }
+    });
+    frames.collect()
+}
+
+fn ids(all: &[Delivered]) -> Vec<u128> {
+    let actions = frames(all).into_iter().flat_map(|frame| &frame.actions);
+    actions
+        .map(|action| u128::from_be_bytes(action.id.0))
+        .collect()
+}
+
+/// Each stream in order, each message once, and none left out.
+fn assert_ordered(all: &[Delivered], after: &Positions) {
+    let mut at = after.clone();
+    for delivered in all {
+        let position = delivered.position;
+        let before = at.of(position.stream);
+        match delivered.message {
+            Message::Gone => assert!(position.sequence > before, "{position:?} after {before}"),
+            Message::Actions(_)
+            | Message::Pin(_)
+            | Message::Erasure { .. }
+            | Message::ArchiveClaim(_) => assert_eq!(position.sequence, before + 1, "{position:?}"),
+        }
+        at.advance(position);
+    }
+}
+
+fn action(id: u128, user: u64, name: &str) -> Action {
+    Action {
+        id: ActionId(id.to_be_bytes()),
+        user: UserId(user),
+        pin: PinId(7),
+        name: name.to_owned(),
+        time: NOW,
+        medoid: Some(PinId(3)),
+        keys: None,
+    }
+}
+
+fn append(log: &NatsLog, frame: u64, actions: &[Action]) -> Result<Positions, LogError> {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&frame.to_le_bytes());
+    let entry = Entry::Actions(ActionBatch {
+        frame: FrameId(id),
+        actions: &actions.iter().collect::<Vec<_>>(),
+        recorded_at: NOW,
+        is_kept: &|action| action.name == "hide",
+    });
+    sent(log.append(&entry)?)
+}
+
+fn sent(appended: Appended) -> Result<Positions, LogError> {
+    match appended {
+        Appended::Sent(positions) => Ok(positions),
+        Appended::Here => panic!("a shared log is not here"),
+    }
+}
+
+#[test]
+fn the_first_replica_creates_the_log_and_others_find_it() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let of_one = params(nats.urls(), 1);
+    let replicas = refusal(NatsLog::open(&params(nats.urls(), 3), RETENTION, None));
+    assert!(replicas.contains("actions.log.replicas is 3"), "{replicas}");
+    let first = open(&of_one);
+    assert_eq!(open(&of_one).id(), first.id());
+    let with_id = NatsLog::open(&of_one, RETENTION, Some(first.id())).expect("it opens");
+    append(&with_id, 1, &[action(1, 1, "save")]).expect("it is appended");
+    assert_eq!(with_id.condition().failure, None);
+
+    let mut fewer = of_one.clone();
+    fewer.streams = 2;
+    let error = refusal(NatsLog::open(&fewer, RETENTION, None));
+    assert!(
+        error.contains("pinnersage_streams of the stream test-control is 3"),
+        "{error}"
+    );
+    let other = NatsLog::open(&of_one, RETENTION, Some(first.id() ^ 1)).expect("it opens");
+    let error = append(&other, 2, &[action(2, 1, "save")]).expect_err("another log");
+    assert!(matches!(error, LogError::Mismatch { .. }), "{error}");
+    let failure = other.condition().failure.expect("a failure");
+    assert!(failure.contains("pinnersage_log_id"), "{failure}");
+}
+
+#[test]
+fn a_stream_with_another_retention_is_given_that_of_the_settings() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let params = params(nats.urls(), 1);
+    drop(open(&params));
+    drop(NatsLog::open(&params, 2 * RETENTION, None).expect("it opens"));
+    nats.ask_until("$JS.API.STREAM.INFO.test-1", &Value::Null, |info| {
+        let max_age = info.get("config")?.get("max_age")?.as_u64()?;
+        (u128::from(max_age) == (61 * Duration::from_secs(86_400)).as_nanos()).then_some(())
+    });
+}
+
+#[test]
+fn a_tail_delivers_what_was_appended_in_order_from_any_position() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let mut positions = Positions::default();
+    let mut actions = Vec::new();
+    for frame in 0..50 {
+        let name = if frame % 5 == 0 { "hide" } else { "save" };
+        let of_frame: Vec<Action> = (0..10)
+            .map(|at| action(u128::from(frame * 10 + at), at, name))
+            .collect();
+        let appended = append(&log, frame, &of_frame).expect("it is appended");
+        merge(&mut positions, &appended);
+        actions.extend(of_frame);
+    }
+    let all = collected.wait_for(&positions);
+    assert_ordered(&all, &Positions::default());
+    let mut delivered: Vec<Action> = frames(&all)
+        .iter()
+        .flat_map(|f| f.actions.clone())
+        .collect();
+    delivered.sort_by_key(|action| action.id);
+    assert_eq!(delivered, actions);
+    assert!(
+        frames(&all)
+            .iter()
+            .all(|frame| frame.is_kept == (frame.actions[0].name == "hide"))
+    );
+    assert_eq!(log.newest().expect("it tells").of(0), positions.of(0));
+    assert!(
+        positions
+            .sequences()
+            .iter()
+            .take(3)
+            .all(|&sequence| sequence > 10)
+    );
+
+    let after = Positions::new(vec![5, positions.of(1), 3]).expect("few streams");
+    let (from_there, _tail) = Collected::follow(&log, after.clone());
+    let rest = Positions::new(vec![positions.of(0), 0, positions.of(2)]).expect("few streams");
+    let rest = from_there.wait_for(&rest);
+    assert_ordered(&rest, &after);
+    assert_eq!(visible(&rest).of(1), 0);
+}
+
+#[test]
+fn an_append_above_the_limit_of_a_message_is_split_and_what_is_kept_never_expires() {
+    let settings = "max_payload: 65536".to_owned();
+    let Some(nats) = Nats::start_with(
+        1,
+        NatsOptions {
+            settings,
+            ..NatsOptions::default()
+        },
+    ) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let name = |id: u128| {
+        if id.is_multiple_of(10) {
+            "hide"
+        } else {
+            "save"
+        }
+    };
+    let actions: Vec<Action> = (0..5_000)
+        .map(|id| action(id, id as u64, name(id)))
+        .collect();
+    let positions = append(&log, 1, &actions).expect("it is appended");
+    let all = collected.wait_for(&positions);
+    assert!(frames(&all).len() > 3, "{} messages", frames(&all).len());
+    let mut delivered = ids(&all);
+    delivered.sort_unstable();
+    assert!(delivered.into_iter().eq(0..5_000));
+    for delivered in &all {
+        let Message::Actions(frame) = &delivered.message else {
+            panic!("{delivered:?}");
+        };
+        let stream = delivered.position.stream;
+        let stored = nats.ask_until(
+            &format!("$JS.API.STREAM.MSG.GET.test-{stream}"),
+            &json!({ "seq": delivered.position.sequence }),
+            |answer| Some(answer.get("message")?.get("hdrs")?.as_str()?.to_owned()),
+        );
+        let never = BASE64_NEVER.iter().any(|never| stored.contains(never));
+        assert_eq!(never, frame.is_kept, "{stored}");
+    }
+}
+
+/// Parts of `Nats-TTL: never` in base64, wherever it begins.
+const BASE64_NEVER: [&str; 3] = [
+    "TmF0cy1UVEw6IG5ldmVy",
+    "5hdHMtVFRMOiBuZXZlc",
+    "OYXRzLVRUTDogbmV2ZX",
+];
+
+fn control(all: &[Delivered]) -> Vec<&Message> {
+    let of_control = all
+        .iter()
+        .filter(|delivered| delivered.position.stream == 3);
+    let messages = of_control.map(|delivered| &delivered.message);
+    messages
+        .filter(|message| **message != Message::Gone)
+        .collect()
+}
+
+#[test]
+fn the_control_stream_keeps_the_last_change_of_a_pin_and_all_erasures() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    let change = |pin, record| (PinId(pin), record);
+    let upserted = |title: &str| PinRecord::Upserted {
+        embedding_version: "a".to_owned(),
+        vector: vec![1.0],
+        title: title.to_owned(),
+        key: String::new(),
+    };
+    let first = [
+        change(1, upserted("old")),
+        change(2, upserted("two")),
+        change(1, PinRecord::Deleted),
+    ];
+    let second = [change(1, upserted("new")), change(3, PinRecord::Deleted)];
+    for changes in [&first[..], &second[..]] {
+        sent(log.append(&Entry::Pins(changes)).expect("it is appended")).expect("positions");
+    }
+    let user = UserDigest([9; 16]);
+    let mut last = Positions::default();
+    for at in 1..=2 {
+        let erased_at = Timestamp::from_micros(at);
+        let entry = Entry::Erasure { user, erased_at };
+        last = sent(log.append(&entry).expect("it is appended")).expect("positions");
+    }
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let all = collected.wait_for(&last);
+    let mut pins = Vec::new();
+    let mut erasures = Vec::new();
+    for message in control(&all) {
+        match message {
+            Message::Pin(change) => pins.push(change.clone()),
+            Message::Erasure { user, erased_at } => erasures.push((*user, erased_at.micros())),
+            Message::Actions(_) | Message::ArchiveClaim(_) | Message::Gone => panic!("{message:?}"),
+        }
+    }
+    pins.sort_by_key(|(pin, _)| *pin);
+    assert_eq!(
+        pins,
+        [second[0].clone(), first[1].clone(), second[1].clone()]
+    );
+    assert_eq!(erasures, [(user, 1), (user, 2)]);
+    // Catalogs have the second pin, and an older change of the first.
+    log.settle_pins(&first[..2]).expect("an answer");
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let left = collected.wait_for(&last);
+    let left = control(&left)
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Pin((pin, _)) => Some(pin.0),
+            Message::Actions(_)
+            | Message::Erasure { .. }
+            | Message::ArchiveClaim(_)
+            | Message::Gone => None,
+        });
+    assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from([1, 3]));
+}
+
+#[test]
+fn one_of_two_claims_wins() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let params = params(nats.urls(), 1);
+    let logs = [open(&params), open(&params)];
+    let mut after = 0;
+    for round in 0..20_u8 {
+        let claim = |by: usize| {
+            let claim = [round, by as u8];
+            logs[by].claim_archive(&claim, after).expect("an answer")
+        };
+        let (mine, theirs) = std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| claim(1));
+            (claim(0), theirs.join().expect("no panic"))
+        });
+        assert!(mine ^ theirs, "{mine} {theirs}");
+        after = logs[0].newest().expect("an answer").of(3);
+    }
+    let (collected, _tail) = Collected::follow(&logs[0], Positions::default());
+    let all = collected.wait("the last claim", |all| !control(all).is_empty());
+    assert!(matches!(control(&all)[..], [Message::ArchiveClaim(claim)] if claim[0] == 19));
+}
+
+#[test]
+fn an_erasure_leaves_no_bytes_of_the_user() {
+    let Some(mut nats) = Nats::start(1) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    let marked = 0x0123_4567_89ab_cdef_u64;
+    let mut last = Positions::default();
+    for frame in 0..9_u64 {
+        let user = |at: u64| if at % 3 == 1 { marked } else { at };
+        let name = if frame % 2 == 0 { "hide" } else { "save" };
+        let count = if frame == 8 { 2 } else { 6 };
+        let actions: Vec<Action> = (0..count)
+            .map(|at| action(u128::from(frame * 10 + at), user(at), name))
+            .collect();
+        let positions = append(&log, frame, &actions[usize::from(frame == 8)..]);
+        merge(&mut last, &positions.expect("it is appended"));
+    }
+    assert!(holds(&nats, marked));
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let before = collected.wait_for(&last);
+    let erased = log.erase(&|action, recorded_at| {
+        assert_eq!(recorded_at, NOW);
+        action.user.0 == marked
+    });
+    assert_eq!(erased.expect("it is erased"), 17);
+    assert_eq!(
+        log.erase(&|action, _| action.user.0 == marked)
+            .expect("it is done"),
+        0
+    );
+
+    let newest = log.newest().expect("it tells");
+    let (again, _tail) = Collected::follow(&log, Positions::default());
+    let after = again.wait_for(&newest);
+    assert_ordered(&after, &Positions::default());
+    let left = frames(&after);
+    assert_eq!(left.len(), 8);
+    for frame in left {
+        assert_eq!(frame.actions.len(), 4);
+        let origin = frame.origin.as_ref().expect("an origin");
+        let first = before.iter().find(|old| old.position == origin.position);
+        let [first] = frames(std::slice::from_ref(first.expect("it was there")))[..] else {
+            panic!("{origin:?}");
+        };
+        assert_eq!((first.frame, first.is_kept), (frame.frame, frame.is_kept));
+        for (action, &place) in frame.actions.iter().zip(&origin.places) {
+            assert_eq!(&first.actions[usize::from(place)], action);
+        }
+    }
+    // A replica that follows sees the new messages as well.
+    collected.wait_for(&newest);
+    nats.kill(0);
+    assert!(!holds(&nats, marked));
+}
+
+/// Whether a file of the first node has the bytes of a user.
+fn holds(nats: &Nats, user: u64) -> bool {
+    let bytes = user.to_le_bytes();
+    let mut directories = vec![nats.store(0)];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if let Ok(file) = std::fs::read(&path)
+                && file.windows(8).any(|window| window == bytes)
+            {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[test]
+fn a_replica_that_knows_its_log_goes_on_without_the_engine_until_it_is_back() {
+    let Some(mut nats) = Nats::start(1) else {
+        return;
+    };
+    let mut params = params(nats.urls(), 1);
+    let id = open(&params).id();
+    nats.kill(0);
+    params.append_timeout = Duration::from_millis(300);
+    let log = NatsLog::open(&params, RETENTION, Some(id)).expect("it opens");
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let error = append(&log, 1, &[action(1, 1, "save")]).expect_err("nobody is there");
+    assert!(matches!(error, LogError::Unreachable { .. }), "{error}");
+    assert!(log.condition().failure.is_some());
+    assert!(log.newest().is_err());
+
+    nats.restart(0);
+    let deadline = Instant::now() + PATIENCE;
+    let positions = loop {
+        match append(&log, 2, &[action(2, 1, "save")]) {
+            Ok(positions) => break positions,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    let all = collected.wait_for(&positions);
+    assert!(ids(&all).contains(&2));
+    let is_well =
+        |condition: &Condition| condition.failure.is_none() && condition.newest.cover(&positions);
+    wait_for_condition(&log, is_well);
+}
+
+#[test]
+fn a_message_that_cannot_be_read_stops_its_stream_loudly() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    nats.publish("test.0.act.0", b"no frame");
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let condition = wait_for_condition(&log, |condition| condition.failure.is_some());
+    let failure = condition.failure.expect("a failure");
+    assert!(
+        failure.contains("message 1 of the stream test-0 cannot be read"),
+        "{failure}"
+    );
+    let mut others = Positions::default();
+    for frame in 0..6 {
+        let sent = append(&log, frame, &[action(frame.into(), 1, "save")]);
+        merge(&mut others, &sent.expect("it is appended"));
+    }
+    let others = Positions::new(vec![0, others.of(1), others.of(2)]).expect("few streams");
+    let all = collected.wait_for(&others);
+    assert_eq!(visible(&all).of(0), 0);
+}
+
+#[test]
+fn what_has_expired_is_said() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let log = open(&params(nats.urls(), 1));
+    assert_eq!(log.begins().expect("it tells"), None);
+    let mut stored = Vec::new();
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    while stored.len() < 2 {
+        let positions = append(&log, stored.len() as u64, &[action(1, 1, "save")]);
+        let positions = positions.expect("it is appended");
+        if positions.of(0) > 0 {
+            let all = collected.wait_for(&positions);
+            let last = all.iter().rfind(|delivered| delivered.position.stream == 0);
+            stored.push(last.expect("it was delivered").stored_at);
+        }
+    }
+    assert_eq!(log.begins().expect("it tells"), None);
+    let body = json!({ "seq": 2 });
+    nats.ask_until("$JS.API.STREAM.PURGE.test-0", &body, |answer| {
+        (answer.get("success") == Some(&json!(true))).then_some(())
+    });
+    assert_eq!(log.begins().expect("it tells"), Some(stored[1]));
+    let (from_start, _tail) = Collected::follow(&log, Positions::default());
+    let all = from_start.wait("two positions", |all| visible(all).of(0) == 2);
+    assert_ordered(&all, &Positions::default());
+}
+
+#[test]
+fn a_user_and_a_certificate_are_asked_for_and_given() {
+    let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a key");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (certificate, private) = (
+        directory.path().join("c.pem"),
+        directory.path().join("k.pem"),
+    );
+    std::fs::write(&certificate, key.cert.pem()).expect("it is written");
+    std::fs::write(&private, key.signing_key.serialize_pem()).expect("it is written");
+    let settings = format!(
+        "authorization {{ user: u, password: secret }}\n\
+         tls {{ cert_file: {certificate:?}, key_file: {private:?}, ca_file: {certificate:?} }}"
+    );
+    let login = "u:secret@";
+    let Some(mut nats) = Nats::prepared(
+        1,
+        NatsOptions {
+            settings,
+            login,
+            ..NatsOptions::default()
+        },
+    ) else {
+        return;
+    };
+    nats.restart(0);
+    let mut params = params(nats.urls(), 1);
+    params.ca = Some(certificate.clone());
+    params.certificate = Some(certificate.clone());
+    params.key = Some(private.clone());
+    let log = open(&params);
+    append(&log, 1, &[action(1, 1, "save")]).expect("it is appended");
+
+    params.url = params.url.replace("secret", "wrong");
+    let error = refusal(NatsLog::open(&params, RETENTION, None));
+    assert!(error.to_lowercase().contains("authorization"), "{error}");
+    assert!(!error.contains("wrong"), "{error}");
+    for (file, is_file) in [(directory.path().join("none.pem"), false), (private, true)] {
+        let mut other = params.clone();
+        other.ca = Some(file.clone());
+        let error = refusal(NatsLog::open(&other, RETENTION, None));
+        assert!(error.contains(&file.display().to_string()), "{error}");
+        assert_eq!(error.contains("has no certificate"), is_file, "{error}");
+    }
+    params.credentials = Some(certificate.clone());
+    let error = refusal(NatsLog::open(&params, RETENTION, None));
+    assert!(
+        error.contains(&certificate.display().to_string()),
+        "{error}"
+    );
+}
+
+/// Appends without end, and tells how long the longest append took.
+struct Writer {
+    log: Arc<NatsLog>,
+    is_over: AtomicBool,
+    worst: Mutex<Duration>,
+    next: AtomicU64,
+}
+
+impl Writer {
+    fn run(&self) -> (Positions, u128) {
+        let mut acknowledged = Positions::default();
+        let mut count = 0;
+        while !self.is_over.load(Ordering::Relaxed) {
+            let frame = self.next.fetch_add(1, Ordering::Relaxed);
+            let began = Instant::now();
+            let positions = append(&self.log, frame, &[action(count, 1, "save")]);
+            let took = began.elapsed();
+            merge(&mut acknowledged, &positions.expect("it is appended"));
+            count += 1;
+            let mut worst = self.worst.lock().expect("no panic");
+            *worst = took.max(*worst);
+        }
+        (acknowledged, count)
+    }
+
+    fn take_worst(&self) -> Duration {
+        std::mem::take(&mut *self.worst.lock().expect("no panic"))
+    }
+}
+
+/// The longest time between two deliveries.
+#[derive(Clone)]
+struct Gaps(Collected, Arc<Mutex<(Instant, Duration)>>);
+
+impl Sink for Gaps {
+    fn take(&mut self, delivered: Vec<Delivered>) {
+        let mut gaps = self.1.lock().expect("no panic");
+        *gaps = (Instant::now(), gaps.1.max(gaps.0.elapsed()));
+        drop(gaps);
+        self.0.take(delivered);
+    }
+}
+
+#[test]
+fn leaders_are_spread_over_the_nodes() {
+    let Some(nats) = Nats::start(3) else {
+        return;
+    };
+    let _log = open(&params(nats.urls(), 3));
+    let streams = ["test-0", "test-1", "test-2"];
+    streams
+        .iter()
+        .for_each(|stream| nats.wait_until_whole(stream));
+    streams.iter().for_each(|stream| nats.lead(stream, 1));
+    let deadline = Instant::now() + PATIENCE;
+    while BTreeSet::from(streams.map(|stream| nats.leader(stream))).len() < 3 {
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            streams.map(|stream| nats.leader(stream))
+        );
+    }
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_missing_when_nodes_die_or_hang() {
+    let Some(mut nats) = Nats::start(3) else {
+        return;
+    };
+    let streams = ["test-0", "test-1", "test-2", "test-control"];
+    let log = Arc::new(open(&params(nats.urls(), 3)));
+    let gaps = Gaps(
+        Collected::default(),
+        Arc::new(Mutex::new((Instant::now(), Duration::ZERO))),
+    );
+    let _tail = log
+        .tail(Positions::default(), Box::new(gaps.clone()))
+        .expect("it starts");
+    let writer = Writer {
+        log: log.clone(),
+        is_over: AtomicBool::new(false),
+        worst: Mutex::default(),
+        next: AtomicU64::new(0),
+    };
+    let (acknowledged, count) = std::thread::scope(|scope| {
+        let written = scope.spawn(|| writer.run());
+        // Each node once, so that the leaders and the node of each connection are among them.
+        for (node, is_killed) in [
+            (0, true),
+            (1, true),
+            (2, true),
+            (0, false),
+            (1, false),
+            (2, false),
+        ] {
+            streams
+                .iter()
+                .for_each(|stream| nats.wait_until_whole(stream));
+            (0..3).for_each(|stream| nats.lead(streams[stream], stream));
+            let leads = streams.map(|stream| nats.leader(stream) == node);
+            writer.take_worst();
+            *gaps.1.lock().expect("no panic") = (Instant::now(), Duration::ZERO);
+            match is_killed {
+                true => nats.kill(node),
+                false => nats.stop(node),
+            }
+            let through = writer.next.load(Ordering::Relaxed) + FAULT_APPENDS;
+            let deadline = Instant::now() + PATIENCE;
+            while writer.next.load(Ordering::Relaxed) < through {
+                assert!(
+                    Instant::now() < deadline && !written.is_finished(),
+                    "no progress"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            match is_killed {
+                true => nats.restart(node),
+                false => nats.go_on(node),
+            }
+            let (worst, gap) = (writer.take_worst(), gaps.1.lock().expect("no panic").1);
+            println!(
+                "n{node} {} leading {leads:?}: worst append {worst:?}, longest gap {gap:?}",
+                if is_killed { "killed" } else { "stopped" }
+            );
+            assert!(worst < Duration::from_secs(5) && gap < Duration::from_secs(10));
+        }
+        writer.is_over.store(true, Ordering::Relaxed);
+        written.join().expect("no panic")
+    });
+    let all = gaps.0.wait_for(&acknowledged);
+    assert_ordered(&all, &Positions::default());
+    let delivered: BTreeSet<u128> = ids(&all).into_iter().collect();
+    assert!(delivered.into_iter().eq(0..count));
+
+    (0..3).for_each(|node| nats.kill(node));
+    (0..3).for_each(|node| nats.restart(node));
+    let deadline = Instant::now() + PATIENCE;
+    let positions = loop {
+        match append(&log, u64::MAX, &[action(count, 1, "save")]) {
+            Ok(positions) => break positions,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    let all = gaps.0.wait_for(&positions);
+    assert_ordered(&all, &Positions::default());
+    assert!(ids(&all).contains(&count));
+}
