@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -16,8 +17,9 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine import Engine
 from harness import (
-    CHANNEL, Server, actions_api, actions_services, admin_api, admin_services, api, check, health_pb2,
+    CHANNEL, Failed, Server, actions_api, actions_services, admin_api, admin_services, api, check, health_pb2,
     health_pb2_grpc, services, until,
 )
 
@@ -200,9 +202,10 @@ class Replica:
 
 
 class Site:
-    """One machine: a server with a log and an archive, and the job of each night."""
+    """One machine: a server with a log and an archive, and the job of each night. Or two replicas
+    that share a log and an archive."""
 
-    def __init__(self, kit, stack, world):
+    def __init__(self, kit, stack, world, shared=False):
         self._kit, self._stack, self.world = kit, stack, world
         self.clock, self.disk = Clock(kit, stack), Disk(kit, stack)
         self.catalog, self.profiles = kit.directory / "catalog", kit.directory / "profiles"
@@ -213,11 +216,26 @@ class Site:
         write(stranger, [Action(bytes(16), 1, 0, FIRST_DAY - timedelta(hours=1), "save")])
         self._build(stranger, self.profiles, FIRST_DAY)
         settings = {"ACTIONS__ARCHIVE": str(self.archive), "ACTIONS__ARCHIVE_EVERY": "1s"}
-        self.main = Replica(kit, stack, self.catalog, self.profiles, data=self._data, **settings)
+        self._places, data = [self.archive, self.profiles, self._data], [self._data]
+        self.shared = shared
+        if shared:
+            engine = Engine(kit, stack)
+            settings |= {"ACTIONS__LOG__KIND": "nats", "ACTIONS__LOG__URL": engine.url}
+            data.append(kit.directory / "data-b")
+            self._places += [data[1], engine.directory]
+        replica = lambda path: Replica(kit, stack, self.catalog, self.profiles, data=path, **settings)
+        self.replicas = [replica(path) for path in data]
+        self.main = self.replicas[0]
+        self._turns = itertools.cycle(self.replicas)
 
     def call(self, *arguments):
         """A command that calls the server."""
         self._kit.pinnersage(*arguments, "--server", f"http://{self.main.server.address}")
+
+    def call_all(self, *arguments):
+        """A command that calls each replica, for what they do not share."""
+        for replica in self.replicas:
+            self._kit.pinnersage(*arguments, "--server", f"http://{replica.server.address}")
 
     def _build(self, actions, profiles, as_of):
         paths = ["--actions", actions, "--catalog", self.catalog, "--out", profiles]
@@ -236,15 +254,16 @@ class Site:
     def record(self, actions, kill=False):
         """Sends actions again and again until they are acknowledged."""
         request = self.request(actions)
+        replica = next(self._turns)
         if kill:
-            call = self.main.actions.RecordActions.future(request, timeout=10)
+            call = replica.actions.RecordActions.future(request, timeout=10)
             time.sleep(random.random() / 100)
-            self.main.restart(signal.SIGKILL)
+            replica.restart(signal.SIGKILL)
             call.cancel()
 
         def send():
             with contextlib.suppress(grpc.RpcError):
-                return self.main.actions.RecordActions(request, timeout=10)
+                return next(self._turns).actions.RecordActions(request, timeout=10)
 
         answer, _ = until("an acknowledgment", send)
         odd = collections.Counter(status for status in answer.results if status not in ACKNOWLEDGED)
@@ -266,15 +285,21 @@ class Site:
         return (self.profiles / "CURRENT").read_text().strip()
 
     def await_version(self, version):
-        served = lambda: self.main.status().serving.profile_version == version
+        served = lambda: all(r.status().serving.profile_version == version for r in self.replicas)
         until(f"profiles {version} served", served)
 
     def check_counts(self, when):
-        """Each acknowledged save of a user is in exactly one interest."""
+        """Each acknowledged save of a user is in exactly one interest, on each replica."""
         saves = self.world.saves()
-        for user in self.world.sample:
-            size = sum(interest.size for interest in self.main.interests(user))
-            check(size == saves[user], f"{when}: {size} of {saves[user]} saves of user {user} count")
+        for number, replica in enumerate(self.replicas):
+            for user in self.world.sample:
+                size = lambda: sum(interest.size for interest in replica.interests(user))
+                if self.shared:
+                    # What another replica was told is on its way.
+                    with contextlib.suppress(Failed):
+                        until("all saves", lambda: size() == saves[user], 5)
+                counted = f"{size()} of {saves[user]} saves of user {user} count on replica {number}"
+                check(size() == saves[user], f"{when}: {counted}")
 
     def check_hidden(self, replica, when):
         hidden = self.world.hidden()
@@ -294,21 +319,32 @@ class Site:
         ids = [user.to_bytes(8, order) for user in users for order in ("little", "big")]
         ids += [str(user).encode() for user in users]
         found = []
-        for file in (f for root in (self.archive, self.profiles, self._data) for f in root.rglob("*")):
-            if file.suffix == ".parquet":
-                named = users & set(pq.read_table(file, columns=["user_id"])["user_id"].to_pylist())
-            else:
-                content = file.read_bytes() if file.is_file() else b""
-                named = any(id in content for id in ids)
-            if named:
-                found.append(str(file))
+        for file in (f for root in self._places for f in root.rglob("*")):
+            # Whoever owns a file may remove it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if file.suffix == ".parquet":
+                    named = users & set(pq.read_table(file, columns=["user_id"])["user_id"].to_pylist())
+                else:
+                    content = file.read_bytes() if file.is_file() else b""
+                    named = any(id in content for id in ids)
+                if named:
+                    found.append(str(file))
         return found
 
 
 def fortnight(kit, stack):
     """Two weeks of actions, kills, a full disk, a wrong clock and a rollback: each action counts once."""
+    return live_for_two_weeks(kit, stack)
+
+
+def fortnight_fleet(kit, stack):
+    """The fortnight of two replicas that share a log in NATS: all the same, but for the full disk."""
+    return live_for_two_weeks(kit, stack, shared=True)
+
+
+def live_for_two_weeks(kit, stack, **options):
     world = World(kit, 2000 if kit.long else 300)
-    site = Site(kit, stack, world)
+    site = Site(kit, stack, world, **options)
     for day in range(DAYS):
         live_through(site, day)
     return compare_with_scratch(site)
@@ -345,7 +381,8 @@ def interrupt(site, day, actions):
         stale = site.archive.with_name("stale")
         shutil.copytree(site.archive, stale, ignore=shutil.ignore_patterns("[_.]*"))
         return stale
-    if day == FULL_DISK:
+    # Replicas that share a log keep no more than a checkpoint on their disks.
+    if day == FULL_DISK and not site.shared:
         fill_disk(site, actions)
     if day == CLOCK_JUMP:
         right = site.clock.now
@@ -354,7 +391,7 @@ def interrupt(site, day, actions):
         site.check_counts("after a start with a wrong clock")
     if day == ROLLBACK:
         before = site.main.status().previous.profile_version
-        site.call("rollback")
+        site.call_all("rollback")
         site.await_version(before)
         site.check_counts("after a rollback")
     return None
@@ -382,10 +419,12 @@ def fill_disk(site, actions):
 
 def stay_rolled_back(site, published):
     """A rollback outlives new profiles and a restart, until it is undone."""
-    served = site.main.status().serving.profile_version
-    site.main.restart()
-    check(site.main.status().serving.profile_version == served != published, "the rollback did not stay")
-    site.call("load", "--follow")
+    for replica in site.replicas:
+        served = replica.status().serving.profile_version
+        replica.restart()
+        stayed = replica.status().serving.profile_version == served != published
+        check(stayed, "the rollback did not stay")
+    site.call_all("load", "--follow")
 
 
 def compare_with_scratch(site):
@@ -394,14 +433,22 @@ def compare_with_scratch(site):
     world = site.world
     interests = 0
     for user in world.users:
-        ours, theirs = site.main.interests(user), scratch.interests(user)
-        check(ours == theirs, f"user {user} has interests\n{ours}\nand from scratch\n{theirs}")
-        interests += len(ours)
-    site.check_hidden(site.main, "at the end")
+        theirs = scratch.interests(user)
+        for replica in site.replicas:
+            ours = replica.interests(user)
+            check(ours == theirs, f"user {user} has interests\n{ours}\nand from scratch\n{theirs}")
+        interests += len(theirs)
+    for replica in site.replicas:
+        site.check_hidden(replica, "at the end")
     site.check_hidden(scratch, "on a new replica")
-    check(not any(site.main.interests(user) for user in world.erased), "an erased user has interests")
-    until("the erased users out of all files", lambda: not site.files_with(world.erased))
-    return f"{len(world.acknowledged)} actions of {len(world.users)} users in {interests} interests as from scratch"
+    for replica in site.replicas:
+        known = [user for user in world.erased if replica.interests(user)]
+        check(not known, f"{len(known)} erased users have interests")
+    # Nodes keep what they agreed on for some time beside their streams.
+    patience = 300 if site.shared else 20
+    until("the erased users out of all files", lambda: not site.files_with(world.erased), patience, every=0.5)
+    counts = f"{len(world.acknowledged)} actions of {len(world.users)} users"
+    return f"{counts} in {interests} interests as from scratch"
 
 
-SCENARIOS = [fortnight]
+SCENARIOS = [fortnight, fortnight_fleet]

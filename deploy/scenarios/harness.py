@@ -180,14 +180,19 @@ class Server(Process):
 class Envoy(Process):
     """Envoy with the configuration that is shipped, before these (address, stage, weight)."""
 
-    def __init__(self, kit, endpoints, shadow=None):
+    def __init__(self, kit, endpoints, shadow=None, fleet=False):
         config = yaml.safe_load((CHECKOUT / "deploy/envoy/canary.yaml").read_text())
         # Failures alone are worth reading in a log of a scenario.
-        config["layered_runtime"]["layers"][0]["static_layer"]["pinnersage.access_log"] = 0
+        runtime = config["layered_runtime"]["layers"][0]["static_layer"]
+        runtime["pinnersage.access_log"] = 0
         self.admin = free_port()
         config["admin"]["address"]["socket_address"]["port_value"] = self.admin
         listeners = {listener["name"]: listener for listener in config["static_resources"]["listeners"]}
         clusters = {cluster["name"]: cluster for cluster in config["static_resources"]["clusters"]}
+        if fleet:
+            # The options that the file has for servers which share a log.
+            runtime["pinnersage.writes"] = 100
+            clusters["pinnersage"]["lb_policy"] = "MAGLEV"
         ports = {name: free_port() for name in listeners}
         for name, listener in listeners.items():
             listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": ports[name]}
@@ -420,7 +425,7 @@ def run_one(name, scenario, kit):
     except Exception as error:
         known = isinstance(error, (Failed, grpc.RpcError))
         outcome = "FAIL", str(error) if known else traceback.format_exc()
-    print(f"{outcome[0]} {name:10}{time.monotonic() - begun:6.1f} s  {outcome[1]}", flush=True)
+    print(f"{outcome[0]} {name:17}{time.monotonic() - begun:6.1f} s  {outcome[1]}", flush=True)
     passed = outcome[0] != "FAIL"
     if not passed:
         show_logs(kit.directory)
