@@ -505,7 +505,7 @@ fn a_replica_that_knows_its_log_goes_on_without_the_engine_until_it_is_back() {
     let (collected, _tail) = Collected::follow(&log, Positions::default());
     let error = append(&log, 1, &[action(1, 1, "save")]).expect_err("nobody is there");
     assert!(matches!(error, LogError::Unreachable { .. }), "{error}");
-    assert!(log.condition().failure.is_some());
+    wait_for_condition(&log, |condition| condition.failure.is_some());
     assert!(log.newest().is_err());
 
     nats.restart(0);
@@ -537,9 +537,12 @@ fn a_message_that_cannot_be_read_stops_its_stream_loudly() {
         failure.contains("message 1 of the stream test-0 cannot be read"),
         "{failure}"
     );
+    // What it would never see it does not take. Others go on.
+    append(&log, 9, &[action(9, 1, "save")]).expect_err("a stopped tail");
+    let writer = open(&params(nats.urls(), 1));
     let mut others = Positions::default();
     for frame in 0..6 {
-        let sent = append(&log, frame, &[action(frame.into(), 1, "save")]);
+        let sent = append(&writer, frame, &[action(frame.into(), 1, "save")]);
         merge(&mut others, &sent.expect("it is appended"));
     }
     let others = Positions::new(vec![0, others.of(1), others.of(2)]).expect("few streams");

@@ -33,6 +33,7 @@ struct Move {
 /// Looks for ever, and moves a leader where two looks in a row say so.
 pub(super) async fn balance(shared: Arc<Shared>) {
     let mut last = None;
+    let mut is_refused = false;
     loop {
         let extra = rand::random::<u64>() % MAX_EXTRA_MILLIS;
         sleep(INTERVAL + Duration::from_millis(extra)).await;
@@ -43,7 +44,7 @@ pub(super) async fn balance(shared: Arc<Shared>) {
         let now = next_move(&streams);
         match &now {
             Some(step) if last == now => {
-                lead(&shared, step).await;
+                lead(&shared, step, &mut is_refused).await;
                 last = None;
             }
             _ => last = now,
@@ -88,17 +89,25 @@ fn next_move(streams: &[Led]) -> Option<Move> {
     moves.next()
 }
 
-async fn lead(shared: &Shared, Move { stream, to }: &Move) {
+/// Moves a leader. That it cannot is said once, until it can: an account may not be allowed to.
+async fn lead(shared: &Shared, Move { stream, to }: &Move, is_refused: &mut bool) {
     let name = shared.names.stream(*stream);
     let method = format!("STREAM.LEADER.STEPDOWN.{name}");
     let body = json!({ "placement": { "preferred": to } });
     let moved: Result<Done, _> = call(&shared.links, &method, &body, PATIENCE).await;
     match moved {
-        Ok(_) => tracing::info!(stream = %name, leader = %to, "moved the leader of a stream"),
-        Err(error) => tracing::warn!(
-            stream = %name, leader = %to, %error,
-            "a node leads several streams of the action log, and none of them can be moved"
-        ),
+        Ok(_) => {
+            *is_refused = false;
+            tracing::info!(stream = %name, leader = %to, "moved the leader of a stream");
+        }
+        Err(error) => {
+            if !std::mem::replace(is_refused, true) {
+                tracing::warn!(
+                    stream = %name, leader = %to, %error,
+                    "a node leads several streams of the action log, and none of them can be moved"
+                );
+            }
+        }
     }
 }
 

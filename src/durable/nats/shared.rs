@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) links: Links,
     pub(super) opening: watch::Sender<Opening>,
+    began: Instant,
     rotation: Mutex<Rotation>,
     /// What the leader of each stream has told last, and when.
     newest: Mutex<Vec<Option<(u64, Instant)>>>,
@@ -63,6 +64,9 @@ pub(super) struct Shared {
 /// For how long a log counts as failed after an append that nobody has confirmed: the nodes
 /// themselves notice a lost majority much later.
 const FAILED_FOR: Duration = Duration::from_secs(10);
+
+/// A log that was just opened has not failed: its nodes are still being asked.
+const NEW_FOR: Duration = Duration::from_secs(2);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -83,6 +87,7 @@ impl Shared {
             max_age,
             links,
             opening: watch::Sender::new(Opening::Waiting("no node was asked yet".to_owned())),
+            began: Instant::now(),
             rotation: Mutex::new(Rotation::new(names.actions)),
             newest: Mutex::new(vec![None; count]),
             confirmed: (0..count).map(|_| AtomicU64::new(0)).collect(),
@@ -202,10 +207,12 @@ impl Shared {
         if let Some(stopped) = &*lock(&self.stopped) {
             return Some(stopped.clone());
         }
+        let is_new = self.began.elapsed() < NEW_FOR;
         match &*self.opening.borrow() {
-            Opening::Open(_) => {}
-            Opening::Waiting(reason) => return Some(reason.clone()),
             Opening::Refused(refusal) => return Some(self.refused(refusal.clone()).to_string()),
+            Opening::Open(_) | Opening::Waiting(_) if is_new => return None,
+            Opening::Waiting(reason) => return Some(reason.clone()),
+            Opening::Open(_) => {}
         }
         if !self.links.is_connected() {
             return Some(self.lost_reason());
