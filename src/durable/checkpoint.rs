@@ -133,7 +133,7 @@ impl Log {
     }
 
     /// Passes to `visit` the actions that were recorded since then, from the newest of each
-    /// stream on: until one is met that was recorded [`CLOCKS_DIFFER`] before, as the clocks of
+    /// stream on: until one is met that was recorded a minute before, as the clocks of
     /// replicas differ and streams stall.
     pub fn for_each_since(
         &self,
