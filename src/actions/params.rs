@@ -67,6 +67,20 @@ impl ActionParams {
 }
 
 impl ActionLimits {
+    /// Limits that few tests exceed.
+    #[cfg(test)]
+    pub(crate) const SAMPLE: Self = Self {
+        retention: Duration::from_secs(10 * 86_400),
+        max_ahead: Duration::ZERO,
+        clustered: 20,
+        positive: 20,
+        negative: 20,
+        silenced_by: 2,
+        seen: 20,
+        seen_life: Duration::from_secs(7 * 86_400),
+        engaged: 20,
+    };
+
     /// Refuses values that break their rules, by key.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         require_in_range("actions.clustered", self.clustered, 0..=200)?;

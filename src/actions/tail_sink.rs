@@ -281,17 +281,6 @@ mod tests {
     use crate::model::{Action, ActionId, ActionWeights, PinId, Timestamp, UserId};
     use std::sync::Arc;
 
-    const LIMITS: ActionLimits = ActionLimits {
-        retention: Duration::from_secs(10 * 86_400),
-        max_ahead: Duration::ZERO,
-        clustered: 20,
-        positive: 20,
-        negative: 20,
-        silenced_by: 2,
-        seen: 20,
-        seen_life: Duration::from_secs(7 * 86_400),
-        engaged: 20,
-    };
     const NOW: Timestamp = Timestamp::from_micros(20_000 * 86_400_000_000);
     const USER: UserId = UserId(1);
 
@@ -313,7 +302,7 @@ mod tests {
         let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
         let params = ActionParams {
             weights: ActionWeights::new(weights.into()),
-            limits: LIMITS,
+            limits: ActionLimits::SAMPLE,
         };
         let parts = SharedParts {
             log: Arc::new(log.clone()),

@@ -97,17 +97,6 @@ mod tests {
     };
     use crate::model::{Action, ActionId, ActionWeights, PinId, UserId};
 
-    const LIMITS: ActionLimits = ActionLimits {
-        retention: Duration::from_secs(10 * 86_400),
-        max_ahead: Duration::ZERO,
-        clustered: 20,
-        positive: 20,
-        negative: 20,
-        silenced_by: 2,
-        seen: 20,
-        seen_life: Duration::from_secs(7 * 86_400),
-        engaged: 20,
-    };
     /// Begins an hour.
     const NOW: i64 = 20_000 * 86_400_000_000;
     const HOUR: i64 = 3_600_000_000;
@@ -171,7 +160,7 @@ mod tests {
             let archiver = archiver.expect("a checkpoint").expect("an archive");
             let params = ActionParams {
                 weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
-                limits: LIMITS,
+                limits: ActionLimits::SAMPLE,
             };
             let parts = SharedParts {
                 log,

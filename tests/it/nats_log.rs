@@ -14,6 +14,7 @@ use pinnersage::model::{Action, ActionId, PinId, Timestamp, UserId};
 use serde_json::{Value, json};
 
 use super::common::nats::{Nats, NatsOptions};
+use super::common::server::log_params;
 use super::common::wait::PATIENCE;
 
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -26,17 +27,8 @@ fn params(url: String, replicas: usize) -> ActionLogParams {
         kind: ActionLogKind::Nats,
         url,
         stream: "test".to_owned(),
-        streams: 3,
         replicas,
-        credentials: None,
-        ca: None,
-        certificate: None,
-        key: None,
-        retry_after: Duration::from_millis(250),
-        append_timeout: Duration::from_secs(5),
-        max_ready_lag: Duration::from_secs(2),
-        max_ready_messages: 10_000,
-        serve_stale: false,
+        ..log_params()
     }
 }
 

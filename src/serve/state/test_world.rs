@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytesize::ByteSize;
 use tempfile::TempDir;
@@ -38,17 +37,7 @@ pub(crate) const KNOWN_USER: UserId = UserId(7);
 /// A user without a profile.
 pub(crate) const UNKNOWN_USER: UserId = UserId(8);
 /// Limits of recorded actions that no test exceeds.
-pub(crate) const LIMITS: ActionLimits = ActionLimits {
-    retention: Duration::from_secs(10 * 86_400),
-    max_ahead: Duration::ZERO,
-    clustered: 20,
-    positive: 20,
-    negative: 20,
-    silenced_by: 2,
-    seen: 20,
-    seen_life: Duration::from_secs(7 * 86_400),
-    engaged: 20,
-};
+pub(crate) const LIMITS: ActionLimits = ActionLimits::SAMPLE;
 pub(crate) const ANSWERS: AnswerParams = AnswerParams {
     limits: LIMITS,
     feedback: FeedbackParams {
