@@ -1,14 +1,14 @@
 //! The action log in NATS JetStream, over real nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use pinnersage::durable::{
     ActionBatch, ActionFrame, ActionLog, ActionLogKind, ActionLogParams, Appended, Condition,
-    Delivered, Entry, FrameId, LogError, Message, NatsLog, PinRecord, Position, Positions,
-    SharedLog, Sink, Tail, UserDigest,
+    Delivered, Entry, FrameId, LogError, Message, NatsLog, PinChange, PinRecord, Position,
+    Positions, SharedLog, Sink, Tail, UserDigest,
 };
 use pinnersage::model::{Action, ActionId, PinId, Timestamp, UserId};
 use serde_json::{Value, json};
@@ -329,18 +329,12 @@ fn the_control_stream_keeps_the_last_change_of_a_pin_and_all_erasures() {
     };
     let log = open(&params(nats.urls(), 1));
     let change = |pin, record| (PinId(pin), record);
-    let upserted = |title: &str| PinRecord::Upserted {
-        embedding_version: "a".to_owned(),
-        vector: vec![1.0],
-        title: title.to_owned(),
-        key: String::new(),
-    };
     let first = [
-        change(1, upserted("old")),
-        change(2, upserted("two")),
+        upserted(1, "old"),
+        upserted(2, "two"),
         change(1, PinRecord::Deleted),
     ];
-    let second = [change(1, upserted("new")), change(3, PinRecord::Deleted)];
+    let second = [upserted(1, "new"), change(3, PinRecord::Deleted)];
     for changes in [&first[..], &second[..]] {
         sent(log.append(&Entry::Pins(changes)).expect("it is appended")).expect("positions");
     }
@@ -382,6 +376,108 @@ fn the_control_stream_keeps_the_last_change_of_a_pin_and_all_erasures() {
             | Message::Gone => None,
         });
     assert_eq!(left.collect::<BTreeSet<_>>(), BTreeSet::from([1, 3]));
+}
+
+fn upserted(pin: u64, title: &str) -> PinChange {
+    let record = PinRecord::Upserted {
+        embedding_version: "a".to_owned(),
+        vector: vec![1.0],
+        title: title.to_owned(),
+        key: String::new(),
+    };
+    (PinId(pin), record)
+}
+
+/// The changes of pins that count, as a replica that starts reads them.
+fn last_changes(log: &NatsLog) -> Vec<PinChange> {
+    let newest = log.newest().expect("an answer");
+    let (collected, _tail) = Collected::follow(log, Positions::default());
+    let mut last = BTreeMap::new();
+    for message in control(&collected.wait_for(&newest)) {
+        match message {
+            Message::Pin((pin, record)) => _ = last.insert(*pin, record.clone()),
+            Message::Actions(_)
+            | Message::Erasure { .. }
+            | Message::ArchiveClaim(_)
+            | Message::Gone => {}
+        }
+    }
+    last.into_iter().collect()
+}
+
+#[test]
+fn a_change_of_a_pin_that_comes_late_does_not_replace_a_later_one() {
+    const PINS: u64 = 50;
+    let Some(nats) = Nats::start(3) else {
+        return;
+    };
+    let changes = |title: &str| (0..PINS).map(|pin| upserted(pin, title)).collect();
+    let upsert = |log: &NatsLog, changes: Vec<PinChange>| log.append(&Entry::Pins(&changes));
+    // Two links to one node, which leads nothing that is needed.
+    let through_one = format!("{},{}", nats.url(0), nats.url(0));
+    let mut late = params(through_one, 3);
+    late.append_timeout = Duration::from_millis(500);
+    let late = open(&late);
+    let log = open(&params(format!("{},{}", nats.url(1), nats.url(2)), 3));
+    nats.lead("test-control", 1);
+    let hangs = AtomicBool::new(false);
+    let (done, appended) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // Goes on until its node hangs, with changes on their way.
+        scope.spawn(|| {
+            while upsert(&late, changes("late")).is_ok() || !hangs.load(Ordering::SeqCst) {
+                // Nobody counts them any more.
+                let _ = done.send(());
+            }
+        });
+        for _ in 0..3 {
+            appended.recv_timeout(PATIENCE).expect("it is appended");
+        }
+        hangs.store(true, Ordering::SeqCst);
+        nats.stop(0);
+    });
+    upsert(&log, changes("last")).expect("it is appended");
+    nats.go_on(0);
+    // What was on its way through both links is there when this is.
+    for pin in PINS..PINS + 4 {
+        let deadline = Instant::now() + PATIENCE;
+        while upsert(&late, vec![upserted(pin, "other")]).is_err() {
+            assert!(Instant::now() < deadline, "the node answers again");
+        }
+    }
+    let mut expected: Vec<PinChange> = changes("last");
+    expected.extend((PINS..PINS + 4).map(|pin| upserted(pin, "other")));
+    assert_eq!(last_changes(&log), expected);
+}
+
+#[test]
+fn of_changes_of_a_pin_at_once_each_is_there_and_the_last_one_counts() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let params = params(nats.urls(), 1);
+    let logs = [open(&params), open(&params)];
+    let mut appended = BTreeMap::new();
+    for round in 0..20 {
+        let change = |by: usize| {
+            let changes = [upserted(1, &format!("{by} {round}"))];
+            let positions = logs[by]
+                .append(&Entry::Pins(&changes))
+                .expect("it is appended");
+            (
+                sent(positions).expect("positions").of(3),
+                changes[0].clone(),
+            )
+        };
+        let of_round = std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| change(1));
+            [change(0), theirs.join().expect("no panic")]
+        });
+        appended.extend(of_round);
+    }
+    assert_eq!(appended.len(), 40, "each has its number");
+    let (_, last) = appended.pop_last().expect("a change");
+    assert_eq!(last_changes(&logs[0]), [last]);
 }
 
 #[test]

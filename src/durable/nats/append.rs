@@ -15,7 +15,7 @@ use super::super::positions::{Position, Positions};
 use super::super::records::PinChange;
 use super::api::headers;
 use super::names::{Names, hex};
-use super::publish::{NotSent, Outgoing, publish};
+use super::publish::{Follows, NotSent, Outgoing, publish};
 use super::shared::Shared;
 
 /// Most bytes of a message, and what the headers of one take at most.
@@ -27,7 +27,6 @@ pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// Name of the header that says how long a message stays.
 pub(super) const TTL: &str = "Nats-TTL";
 pub(super) const NEVER: &str = "never";
-const LAST_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// The messages for `entry`.
 pub(super) fn messages(shared: &Shared, entry: &Entry<'_>) -> Vec<Outgoing> {
@@ -38,14 +37,16 @@ pub(super) fn messages(shared: &Shared, entry: &Entry<'_>) -> Vec<Outgoing> {
         Entry::Erasure { user, erased_at } => {
             let unique = rand::random();
             let subject = names.erasure_subject(&user.0, unique);
-            vec![control(subject, encode_erasure(*user, *erased_at), None)]
+            let payload = encode_erasure(*user, *erased_at);
+            vec![control(subject, payload, Follows::Any)]
         }
     }
 }
 
 /// The message of a claim on a part of the archive, which must follow the one at number `after`.
 pub(super) fn claim(names: &Names, claim: &[u8], after: u64) -> Outgoing {
-    control(names.claim_subject(), encode_claim(claim), Some(after))
+    let follows = Follows::Message(after);
+    control(names.claim_subject(), encode_claim(claim), follows)
 }
 
 /// Most bytes of a message that the nodes take.
@@ -64,6 +65,7 @@ fn actions(batch: &ActionBatch<'_>, max_bytes: usize) -> Vec<Outgoing> {
         }
         Outgoing {
             control_subject: None,
+            follows: Follows::Any,
             headers: headers(with),
             payload: frame.bytes.into(),
         }
@@ -74,21 +76,19 @@ fn actions(batch: &ActionBatch<'_>, max_bytes: usize) -> Vec<Outgoing> {
 /// One message for the last change of each pin.
 fn pins(names: &Names, changes: &[PinChange]) -> Vec<Outgoing> {
     let last: HashMap<_, &PinChange> = changes.iter().map(|change| (change.0, change)).collect();
-    let messages = last
-        .into_values()
-        .map(|change| control(names.pin_subject(change.0), encode_pin_change(change), None));
+    let messages = last.into_values().map(|change| {
+        let subject = names.pin_subject(change.0);
+        control(subject, encode_pin_change(change), Follows::Last)
+    });
     messages.collect()
 }
 
-fn control(subject: String, payload: Vec<u8>, after: Option<u64>) -> Outgoing {
+fn control(subject: String, payload: Vec<u8>, follows: Follows) -> Outgoing {
     let id = format!("{:032x}", rand::random::<u128>());
-    let mut with = HashMap::from([(MESSAGE_ID, id)]);
-    if let Some(after) = after {
-        with.insert(LAST_SEQUENCE, after.to_string());
-    }
     Outgoing {
         control_subject: Some(subject),
-        headers: headers(with),
+        follows,
+        headers: headers(HashMap::from([(MESSAGE_ID, id)])),
         payload: Bytes::from(payload),
     }
 }
@@ -111,7 +111,11 @@ pub(super) async fn send_claim(shared: Arc<Shared>, claim: Outgoing) -> Result<b
     wait_for_engine(&shared).await?;
     match publish(shared.clone(), claim).await {
         Ok(_) => Ok(true),
-        Err(NotSent::Overtaken) => Ok(false),
+        // An earlier attempt may be the later message.
+        Err(NotSent::Overtaken { attempts: 2.. }) => {
+            Err(shared.unreachable("nobody says whether it was first"))
+        }
+        Err(NotSent::Overtaken { .. }) => Ok(false),
         Err(NotSent::Failed(reason)) => Err(shared.unreachable(reason)),
     }
 }
@@ -130,8 +134,8 @@ pub(super) async fn send_all(
     while let Some(sent) = sending.join_next().await {
         match sent {
             Ok(Ok(position)) => positions.push(position),
-            Ok(Err(NotSent::Overtaken)) => {
-                return Err(shared.unreachable("it must follow a message that it does not follow"));
+            Ok(Err(NotSent::Overtaken { .. })) => {
+                return Err(shared.unreachable("others change the same without end"));
             }
             Ok(Err(NotSent::Failed(reason))) => return Err(shared.unreachable(reason)),
             Err(error) => return Err(shared.unreachable(error.to_string())),

@@ -15,7 +15,7 @@ use super::super::positions::Position;
 use super::api::{CallError, Done, NO_MESSAGE_FOUND, call, headers};
 use super::append::{MESSAGE_ID, NEVER, TTL, max_bytes};
 use super::fetch::{End, Raw, fetch, nothing_from};
-use super::publish::{NotSent, Outgoing, publish};
+use super::publish::{Follows, NotSent, Outgoing, publish};
 use super::shared::Shared;
 use crate::model::{Action, Timestamp};
 
@@ -138,13 +138,16 @@ pub(super) async fn replace(shared: Arc<Shared>, affected: Affected) -> Result<(
         let id = format!("{:032x}", rand::random::<u128>());
         let outgoing = Outgoing {
             control_subject: None,
+            follows: Follows::Any,
             headers: headers(HashMap::from([(MESSAGE_ID, id), (TTL, ttl.clone())])),
             payload,
         };
         match publish(shared.clone(), outgoing).await {
             Ok(_) => {}
             Err(NotSent::Failed(reason)) => return Err(shared.unreachable(reason)),
-            Err(NotSent::Overtaken) => return Err(shared.unreachable("it had to follow nothing")),
+            Err(NotSent::Overtaken { .. }) => {
+                return Err(shared.unreachable("it had to follow nothing"));
+            }
         }
     }
     delete(&shared, position).await

@@ -19,6 +19,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Longest time between two replies.
 const REPLY_PATIENCE: Duration = Duration::from_millis(250);
 const INFO_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// Status of the end of a batch, and of a batch that would be empty.
 const END_OF_BATCH: u16 = 204;
 const NOTHING: u16 = 404;
@@ -93,6 +94,24 @@ fn end(status: u16, message: &Message) -> End {
         },
         NOTHING => End::Last,
         _ => End::Broken,
+    }
+}
+
+/// The last message of a subject of the control stream; none where there is none. A node that
+/// lags may tell of an earlier one.
+pub(super) async fn last_of(shared: &Shared, subject: &str) -> Result<Option<Raw>, String> {
+    let name = shared.names.stream(shared.names.control());
+    let body = json!({ "last_by_subj": subject }).to_string();
+    let question = Question::new(format!("$JS.API.DIRECT.GET.{name}"), body);
+    let link = shared.links.pick(shared.links.turn());
+    let last = link.request(question, LAST_PATIENCE).await;
+    let last = last.map_err(|reason| format!("{name}: {reason}"))?;
+    match last.status.map(|status| status.as_u16()) {
+        None => raw(shared, last)
+            .map(Some)
+            .ok_or_else(|| format!("{name}: the answer is no message")),
+        Some(NOTHING) => Ok(None),
+        Some(status) => Err(format!("{name}: nobody tells its last message ({status})")),
     }
 }
 

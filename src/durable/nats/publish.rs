@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::super::positions::Position;
 use super::api::{Ack, CallError, WRONG_LAST_SEQUENCES, answer};
+use super::fetch::last_of;
 use super::link::{Asked, Link, Question};
 use super::shared::Shared;
 use crate::metrics::LOG_MOVES;
@@ -17,18 +18,37 @@ use crate::metrics::LOG_MOVES;
 /// Pause after a refusal, so that a stream without a leader is not asked without end.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 
+/// Name of the header with the number of the message that must be the last of its subject.
+const LAST_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+
 /// What is appended.
 pub(super) struct Outgoing {
     /// The subject in the control stream; none for actions, which any stream may take.
     pub(super) control_subject: Option<String>,
+    pub(super) follows: Follows,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
 }
 
+/// What must be the last message of its subject when one is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// Anything.
+    Any,
+    /// The message of this number; 0 for none.
+    Message(u64),
+    /// The one that is the last when the append begins, or one that comes meanwhile. So
+    /// whatever the append leaves on its way when it fails is refused once there is a later
+    /// message, for as long as that is there: catalogs must have a change before it is deleted.
+    Last,
+}
+
 /// Why nothing is confirmed.
 pub(super) enum NotSent {
-    /// There is a later message than the one it had to follow.
-    Overtaken,
+    /// After so many attempts there is a later message than the one it had to follow.
+    Overtaken {
+        attempts: usize,
+    },
     Failed(String),
 }
 
@@ -50,6 +70,56 @@ enum Outcome {
 /// Appends `outgoing`, and returns where it stands.
 pub(super) async fn publish(shared: Arc<Shared>, outgoing: Outgoing) -> Result<Position, NotSent> {
     let deadline = Instant::now() + shared.params.append_timeout;
+    match (outgoing.follows, &outgoing.control_subject) {
+        (Follows::Last, Some(subject)) => {
+            publish_behind_last(&shared, &outgoing, subject, deadline).await
+        }
+        (Follows::Message(after), _) => {
+            publish_behind(&shared, &outgoing, Some(after), deadline).await
+        }
+        (Follows::Any | Follows::Last, _) => {
+            publish_behind(&shared, &outgoing, None, deadline).await
+        }
+    }
+}
+
+/// Appends `outgoing` behind the last message of `subject`. Where another one is faster, it
+/// follows that. The engine looks at the id of a message before it looks at what it follows:
+/// so an attempt that was stored after all is confirmed, whatever has come since.
+async fn publish_behind_last(
+    shared: &Arc<Shared>,
+    outgoing: &Outgoing,
+    subject: &str,
+    deadline: Instant,
+) -> Result<Position, NotSent> {
+    loop {
+        let refused = match last_of(shared, subject).await {
+            Ok(last) => {
+                let after = last.map_or(0, |raw| raw.position.sequence);
+                match publish_behind(shared, outgoing, Some(after), deadline).await {
+                    Err(overtaken @ NotSent::Overtaken { .. }) => overtaken,
+                    published => return published,
+                }
+            }
+            Err(reason) => NotSent::Failed(reason),
+        };
+        if Instant::now() >= deadline {
+            if let NotSent::Failed(reason) = &refused {
+                shared.fail(reason.clone());
+            }
+            return Err(refused);
+        }
+        sleep(REFUSAL_PAUSE).await;
+    }
+}
+
+/// Appends `outgoing`, if the message of number `after` is the last one of its subject.
+async fn publish_behind(
+    shared: &Arc<Shared>,
+    outgoing: &Outgoing,
+    after: Option<u64>,
+    deadline: Instant,
+) -> Result<Position, NotSent> {
     let (replies, replied) = mpsc::unbounded_channel();
     let mut attempts = Attempts {
         asked: Vec::new(),
@@ -67,18 +137,18 @@ pub(super) async fn publish(shared: Arc<Shared>, outgoing: Outgoing) -> Result<P
         let until = deadline.min(Instant::now() + shared.params.retry_after);
         let link = shared.links.pick(turn).clone();
         for &stream in &streams {
-            let copy = copy(&shared, &outgoing, stream);
+            let mut copy = copy(shared, outgoing, stream);
+            if let Some(after) = after {
+                copy.headers.insert(LAST_SEQUENCE, after.to_string());
+            }
             attempts.begin(&link, copy, until).await;
         }
         let mut is_link_to_blame = false;
-        match attempts.wait(&shared, until).await {
+        match attempts.wait(shared, until).await {
             Outcome::Confirmed(position) => return Ok(position),
             Outcome::Refused(code) if WRONG_LAST_SEQUENCES.contains(&code) => {
-                // An earlier attempt may be the later message.
-                return Err(match attempts.asked.len() {
-                    1 => NotSent::Overtaken,
-                    _ => NotSent::Failed("nobody says whether it was first".to_owned()),
-                });
+                let attempts = attempts.asked.len();
+                return Err(NotSent::Overtaken { attempts });
             }
             Outcome::Refused(_) => sleep(REFUSAL_PAUSE).await,
             Outcome::Silence => is_link_to_blame = !link.is_prompt(),
@@ -89,7 +159,7 @@ pub(super) async fn publish(shared: Arc<Shared>, outgoing: Outgoing) -> Result<P
         }
         turn += 1;
         if !is_control {
-            streams = move_on(&shared, &streams, is_link_to_blame);
+            streams = move_on(shared, &streams, is_link_to_blame);
         }
     }
 }
