@@ -117,6 +117,7 @@ impl TailSink {
         let later = self.retry(|sink| {
             let mut later = Vec::new();
             let log = &sink.checkpoint;
+            log.move_to_later_copies(user, erased_at)?;
             log.for_each_since(erased_at, |PlacedAction { place, action }| {
                 let is_erased = sink.shared.is_erased(&action, place.recorded_at);
                 if !is_erased && log.digest(action.user) == user {
@@ -197,7 +198,7 @@ impl TailSink {
         let is_erased = self.shared.is_erased(action, place.recorded_at);
         let known = match new.get(&action.id) {
             Some(&known) => Some(known),
-            None => self.checkpoint.place_of(action.id)?,
+            None => self.place_that_counts(action)?,
         };
         Ok(match known {
             Some(known) => {
@@ -213,6 +214,17 @@ impl TailSink {
                 ActionOutcome::Accepted
             }
         })
+    }
+
+    /// Where `action` stands in the checkpoint; none if it does not, or an erasure erases it
+    /// there, and it is still to be removed.
+    fn place_that_counts(&self, action: &Action) -> Result<Option<Place>, LogError> {
+        let place = self.checkpoint.place_of(action.id)?;
+        if place.is_some_and(|place| self.shared.is_erased(action, place.recorded_at)) {
+            self.checkpoint.remove_erased_action(action.id)?;
+            return Ok(None);
+        }
+        Ok(place)
     }
 
     /// Tries `work` until the checkpoint can be used; none when the tail is over before.
@@ -272,12 +284,19 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
+    use super::super::shared_state::SharedState;
+    use super::TailSink;
     use crate::actions::{
         ActionLimits, ActionOutcome, ActionParams, Actions, FreshnessToken, RecordError,
         RecordedActions, SharedParts, UserState,
     };
     use crate::durable::memory_log::MemoryLog;
-    use crate::durable::{ActionLog, CHECKPOINT, Log, PinRecord};
+    use crate::durable::{
+        ActionFrame, ActionLog, ArchiveClaim, CHECKPOINT, Delivered, FrameId, Log, Message,
+        PinRecord, Place, Position, Positions, Sink, UserDigest,
+    };
     use crate::model::{Action, ActionId, ActionWeights, PinId, Timestamp, UserId};
     use std::sync::Arc;
 
@@ -296,14 +315,18 @@ mod tests {
         }
     }
 
-    fn open(log: &MemoryLog, data: &Path) -> Actions {
-        let checkpoint = Log::open_checkpoint(data, || Ok(log.id())).expect("a checkpoint");
+    fn params() -> ActionParams {
         let weights = [("save", 1.0), ("hide", -1.0), ("impression", 0.0)];
         let weights = weights.map(|(name, weight)| (name.to_owned(), weight));
-        let params = ActionParams {
+        ActionParams {
             weights: ActionWeights::new(weights.into()),
             limits: ActionLimits::SAMPLE,
-        };
+        }
+    }
+
+    fn open(log: &MemoryLog, data: &Path) -> Actions {
+        let checkpoint = Log::open_checkpoint(data, || Ok(log.id())).expect("a checkpoint");
+        let params = params();
         let parts = SharedParts {
             log: Arc::new(log.clone()),
             take_pins: Box::new(|_| {}),
@@ -492,5 +515,198 @@ mod tests {
         drop(a);
         let kept = Log::open_checkpoint(directory.path(), || Ok(log.id())).expect("a checkpoint");
         assert_eq!(kept.pin_changes().expect("pins"), [change("b")]);
+    }
+
+    const STREAMS: u8 = 2;
+    const LOG: u64 = 7;
+
+    /// What comes to a replica, one after the other.
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// A copy of the action of this id, and when it was recorded.
+        Copy { stream: u8, id: u8, recorded: i64 },
+        /// That a user was erased at this time.
+        Erasure { user: u64, at: i64 },
+        /// The erasures so far end.
+        Finish,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        // Some come minutes after they were recorded.
+        let recorded = prop_oneof![4 => 0..20_i64, 1 => Just(-600_000_000)];
+        prop_oneof![
+            6 => (0..STREAMS, 0..5_u8, recorded)
+                .prop_map(|(stream, id, recorded)| Event::Copy { stream, id, recorded }),
+            2 => (0..2_u64, 0..20_i64).prop_map(|(user, at)| Event::Erasure { user, at }),
+            1 => Just(Event::Finish),
+        ]
+    }
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(NOW.micros() + micros)
+    }
+
+    /// The action of this id: three of the five happened after all erasures.
+    fn copied(id: u8) -> Action {
+        Action {
+            time: at(if id < 3 { 1_000 } else { 10 }),
+            ..action(id, UserId(u64::from(id % 2)), "hide")
+        }
+    }
+
+    /// All that was recorded and erased, without an order but that of the erasures.
+    #[derive(Debug, Default)]
+    struct Twin {
+        copies: Vec<(u8, Place)>,
+        erased: [Option<i64>; 2],
+    }
+
+    impl Twin {
+        fn erase(&mut self, user: u64, at: i64) {
+            let last = self.erased.iter().flatten().max();
+            let at = last.map_or(at, |last| at.max(last + 1));
+            self.erased[user as usize] = Some(at);
+        }
+
+        /// The actions that are left, and the first place of each.
+        fn left(&self) -> Vec<(Action, u64)> {
+            let of = |id: u8| {
+                let action = copied(id);
+                let erased = self.erased[action.user.0 as usize].map(at);
+                let is_left = |(of, place): &&(u8, Place)| {
+                    let is_erased = |erased| action.time < erased || place.recorded_at <= erased;
+                    *of == id && !erased.is_some_and(is_erased)
+                };
+                let places = self.copies.iter().filter(is_left);
+                let first = places.map(|(_, place)| place.sequence).min()?;
+                Some((action, first))
+            };
+            (0..5).filter_map(of).collect()
+        }
+
+        /// The state of a user of whom there are these actions.
+        fn state(left: &[(Action, u64)], user: UserId) -> UserState {
+            let shared = SharedState::new(params(), LOG, Positions::default());
+            let of_user = left.iter().filter(|(action, _)| action.user == user);
+            of_user.for_each(|(action, _)| shared.apply(action));
+            shared
+                .user(user)
+                .map(|state| (*state).clone())
+                .unwrap_or_default()
+        }
+    }
+
+    /// A replica that reads what a test delivers.
+    struct Reader {
+        sink: TailSink,
+        read: Positions,
+        twin: Twin,
+    }
+
+    impl Reader {
+        fn new(data: &Path) -> Self {
+            let checkpoint = Log::open_checkpoint(data, || Ok(LOG)).expect("a checkpoint");
+            let sink = TailSink {
+                checkpoint: Arc::new(checkpoint),
+                shared: Arc::new(SharedState::new(params(), LOG, Positions::default())),
+                signals: Arc::default(),
+                take_pins: Box::new(|_| {}),
+            };
+            let (read, twin) = (Positions::default(), Twin::default());
+            Self { sink, read, twin }
+        }
+
+        fn deliver(&mut self, stream: u8, message: Message) -> Position {
+            let sequence = self.read.of(stream) + 1;
+            let position = Position { stream, sequence };
+            self.read.advance(position);
+            self.sink.take(vec![Delivered { position, message }]);
+            position
+        }
+
+        fn take(&mut self, event: &Event) {
+            match *event {
+                Event::Copy {
+                    stream,
+                    id,
+                    recorded,
+                } => {
+                    let recorded_at = at(recorded);
+                    let frame = ActionFrame {
+                        frame: FrameId::default(),
+                        recorded_at,
+                        is_kept: true,
+                        origin: None,
+                        actions: vec![copied(id)],
+                    };
+                    let position = self.deliver(stream, Message::Actions(frame));
+                    let place = Place::in_message(position, 0, recorded_at);
+                    self.twin.copies.push((id, place));
+                }
+                Event::Erasure { user, at: erased } => {
+                    let user_digest = UserDigest::new(LOG, UserId(user));
+                    let erased_at = at(erased);
+                    let message = Message::Erasure {
+                        user: user_digest,
+                        erased_at,
+                    };
+                    self.deliver(STREAMS, message);
+                    self.twin.erase(user, erased);
+                }
+                Event::Finish => {
+                    let log = &self.sink.checkpoint;
+                    let begun = log.unfinished_erasures().expect("a checkpoint");
+                    log.remove_erased(&begun).expect("a checkpoint");
+                    log.finish_erasures(&begun).expect("a checkpoint");
+                }
+            }
+        }
+
+        /// The actions that the archive would have, and their places.
+        fn claimed(&self) -> Vec<(Action, u64)> {
+            let claim = ArchiveClaim {
+                holder: 1,
+                lease_until: NOW,
+                from: Positions::default(),
+                through: self.read.of_first(STREAMS),
+            };
+            let claimed = self.sink.checkpoint.claimed_actions(&claim);
+            let claimed = claimed.expect("a checkpoint").actions.into_iter();
+            let mut claimed: Vec<_> = claimed
+                .map(|placed| (placed.action, placed.place.sequence))
+                .collect();
+            claimed.sort_unstable_by_key(|(action, _)| action.id);
+            claimed
+        }
+
+        fn kept(&self) -> Vec<Action> {
+            let mut kept = Vec::new();
+            let all = self.sink.checkpoint.for_each(|action| kept.push(action));
+            all.expect("a checkpoint");
+            kept
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_known_is_told_by_the_copies_and_erasures_and_not_by_their_order(
+            events in prop::collection::vec(event(), 1..24),
+        ) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut reader = Reader::new(directory.path());
+            for event in events.iter().chain([&Event::Finish]) {
+                reader.take(event);
+                let left = reader.twin.left();
+                prop_assert_eq!(&reader.claimed(), &left);
+                for user in (0..2).map(UserId) {
+                    let state = reader.sink.shared.user(user);
+                    let state = state.map(|state| (*state).clone()).unwrap_or_default();
+                    prop_assert_eq!(state, Twin::state(&left, user));
+                }
+            }
+            let left: Vec<Action> = reader.twin.left().into_iter().map(|(a, _)| a).collect();
+            prop_assert_eq!(reader.kept(), left);
+        }
     }
 }

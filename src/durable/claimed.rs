@@ -100,17 +100,6 @@ impl Log {
         Ok(first.map(|place| PlacedAction { place, action }))
     }
 
-    /// The erasure of the user of `action`.
-    fn erasure_of(&self, action: &Action, erasures: &[(UserDigest, Erasure)]) -> Option<Erasure> {
-        if erasures.is_empty() {
-            // Digests take time.
-            return None;
-        }
-        let user = self.digest(action.user);
-        let found = erasures.binary_search_by_key(&user, |&(user, _)| user);
-        found.ok().map(|at| erasures[at].1)
-    }
-
     /// Up to where a claim may go that begins behind `from`: at most to `read`, and in each
     /// stream to about `max` actions, but over a whole message. `from` if no action is there.
     pub fn claimable(

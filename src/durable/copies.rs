@@ -37,11 +37,37 @@ pub(super) fn remove(
 ) -> Result<(), LogError> {
     if let Some(copies) = store.copies() {
         for place in read(store, copies, id)? {
-            batch.remove(copies, key_of_copy(id, place));
-            batch.remove(copies, key_of_number(place.sequence));
+            remove_one(store, batch, id, place);
         }
     }
     Ok(())
+}
+
+/// Removes with `batch` that a copy of the action `id` stands at `place`.
+pub(super) fn remove_one(store: &Store, batch: &mut OwnedWriteBatch, id: ActionId, place: Place) {
+    if let Some(copies) = store.copies() {
+        batch.remove(copies, key_of_copy(id, place));
+        batch.remove(copies, key_of_number(place.sequence));
+    }
+}
+
+/// The actions of which copies were recorded after `time`, each once.
+pub(super) fn recorded_after(store: &Store, time: Timestamp) -> Result<Vec<ActionId>, LogError> {
+    let Some(copies) = store.copies() else {
+        return Ok(Vec::new());
+    };
+    let mut ids = Vec::new();
+    for entry in copies.prefix([BY_ID]) {
+        let (key, value) = entry.into_inner().map_err(|e| store.error(e))?;
+        let id = key.get(1..17).and_then(|id| id.try_into().ok());
+        let recorded_at = value.as_ref().try_into().map(i64::from_le_bytes);
+        let found = id.map(ActionId).zip(recorded_at.ok());
+        let (id, recorded_at) = found.ok_or_else(|| store.damaged_record("copy", &key))?;
+        if recorded_at > time.micros() && ids.last() != Some(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
 }
 
 /// Where copies of the action `id` stand, but for the one that the checkpoint has.

@@ -10,7 +10,7 @@ use super::error::LogError;
 use super::log::Log;
 use super::records::Place;
 use super::store::Store;
-use crate::model::{Timestamp, UserId};
+use crate::model::{Action, Timestamp, UserId};
 
 /// A user whom only those can tell who know the log and guess the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,16 +133,19 @@ impl Log {
         Ok(erasures)
     }
 
-    /// Removes the actions that `erasures` erase, which are by ascending digest, and returns
-    /// their number. They are in the files of the store until these are written anew.
-    pub fn remove_erased(&self, erasures: &[(UserDigest, Erasure)]) -> Result<u64, LogError> {
+    /// The one of `erasures`, which are by ascending digest, of the user of `action`.
+    pub(super) fn erasure_of(
+        &self,
+        action: &Action,
+        erasures: &[(UserDigest, Erasure)],
+    ) -> Option<Erasure> {
         if erasures.is_empty() {
-            return Ok(0);
+            // Digests take time.
+            return None;
         }
-        self.remove(|action, facts| {
-            let found = erasures.binary_search_by_key(&self.digest(action.user), |&(user, _)| user);
-            found.is_ok_and(|at| erasures[at].1.erases(action.time, facts.place))
-        })
+        let user = self.digest(action.user);
+        let found = erasures.binary_search_by_key(&user, |&(user, _)| user);
+        found.ok().map(|at| erasures[at].1)
     }
 
     /// Declares that the actions that `erasures` erase are in no file of the log any more. Those
@@ -174,7 +177,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, ActionId, PinId};
+    use crate::model::{ActionId, PinId};
 
     /// So rare that no other bytes are like it.
     const USER: UserId = UserId(0x5eed_cafe_f00d_beef);

@@ -278,7 +278,7 @@ impl Log {
     }
 
     /// Passes every action to `visit`, and what is known of it.
-    fn try_for_each(
+    pub(super) fn try_for_each(
         &self,
         mut visit: impl FnMut(Action, ActionFacts) -> Result<(), LogError>,
     ) -> Result<(), LogError> {

@@ -11,6 +11,7 @@ mod claimed;
 mod clock_mark;
 mod copies;
 mod embedded;
+mod erased_copies;
 mod erasures;
 mod error;
 mod forgettable;

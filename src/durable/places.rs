@@ -14,6 +14,9 @@ use crate::model::{Action, ActionId, Timestamp};
 /// Actions that are given their places with one write.
 const BATCH: usize = 10_000;
 
+/// Most messages in a row that are taken for ones that were appended late.
+const LATE_IN_A_ROW: usize = 16;
+
 /// Time of the last place in a log that has none: before all others.
 const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
 
@@ -53,6 +56,21 @@ pub(super) fn remove(
     copies::remove(store, batch, id)
 }
 
+/// Moves `action` with `batch` from the place of `facts` to `place`, where a copy stands.
+pub(super) fn relocate(
+    store: &Store,
+    batch: &mut OwnedWriteBatch,
+    action: &Action,
+    facts: ActionFacts,
+    place: Place,
+) {
+    if let Some(Place { sequence, .. }) = facts.place {
+        batch.remove(&store.sequences, sequence.to_be_bytes());
+    }
+    let place = Some(place);
+    insert(store, batch, action, ActionFacts { place, ..facts });
+}
+
 /// The first `max` of the actions with these numbers, ascending.
 pub(super) fn read(
     store: &Store,
@@ -70,8 +88,8 @@ pub(super) fn read(
     actions.filter_map(Result::transpose).take(max).collect()
 }
 
-/// Passes to `visit` the actions with these numbers, descending, until one was recorded before
-/// `since`.
+/// Passes to `visit` the actions with these numbers, descending, until those of some messages in
+/// a row were recorded before `since`: one that was appended late stands among later ones.
 pub(super) fn read_back(
     store: &Store,
     sequences: RangeInclusive<u64>,
@@ -82,13 +100,23 @@ pub(super) fn read_back(
     let entries = store
         .sequences
         .range(first.to_be_bytes()..=last.to_be_bytes());
+    let mut old = Vec::new();
     for entry in entries.rev() {
         let (sequence, id) = entry.into_inner().map_err(|e| store.error(e))?;
-        if let Some(placed) = find(store, &sequence, &id)? {
-            if placed.place.recorded_at < since {
-                return Ok(());
-            }
+        let Some(placed) = find(store, &sequence, &id)? else {
+            continue;
+        };
+        if placed.place.recorded_at >= since {
+            old.clear();
             visit(placed);
+            continue;
+        }
+        let message = placed.place.message();
+        if old.last() != Some(&message) {
+            old.push(message);
+        }
+        if old.len() > LATE_IN_A_ROW {
+            return Ok(());
         }
     }
     Ok(())
