@@ -71,8 +71,6 @@ pub enum Appended {
 pub struct Delivered {
     /// Where it stands.
     pub position: Position,
-    /// When the engine has stored it, by its clock.
-    pub stored_at: Timestamp,
     /// What it says.
     pub message: Message,
 }

@@ -101,7 +101,6 @@ impl Inner {
 fn delivered(position: Position, bytes: &[u8]) -> Delivered {
     Delivered {
         position,
-        stored_at: Timestamp::from_micros(0),
         message: decode(bytes).expect("a message that was encoded"),
     }
 }

@@ -106,9 +106,5 @@ fn read(shared: &Shared, raw: &Raw) -> Option<Delivered> {
             }
         },
     };
-    Some(Delivered {
-        position,
-        stored_at: raw.stored_at,
-        message,
-    })
+    Some(Delivered { position, message })
 }
