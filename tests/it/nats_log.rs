@@ -199,6 +199,43 @@ fn the_first_replica_creates_the_log_and_others_find_it() {
 }
 
 #[test]
+fn a_deleted_stream_is_told_by_name_and_one_that_was_never_made_is_made() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let params = params(nats.urls(), 1);
+    let id = open(&params).id();
+    let delete = |stream: &str| {
+        nats.ask_until(
+            &format!("$JS.API.STREAM.DELETE.{stream}"),
+            &Value::Null,
+            |answer| (answer.get("success") == Some(&json!(true))).then_some(()),
+        );
+    };
+    // As after a first start that was interrupted.
+    delete("test-1");
+    let log = open(&params);
+    assert_eq!(log.id(), id);
+    for frame in 0..6 {
+        append(&log, frame, &[action(1, 1, "save")]).expect("it is appended");
+    }
+    // Of several the first one is told.
+    for (deleted, told) in [("control", "control"), ("1", "1"), ("2", "1")] {
+        delete(&format!("test-{deleted}"));
+        let error = refusal(NatsLog::open(&params, RETENTION, None));
+        let expected = format!("the stream test-{told} is missing, while test-0 has had");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let known = NatsLog::open(&params, RETENTION, Some(id)).expect("it opens");
+    let condition = wait_for_condition(&known, |condition| condition.failure.is_some());
+    let failure = condition.failure.expect("a failure");
+    assert!(
+        failure.contains("the stream test-1 is missing"),
+        "{failure}"
+    );
+}
+
+#[test]
 fn a_stream_with_another_retention_is_given_that_of_the_settings() {
     let Some(nats) = Nats::start(1) else {
         return;

@@ -34,8 +34,8 @@ pub(super) enum Refusal {
         found: String,
         expected: String,
     },
-    /// They cannot be created so.
-    Impossible(String),
+    /// They cannot be created so, or some of them are lost.
+    Unusable(String),
 }
 
 pub(super) struct Shared {
@@ -121,7 +121,7 @@ impl Shared {
                 found,
                 expected,
             },
-            Refusal::Impossible(reason) => self.unreachable(reason),
+            Refusal::Unusable(reason) => self.unreachable(reason),
         }
     }
 

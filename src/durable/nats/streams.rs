@@ -44,15 +44,26 @@ pub(super) enum Opener {
 }
 
 /// Makes sure that all streams are there, and returns the id of their log. The control stream
-/// decides who has created it.
+/// is made first, and decides who has created the log. Nothing is appended before all streams
+/// are there: so one that is missing beside one that has had messages was deleted.
 pub(super) async fn ensure(shared: &Shared, opener: Opener) -> Result<u64, NotOpen> {
-    let id = ensure_control(shared, opener).await?;
-    for stream in 0..shared.names.actions {
-        let found = look(shared, stream).await?;
-        let found = match found {
-            Some(found) => found,
-            None => create(shared, stream, opener, id).await?,
+    let control = shared.names.control();
+    let mut found = Vec::new();
+    for stream in shared.names.all() {
+        found.push(look(shared, stream).await?);
+    }
+    refuse_deleted(shared, opener, &found).await?;
+    let of_control = found.pop().flatten();
+    let of_control = found_or_created(shared, control, of_control, opener).await?;
+    let id = log_id(shared, &of_control, opener)?;
+    verify(shared, control, &of_control, id)?;
+    warn_of_replicas(shared, control, &of_control);
+    for (stream, found) in (0..).zip(found) {
+        let opener = match opener {
+            Opener::Creates(_) => Opener::Creates(id),
+            Opener::Knows(_) => opener,
         };
+        let found = found_or_created(shared, stream, found, opener).await?;
         verify(shared, stream, &found, id)?;
         adapt(shared, stream, &found).await?;
         shared.told(stream, found.state.last_seq);
@@ -60,25 +71,51 @@ pub(super) async fn ensure(shared: &Shared, opener: Opener) -> Result<u64, NotOp
     Ok(id)
 }
 
-async fn ensure_control(shared: &Shared, opener: Opener) -> Result<u64, NotOpen> {
-    let control = shared.names.control();
-    let (Opener::Knows(id) | Opener::Creates(id)) = opener;
-    let found = match look(shared, control).await? {
-        Some(found) => found,
-        None => create(shared, control, opener, id).await?,
+/// Refuses a log of which some streams have had messages, and others are missing.
+async fn refuse_deleted(
+    shared: &Shared,
+    opener: Opener,
+    found: &[Option<StreamInfo>],
+) -> Result<(), NotOpen> {
+    let in_turn = || shared.names.all().zip(found);
+    let has_had = |info: &StreamInfo| info.state.last_seq > 0;
+    let used = in_turn().find(|(_, info)| info.as_ref().is_some_and(has_had));
+    let Some((used, _)) = used else {
+        return Ok(());
     };
-    let id = match opener {
-        Opener::Knows(id) => id,
-        Opener::Creates(_) => {
-            let written = found.metadata(LOG_ID);
-            let id = written.and_then(|id| u64::from_str_radix(id, 16).ok());
-            let expected = "a number in hexadecimal";
-            id.ok_or_else(|| mismatch(shared, control, LOG_ID, &found, expected))?
+    for (stream, _) in in_turn().filter(|(_, info)| info.is_none()) {
+        // It may have been made since, before the other one had its first message.
+        if look(shared, stream).await?.is_none() {
+            let missing = shared.names.stream(stream);
+            let used = shared.names.stream(used);
+            let reason = format!(
+                "the stream {missing} is missing, while {used} has had messages: it was \
+                 deleted, and what it had is lost; restore it from a backup of the nodes, or \
+                 make the log anew from what a replica keeps"
+            );
+            return Err(match opener {
+                Opener::Creates(_) => NotOpen::Refused(Refusal::Unusable(reason)),
+                // It goes on with what it has read, until the stream is there again.
+                Opener::Knows(_) => NotOpen::Yet(reason),
+            });
         }
-    };
-    verify(shared, control, &found, id)?;
-    warn_of_replicas(shared, control, &found);
-    Ok(id)
+    }
+    Ok(())
+}
+
+/// The id of the log, as `control` has it, or as `opener` knows it.
+fn log_id(shared: &Shared, control: &StreamInfo, opener: Opener) -> Result<u64, NotOpen> {
+    match opener {
+        Opener::Knows(id) => Ok(id),
+        Opener::Creates(_) => {
+            let written = control.metadata(LOG_ID);
+            let id = written.and_then(|id| u64::from_str_radix(id, 16).ok());
+            let stream = shared.names.control();
+            let expected = "a number in hexadecimal";
+            let mismatch = || mismatch(shared, stream, LOG_ID, control, expected);
+            id.ok_or_else(|| mismatch().into())
+        }
+    }
 }
 
 async fn look(shared: &Shared, stream: u8) -> Result<Option<StreamInfo>, NotOpen> {
@@ -89,19 +126,25 @@ async fn look(shared: &Shared, stream: u8) -> Result<Option<StreamInfo>, NotOpen
     }
 }
 
-async fn create(
+async fn found_or_created(
     shared: &Shared,
     stream: u8,
+    found: Option<StreamInfo>,
     opener: Opener,
-    id: u64,
 ) -> Result<StreamInfo, NotOpen> {
-    let name = shared.names.stream(stream);
-    if let Opener::Knows(id) = opener {
+    match (found, opener) {
+        (Some(found), _) => Ok(found),
+        (None, Opener::Creates(id)) => create(shared, stream, id).await,
         // Streams that were made anew would count from 1, below what this replica has read.
-        return Err(NotOpen::Yet(format!(
-            "the stream {name} of the log {id:016x} is not there"
-        )));
+        (None, Opener::Knows(id)) => Err(NotOpen::Yet(format!(
+            "the stream {} of the log {id:016x} is not there",
+            shared.names.stream(stream)
+        ))),
     }
+}
+
+async fn create(shared: &Shared, stream: u8, id: u64) -> Result<StreamInfo, NotOpen> {
+    let name = shared.names.stream(stream);
     let body = config(shared, stream, id);
     let method = format!("STREAM.CREATE.{name}");
     let created: Result<StreamInfo, _> = call(&shared.links, &method, &body, CALL_LIMIT).await;
@@ -117,7 +160,7 @@ async fn create(
         }
         Err(CallError::Refused { code, description }) if code == REPLICAS_NOT_SUPPORTED => {
             let replicas = shared.params.replicas;
-            Err(NotOpen::Refused(Refusal::Impossible(format!(
+            Err(NotOpen::Refused(Refusal::Unusable(format!(
                 "actions.log.replicas is {replicas}, but the node is alone: {description}"
             ))))
         }

@@ -214,7 +214,12 @@ impl Nats {
         };
         self.runtime.block_on(async {
             let client = options.connect(urls).await.ok()?;
-            let payload = body.to_string().into();
+            let payload = if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            };
+            let payload = payload.into();
             let asked = client.request(subject.to_owned(), payload);
             let asked = tokio::time::timeout(Duration::from_secs(1), asked).await;
             serde_json::from_slice(&asked.ok()?.ok()?.payload).ok()
