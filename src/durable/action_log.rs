@@ -139,7 +139,7 @@ pub trait Sink: Send {
     fn take(&mut self, delivered: Vec<Delivered>);
 }
 
-/// A tail that goes on until this is dropped.
+/// A tail that goes on until this is dropped. The drop waits for a message that is being taken.
 pub struct Tail(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
 
 impl Tail {

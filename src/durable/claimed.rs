@@ -14,7 +14,7 @@ use super::places::{self, PlacedAction};
 use super::positions::Positions;
 use super::records::{Place, decode_action};
 use super::store::Store;
-use crate::model::{Action, ActionId, Timestamp};
+use crate::model::{ActionId, Timestamp};
 
 /// The actions of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn keys(numbers: &RangeInclusive<u64>) -> RangeInclusive<[u8; 8]> {
 mod tests {
     use super::*;
     use crate::durable::{Position, ReadAction, ReadEntries};
-    use crate::model::{PinId, UserId};
+    use crate::model::{Action, PinId, UserId};
 
     /// After all that is recorded, as by a clock that is ahead.
     const TIME: Timestamp = Timestamp::from_micros(100);

@@ -290,11 +290,13 @@ fn a_tail_delivers_what_was_appended_in_order_from_any_position() {
     );
 
     let after = Positions::new(vec![5, positions.of(1), 3]).expect("few streams");
-    let (from_there, _tail) = Collected::follow(&log, after.clone());
+    let (from_there, tail) = Collected::follow(&log, after.clone());
     let rest = Positions::new(vec![positions.of(0), 0, positions.of(2)]).expect("few streams");
     let rest = from_there.wait_for(&rest);
     assert_ordered(&rest, &after);
     assert_eq!(visible(&rest).of(1), 0);
+    drop(tail);
+    assert_eq!(Arc::strong_count(&from_there.0), 1, "nobody takes anything any more");
 }
 
 #[test]

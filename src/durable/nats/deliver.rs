@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::AbortHandle;
@@ -14,16 +15,24 @@ use super::shared::Shared;
 /// Bytes of messages from which on no more are handed over at once.
 const ENOUGH_BYTES: usize = 1 << 20;
 
-/// Ends a tail when it is dropped.
+/// Ends a tail when it is dropped, and waits until its thread has ended: nobody takes anything
+/// afterwards.
 pub(super) struct Guard {
     pub(super) task: AbortHandle,
     pub(super) is_over: Arc<AtomicBool>,
+    /// Taken by the drop.
+    pub(super) thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
+        // What the thread waits for ends with the task.
         self.task.abort();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was told when it came.
+            let _ = thread.join();
+        }
     }
 }
 

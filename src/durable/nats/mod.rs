@@ -216,7 +216,7 @@ impl SharedLog for NatsLog {
         let (shared, over) = (self.shared.clone(), is_over.clone());
         let thread = std::thread::Builder::new().name("action-log-tail".to_owned());
         let thread = thread.spawn(move || deliver(&shared, raws, sink, &over));
-        thread.map_err(|error| {
+        let thread = thread.map_err(|error| {
             let reason = format!("no thread can be started: {error}");
             self.shared.unreachable(reason)
         })?;
@@ -224,7 +224,11 @@ impl SharedLog for NatsLog {
             .handle()
             .spawn(tail::follow(self.shared.clone(), after, out));
         let task = task.abort_handle();
-        Ok(Tail::new(Guard { task, is_over }))
+        Ok(Tail::new(Guard {
+            task,
+            is_over,
+            thread: Some(thread),
+        }))
     }
 
     fn erase(
