@@ -100,3 +100,26 @@ impl ActionLogParams {
         urls.filter(|url| !url.is_empty())
     }
 }
+
+#[cfg(test)]
+impl ActionLogParams {
+    /// Settings for tests of what is in memory.
+    pub(crate) fn sample() -> Self {
+        Self {
+            kind: ActionLogKind::Nats,
+            url: "nats://127.0.0.1:4222".to_owned(),
+            stream: "test".to_owned(),
+            streams: 3,
+            replicas: 1,
+            credentials: None,
+            ca: None,
+            certificate: None,
+            key: None,
+            retry_after: Duration::from_millis(250),
+            append_timeout: Duration::from_secs(5),
+            max_ready_lag: Duration::from_secs(2),
+            max_ready_messages: 10_000,
+            serve_stale: false,
+        }
+    }
+}

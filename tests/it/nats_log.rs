@@ -296,7 +296,11 @@ fn a_tail_delivers_what_was_appended_in_order_from_any_position() {
     assert_ordered(&rest, &after);
     assert_eq!(visible(&rest).of(1), 0);
     drop(tail);
-    assert_eq!(Arc::strong_count(&from_there.0), 1, "nobody takes anything any more");
+    assert_eq!(
+        Arc::strong_count(&from_there.0),
+        1,
+        "nobody takes anything any more"
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! How a node is reached: addresses, TLS and who we are.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -42,10 +44,23 @@ impl Access {
             })
         };
         let addresses: Vec<ServerAddr> = params.urls().map(parse).collect::<Result<_, _>>()?;
-        let user = addresses.iter().find_map(|address| {
+        let login = addresses.iter().find_map(|address| {
             let password = address.password().unwrap_or_default();
-            Some((address.username()?.to_owned(), password.to_owned()))
+            Some((address.username()?, password))
         });
+        let decoded = |part: &str| {
+            let decoded = percent_decode_str(part).decode_utf8();
+            // The parser's own words may quote the password.
+            let decoded = decoded.map(Cow::into_owned).ok();
+            decoded.ok_or_else(|| LogError::Unreachable {
+                url: redact(params),
+                reason: "the user or password in actions.log.url is no text in UTF-8".to_owned(),
+            })
+        };
+        let user = match login {
+            Some((user, password)) => Some((decoded(user)?, decoded(password)?)),
+            None => None,
+        };
         if let Some(ca) = &params.ca {
             check_certificates(ca)?;
         }
@@ -140,6 +155,30 @@ fn unusable(path: &Path, reason: &str) -> LogError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_percent_encoded_in_a_login_is_decoded_and_other_bytes_are_refused() {
+        let access = |url: &str| {
+            Access::new(&ActionLogParams {
+                url: url.to_owned(),
+                ..ActionLogParams::sample()
+            })
+        };
+        let login = |url| access(url).expect("an address").user;
+        let expected = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
+        assert_eq!(
+            login("nats://a%40b:p%2Fq%3A%25@h:1"),
+            expected("a@b", "p/q:%")
+        );
+        assert_eq!(login("nats://u:p@h"), expected("u", "p"));
+        assert_eq!(login("nats://h"), None);
+        let refused = access("nats://u:%FFsecret@h")
+            .err()
+            .expect("no text")
+            .to_string();
+        assert!(refused.contains("actions.log.url is no text"), "{refused}");
+        assert!(!refused.contains("secret"), "{refused}");
+    }
 
     #[test]
     fn the_delay_grows_to_a_limit() {
