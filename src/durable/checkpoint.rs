@@ -72,27 +72,37 @@ impl Log {
         data: &Path,
         mut new_id: impl FnMut() -> Result<u64, LogError>,
     ) -> Result<Self, LogError> {
-        let directory = data.join(CHECKPOINT);
-        let mut is_damaged = false;
-        let opened = match Self::open_as(&directory, &mut new_id) {
+        let (log, tails) = match Self::open_as(&data.join(CHECKPOINT), &mut new_id) {
             Err(error) if error.is_damage() => {
-                is_damaged = true;
-                let aside = put_aside(&directory, data)?;
-                let aside = aside.display();
-                tracing::warn!(%error, %aside, "the checkpoint is damaged: reading all again");
-                Self::open_as(&directory, new_id)
+                return Self::renew_checkpoint(data, &error, new_id);
             }
-            opened => opened,
+            opened => opened?,
         };
-        let (log, tails) = opened?;
         // One of a start before: nobody has looked at it, and it may have erased users.
-        if !is_damaged {
-            remove_aside(data)?;
-        }
+        remove_aside(data)?;
         for TruncatedTail { journal, bytes } in &tails {
             let journal = journal.display();
             tracing::info!(%journal, bytes, "truncated the unfinished tail of the journal");
         }
+        Ok(log)
+    }
+
+    /// Puts the checkpoint in the directory `data` aside, which nobody has open and which is
+    /// damaged as `damage` says, and makes a new one, with the number that `new_id` tells.
+    ///
+    /// # Errors
+    ///
+    /// Those of `new_id`, and those of the file system.
+    pub fn renew_checkpoint(
+        data: &Path,
+        damage: &LogError,
+        new_id: impl FnOnce() -> Result<u64, LogError>,
+    ) -> Result<Self, LogError> {
+        let directory = data.join(CHECKPOINT);
+        let aside = put_aside(&directory, data)?;
+        let aside = aside.display();
+        tracing::warn!(error = %damage, %aside, "the checkpoint is damaged: reading all again");
+        let (log, _) = Self::open_as(&directory, new_id)?;
         Ok(log)
     }
 
@@ -216,7 +226,7 @@ impl Log {
 
 impl LogError {
     /// Whether files are damaged, rather than missing or locked.
-    fn is_damage(&self) -> bool {
+    pub fn is_damage(&self) -> bool {
         match self {
             Self::Unreadable { .. } | Self::Damaged { .. } | Self::Lost { .. } => true,
             // A full disk, or too many open files.

@@ -134,7 +134,7 @@ impl DurableState {
     fn open(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
         match data.log.kind {
             ActionLogKind::Embedded => Self::open_embedded(data, now),
-            ActionLogKind::Nats => Self::open_replica(data, now),
+            ActionLogKind::Nats => Self::open_replica(&data, now),
         }
     }
 
@@ -158,7 +158,7 @@ impl DurableState {
         })
     }
 
-    fn open_replica(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
+    fn open_replica(data: &DataParams, now: Timestamp) -> Result<Self, LogError> {
         if data.directory.join(EMBEDDED_LOG).exists() {
             let directory = data.directory.display();
             tracing::warn!(
@@ -166,7 +166,34 @@ impl DurableState {
                 "what the embedded log here has is not read: import it into the shared log"
             );
         }
-        let (checkpoint, shared) = open_shared(&data)?;
+        let (checkpoint, shared) = open_shared(data)?;
+        Self::follow(data, checkpoint, shared, now)
+    }
+
+    /// Follows `shared` from where `checkpoint` ends. A checkpoint whose damage shows only when
+    /// it is read is put aside, and all is read again.
+    fn follow(
+        data: &DataParams,
+        checkpoint: Log,
+        shared: Arc<dyn SharedLog>,
+        now: Timestamp,
+    ) -> Result<Self, LogError> {
+        match Self::follow_from(data, checkpoint, shared.clone(), now) {
+            Err(error) if error.is_damage() => {
+                let checkpoint =
+                    Log::renew_checkpoint(&data.directory, &error, || Ok(shared.id()))?;
+                Self::follow_from(data, checkpoint, shared, now)
+            }
+            followed => followed,
+        }
+    }
+
+    fn follow_from(
+        data: &DataParams,
+        checkpoint: Log,
+        shared: Arc<dyn SharedLog>,
+        now: Timestamp,
+    ) -> Result<Self, LogError> {
         let checkpoint = Arc::new(checkpoint);
         // Before anything is forgotten.
         let archiver = ReplicaArchiver::new(
@@ -183,8 +210,8 @@ impl DurableState {
             log: shared,
             take_pins: Box::new(move |pins| taker.take(pins)),
         };
-        let opened = Actions::open_shared(checkpoint.clone(), parts, data.actions, now);
-        let (actions, found) = opened?;
+        let params = data.actions.clone();
+        let (actions, found) = Actions::open_shared(checkpoint.clone(), parts, params, now)?;
         tell(&actions, found);
         Ok(Self {
             log: checkpoint,
@@ -223,4 +250,63 @@ fn tell(actions: &Actions, found: ReplaySummary) {
         users = actions.users(),
         "opened recorded actions"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use fjall::{Database, KeyspaceCreateOptions};
+
+    use super::*;
+    use crate::durable::CHECKPOINT;
+    use crate::durable::memory_log::MemoryLog;
+    use crate::serve::state::test_world::{action_params, day};
+
+    /// Puts bytes that are no record of ours into the store of a checkpoint, below its checks.
+    fn damage(data: &Path, keyspace: &str, key: &[u8]) {
+        let store = Database::builder(data.join(CHECKPOINT).join(EMBEDDED_LOG)).open();
+        let store = store.expect("a store");
+        let keyspace = store.keyspace(keyspace, KeyspaceCreateOptions::default);
+        keyspace
+            .expect("a keyspace")
+            .insert(key, b"?")
+            .expect("a write");
+    }
+
+    #[test]
+    fn damage_that_shows_after_a_checkpoint_was_opened_does_not_stop_the_start() {
+        let log = MemoryLog::default();
+        let places = [
+            ("meta", &b"positions"[..]),
+            ("pins", &[1; 8]),
+            ("erased", &[1; 16]),
+            ("actions", &[1; 16]),
+        ];
+        for (keyspace, key) in places {
+            let directory = tempfile::tempdir().expect("a directory");
+            let data = DataParams {
+                directory: directory.path().to_owned(),
+                actions: action_params(),
+                log: ActionLogParams::sample(),
+                archive: ArchiveParams {
+                    directory: None,
+                    every: Duration::from_secs(60),
+                },
+                max_changed_pins: 10,
+            };
+            let open = || {
+                let opened = Log::open_checkpoint(&data.directory, || Ok(log.id()));
+                opened.expect("a checkpoint")
+            };
+            drop(open());
+            damage(&data.directory, keyspace, key);
+            let state = DurableState::follow(&data, open(), Arc::new(log.clone()), day(0));
+            let state = state.expect("a new checkpoint");
+            assert_eq!(state.actions.store_id(), log.id(), "{keyspace}");
+            let aside = data.directory.join("checkpoint-damaged");
+            assert!(aside.exists(), "{keyspace}");
+        }
+    }
 }

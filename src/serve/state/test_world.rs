@@ -138,17 +138,20 @@ impl TestWorld {
     }
 }
 
+pub(crate) fn action_params() -> ActionParams {
+    ActionParams {
+        weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
+        limits: LIMITS,
+    }
+}
+
 /// What a server keeps in `data` since the first day: up to `max_changes` changed pins, and
 /// actions that are not archived.
 pub(crate) fn durable_state(data: &Path, max_changes: usize) -> DurableState {
     let (log, _) = Log::open(data).expect("a log");
     let log = Arc::new(log);
-    let params = ActionParams {
-        weights: ActionWeights::new([("save".to_owned(), 1.0)].into()),
-        limits: LIMITS,
-    };
     let changed_pins = ChangedPins::open(log.clone(), max_changes).expect("changes");
-    let (actions, _) = Actions::open(log.clone(), params, day(0)).expect("actions");
+    let (actions, _) = Actions::open(log.clone(), action_params(), day(0)).expect("actions");
     DurableState {
         log,
         actions: Arc::new(actions),
