@@ -186,11 +186,16 @@ impl Actions {
     /// # Errors
     ///
     /// When the log cannot be written. What is left on the disk is erased by the next call,
-    /// or at the next start.
+    /// or at the next start. What is left in a shared log is erased by the next call, or by
+    /// [`Self::resume_rewriting`].
     pub fn erase(&self, user: UserId, now: Timestamp) -> Result<ErasedActions, LogError> {
         // A panic leaves an erasure that is not done, which the next one does.
         let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
         let erased_at = self.store.next_erasure(now)?;
+        let has_left = self.store.is_rewriting()?;
+        if self.is_shared() {
+            self.store.set_rewriting(true)?;
+        }
         self.run(move |writer| writer.begin_erasure(user, erased_at))?;
         // Replicas may have erased others meanwhile, and this user a little later.
         let erased_at = self.shared.erased_at(user).unwrap_or(erased_at);
@@ -200,8 +205,37 @@ impl Actions {
                 action.user == user && self.shared.is_erased(action, recorded_at)
             };
             actions = actions.max(replica.log.erase(&is_erased)?);
+            if has_left {
+                self.rewrite_left(replica)?;
+            }
+            self.store.set_rewriting(false)?;
         }
         Ok(ErasedActions { actions, erased_at })
+    }
+
+    /// Erases from the shared log what an erasure has left there that failed, or was killed,
+    /// and returns the number of actions; none where nothing is left. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read or written. It can be called again.
+    pub fn resume_rewriting(&self) -> Result<Option<u64>, LogError> {
+        // As above.
+        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.replica {
+            Some(replica) if self.store.is_rewriting()? => {
+                let actions = self.rewrite_left(replica)?;
+                self.store.set_rewriting(false)?;
+                Ok(Some(actions))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Erases from the shared log what is left there of any erased user.
+    fn rewrite_left(&self, replica: &Replica) -> Result<u64, LogError> {
+        let is_erased = |action: &Action, recorded_at| self.shared.is_erased(action, recorded_at);
+        replica.log.erase(&is_erased)
     }
 
     /// Waits until other replicas have erased users whose actions are still in the checkpoint.

@@ -477,6 +477,37 @@ mod tests {
     }
 
     #[test]
+    fn an_erasure_that_was_killed_before_the_log_was_written_anew_goes_on_at_the_next_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = MemoryLog::default();
+        let a = open(&log, directory.path());
+        let other = UserId(2);
+        outcomes(&a, vec![action(1, USER, "hide"), action(2, other, "hide")]);
+        log.keep_erased(true);
+        let now = Timestamp::from_micros(NOW.micros() + 1);
+        a.erase(USER, now).expect_err("it is killed");
+        drop(a);
+        assert!(log.has(USER));
+        let a = open(&log, directory.path());
+        a.resume_rewriting().expect_err("it is killed again");
+        log.keep_erased(false);
+        assert_eq!(a.resume_rewriting().expect("a log"), Some(1));
+        assert!(!log.has(USER) && log.has(other));
+        assert_eq!(a.resume_rewriting().expect("a log"), None);
+        drop(a);
+        let a = open(&log, directory.path());
+        assert_eq!(a.resume_rewriting().expect("a log"), None);
+        // One that failed is ended by the next one, too, and each counts its own.
+        outcomes(&a, vec![action(3, UserId(3), "hide")]);
+        log.keep_erased(true);
+        a.erase(other, now).expect_err("it is killed");
+        log.keep_erased(false);
+        let erased = a.erase(UserId(3), now).expect("an erasure");
+        assert_eq!(erased.actions, 1);
+        assert!(!log.has(other) && !log.has(UserId(3)));
+    }
+
+    #[test]
     fn a_damaged_checkpoint_is_put_aside_and_all_is_read_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let log = MemoryLog::default();

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::action_log::{
-    ActionLog, Appended, Condition, Delivered, Entry, Message, SharedLog, Sink, Tail,
+    ActionFrame, ActionLog, Appended, Condition, Delivered, Entry, Message, Origin, SharedLog,
+    Sink, Tail,
 };
 use super::error::LogError;
-use super::frames::{decode, encode_batch, encode_claim, encode_erasure, encode_pin_change};
+use super::frames::{
+    decode, encode_batch, encode_claim, encode_erasure, encode_frame, encode_pin_change,
+};
 use super::positions::{Position, Positions};
 use super::records::PinChange;
-use crate::model::{Action, Timestamp};
+use crate::model::{Action, Timestamp, UserId};
 
 /// Streams of actions; the control stream follows.
 pub(crate) const STREAMS: u8 = 3;
@@ -33,6 +36,8 @@ struct Inner {
     held: Vec<Position>,
     is_holding: bool,
     failure: Option<String>,
+    /// An erasure writes nothing anew, as if its replica was killed before.
+    keeps_erased: bool,
     /// The next message goes into the next stream as well.
     doubles: bool,
 }
@@ -47,6 +52,21 @@ impl MemoryLog {
     /// Puts each message into two streams from now on.
     pub(crate) fn double(&self) {
         self.lock().doubles = true;
+    }
+
+    /// Ends erasures before they write anything anew, or no more.
+    pub(crate) fn keep_erased(&self, keeps_erased: bool) {
+        self.lock().keeps_erased = keeps_erased;
+    }
+
+    /// Whether a message has an action of `user`.
+    pub(crate) fn has(&self, user: UserId) -> bool {
+        let inner = self.lock();
+        let mut messages = inner.messages.iter();
+        messages.any(|(_, bytes)| match decode(bytes) {
+            Ok(Message::Actions(frame)) => frame.actions.iter().any(|a| a.user == user),
+            _ => false,
+        })
     }
 
     /// Delivers nothing until [`Self::release`].
@@ -211,8 +231,44 @@ impl SharedLog for MemoryLog {
         Ok(last == after)
     }
 
-    fn erase(&self, _: &(dyn Fn(&Action, Timestamp) -> bool + Sync)) -> Result<u64, LogError> {
-        Ok(0)
+    fn erase(
+        &self,
+        is_erased: &(dyn Fn(&Action, Timestamp) -> bool + Sync),
+    ) -> Result<u64, LogError> {
+        let mut inner = self.lock();
+        if inner.keeps_erased {
+            return Err(LogError::NotReached("it is killed".to_owned()));
+        }
+        let mut erased = 0;
+        for (position, bytes) in inner.messages.clone() {
+            let Ok(Message::Actions(frame)) = decode(&bytes) else {
+                continue;
+            };
+            let (count, recorded_at) = (frame.actions.len(), frame.recorded_at);
+            let origin = frame.origin.unwrap_or_else(|| Origin {
+                position,
+                places: (0..).take(count).collect(),
+            });
+            let placed = frame.actions.into_iter().zip(origin.places);
+            let (actions, places): (Vec<Action>, _) = placed
+                .filter(|(action, _)| !is_erased(action, recorded_at))
+                .unzip();
+            if actions.len() == count {
+                continue;
+            }
+            erased += (count - actions.len()) as u64;
+            inner.messages.retain(|(at, _)| *at != position);
+            if !actions.is_empty() {
+                let origin = Some(Origin { places, ..origin });
+                let left = ActionFrame {
+                    actions,
+                    origin,
+                    ..frame
+                };
+                inner.push(position.stream, encode_frame(&left));
+            }
+        }
+        Ok(erased)
     }
 
     fn begins(&self) -> Result<Option<Timestamp>, LogError> {

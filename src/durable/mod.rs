@@ -28,6 +28,7 @@ mod positions;
 mod privacy;
 mod records;
 mod reopen;
+mod rewriting;
 mod store;
 
 pub use action_log::{

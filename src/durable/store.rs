@@ -33,6 +33,8 @@ pub(super) const POSITIONS: &str = "positions";
 /// Key in [`META`] of the last claim on the archive of a shared log: its number in the
 /// control stream in little endian, and what it says.
 pub(super) const CLAIM: &str = "claim";
+/// Key in [`META`] of a checkpoint while messages of erased users may be left in its log.
+pub(super) const REWRITING: &str = "rewriting";
 /// Most bytes of journals before the store writes its tables. All of them are copied
 /// when the log is opened.
 const MAX_JOURNAL_BYTES: u64 = 128 << 20;

@@ -40,6 +40,7 @@ pub(super) async fn follow(
         tell_whether_ready(live, actions, health, params),
         serve_changed_pins(live),
         finish_erasures(live, actions),
+        resume_rewriting(actions),
         check_reach(live, actions, clock),
     );
 }
@@ -140,6 +141,35 @@ async fn finish_erasures(live: &Arc<Live>, actions: &Arc<Actions>) {
             // A panic is in the log already.
             Err(_) => {}
         }
+    }
+}
+
+/// Ends in the shared log, once it is read, what an erasure has left there that was asked for
+/// here before the last start.
+async fn resume_rewriting(actions: &Arc<Actions>) {
+    let mut ticks = tokio::time::interval(LAG_INTERVAL);
+    // The erasure itself may be among what is still to be read.
+    while !actions.lag().is_some_and(|lag| lag.has_caught_up) {
+        ticks.tick().await;
+    }
+    loop {
+        let actions = actions.clone();
+        match spawn_blocking(move || actions.resume_rewriting()).await {
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(actions))) => {
+                tracing::info!(
+                    actions,
+                    "ended an erasure in the action log that was begun before"
+                );
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "erased actions stay in the action log until it can be written");
+            }
+            // A panic is in the log already.
+            Err(_) => return,
+        }
+        tokio::time::sleep(ERASE_AGAIN).await;
     }
 }
 
