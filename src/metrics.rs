@@ -128,6 +128,9 @@ metrics_table! {
     pub const LOG_APPENDS: (Histogram, Seconds) =
         "pinnersage_action_log_append_seconds", "Time from an append to the shared action log until a majority has it.";
 
+    pub const LOG_ERASURES: (Gauge, Count) =
+        "pinnersage_action_log_waiting_erasures", "Erased users whose actions this replica still has in its checkpoint.";
+
     pub const LOG_MOVES: (Counter, Count) =
         "pinnersage_action_log_moved_appends_total", "Appends to the shared action log that were tried on another stream.";
 

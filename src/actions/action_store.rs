@@ -250,6 +250,11 @@ impl Actions {
         self.end_erasures()
     }
 
+    /// Number of erased users whose actions are still in the files here.
+    pub fn waiting_erasures(&self) -> Result<usize, LogError> {
+        self.store.unfinished_erasures().map(|left| left.len())
+    }
+
     fn end_erasures(&self) -> Result<u64, LogError> {
         let empty_journals = || self.run(|writer| writer.parts.store.empty_journals());
         end_erasures(&self.store, empty_journals)
@@ -293,6 +298,12 @@ impl Actions {
     /// first `max` of them.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
         self.store.actions_from(first, max)
+    }
+
+    /// Whether another replica has erased the user of `placed`, which is still to be removed here.
+    pub fn is_erased(&self, placed: &PlacedAction) -> bool {
+        let PlacedAction { place, action } = placed;
+        self.is_shared() && self.shared.is_erased(action, place.recorded_at)
     }
 
     /// Engagement of all users with what was recommended to them.

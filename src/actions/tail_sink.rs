@@ -451,7 +451,13 @@ mod tests {
             b.erasure(USER).map(|erasure| erasure.erased_at),
             Some(erased_at)
         );
+        let left = b.actions_from(0, usize::MAX).expect("a checkpoint");
+        let left = left.into_iter().filter(|placed| !b.is_erased(placed));
+        let left: Vec<Action> = left.map(|placed| placed.action).collect();
+        assert_eq!(left, [action(2, other, "hide")]);
+        assert_eq!(b.waiting_erasures().expect("a checkpoint"), 1);
         assert_eq!(b.finish_erasures().expect("a checkpoint"), 1);
+        assert_eq!(b.waiting_erasures().expect("a checkpoint"), 0);
         assert_eq!(
             (all(&a), all(&b)),
             (vec![action(2, other, "hide")], all(&a))

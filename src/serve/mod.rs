@@ -7,6 +7,7 @@
 //! together.
 
 mod archiving;
+mod erasing_turn;
 mod error;
 mod health;
 mod listeners;

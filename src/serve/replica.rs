@@ -9,6 +9,7 @@ use metrics::gauge;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
+use super::erasing_turn::{own_delay, take_turns};
 use super::health::ServiceHealth;
 use super::params::ReplicaParams;
 use super::state::Live;
@@ -18,7 +19,7 @@ use crate::model::Timestamp;
 
 /// Interval at which the lag is looked at.
 const LAG_INTERVAL: Duration = Duration::from_millis(50);
-/// Pause before actions that could not be erased from the checkpoint are tried again.
+/// Pause before actions that could not be erased from the log are tried again.
 const ERASE_AGAIN: Duration = Duration::from_secs(30);
 /// Interval at which it is checked how far back the log reaches.
 const REACH_INTERVAL: Duration = Duration::from_secs(600);
@@ -118,29 +119,43 @@ async fn serve_changed_pins(live: &Arc<Live>) {
     }
 }
 
-/// Erases here the users whom others have erased.
+/// Erases here the users whom others have erased: at once from what is cached, and in its turn
+/// from the checkpoint.
 async fn finish_erasures(live: &Arc<Live>, actions: &Arc<Actions>) {
-    let mut retry = None;
-    loop {
-        // What could not be erased is tried again, whether or not more comes.
-        let pause = retry.take().unwrap_or(Duration::MAX);
-        let _ = tokio::time::timeout(pause, actions.wait_for_erasures()).await;
+    let note = || async {
         if let Some(serving) = live.get() {
             serving.forget_cached();
         }
-        let actions = actions.clone();
-        match spawn_blocking(move || actions.finish_erasures()).await {
-            Ok(Ok(0)) => {}
+        count_erasures(actions).await;
+    };
+    let finish = || async {
+        let finishing = actions.clone();
+        let is_done = match spawn_blocking(move || finishing.finish_erasures()).await {
+            Ok(Ok(0)) => true,
             Ok(Ok(actions)) => {
-                tracing::info!(actions, "erased a user whom another replica has erased")
+                tracing::info!(actions, "erased users whom another replica has erased");
+                true
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "erased actions stay in the checkpoint until it can be written");
-                retry = Some(ERASE_AGAIN);
+                false
             }
             // A panic is in the log already.
-            Err(_) => {}
-        }
+            Err(_) => true,
+        };
+        count_erasures(actions).await;
+        is_done
+    };
+    let come = || actions.wait_for_erasures();
+    take_turns(own_delay(), come, note, finish).await;
+}
+
+/// Tells how many users are erased, and still in the checkpoint.
+async fn count_erasures(actions: &Arc<Actions>) {
+    let actions = actions.clone();
+    // While the checkpoint cannot be read, the gauge stays what it was.
+    if let Ok(Ok(waiting)) = spawn_blocking(move || actions.waiting_erasures()).await {
+        gauge!(names::LOG_ERASURES).set(waiting as f64);
     }
 }
 

@@ -59,6 +59,7 @@ fn send_actions(
                     return;
                 };
                 next = last.place.sequence + 1;
+                part.retain(|action| !actions.is_erased(action));
                 sent = messages.blocking_send(Ok(message(part)));
             }
             Err(error) => return fail(&error, messages),
