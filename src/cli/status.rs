@@ -65,6 +65,10 @@ fn status_table(status: &v1::GetStatusResponse) -> TextTable {
         row("reason", refused.reason.clone());
     }
     row("takes actions", yes_or_no(status.takes_actions));
+    if let Some(log) = &status.action_log {
+        row("action log", log_text(log));
+        row("log failure", log.failure.clone());
+    }
     table
 }
 
@@ -81,6 +85,36 @@ fn mode_text(status: &v1::GetStatusResponse) -> String {
     } else {
         format!("{mode}, or a restart of the server")
     }
+}
+
+/// What keeps actions, and how far it is read, in words.
+fn log_text(log: &v1::ActionLogStatus) -> String {
+    let mut text = match log.kind() {
+        v1::ActionLogKind::Embedded => "embedded",
+        v1::ActionLogKind::Shared => "shared",
+        v1::ActionLogKind::Unspecified => "not stated",
+    }
+    .to_owned();
+    text += if log.is_writable {
+        ", writable"
+    } else {
+        ", not writable"
+    };
+    if log.kind() == v1::ActionLogKind::Shared {
+        text += if log.is_ready {
+            ", ready"
+        } else {
+            ", not ready"
+        };
+        text += &match (log.lag_messages, log.lag_seconds) {
+            (Some(0), _) => ", read to its end".to_owned(),
+            (Some(messages), Some(seconds)) => {
+                format!(", {messages} messages and {seconds:.1} s behind")
+            }
+            _ => ", its end is not known yet".to_owned(),
+        };
+    }
+    text
 }
 
 fn yes_or_no(flag: bool) -> String {
@@ -113,6 +147,17 @@ struct StatusJson {
     previous: Option<VersionsJson>,
     refused: Option<RefusedJson>,
     takes_actions: bool,
+    action_log: Option<ActionLogJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct ActionLogJson {
+    kind: &'static str,
+    is_writable: bool,
+    failure: String,
+    is_ready: bool,
+    lag_messages: Option<u64>,
+    lag_seconds: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,6 +195,20 @@ impl From<v1::GetStatusResponse> for StatusJson {
                 time: format_time(refused.time),
             }),
             takes_actions: status.takes_actions,
+            action_log: status.action_log.map(ActionLogJson::from),
+        }
+    }
+}
+
+impl From<v1::ActionLogStatus> for ActionLogJson {
+    fn from(log: v1::ActionLogStatus) -> Self {
+        Self {
+            kind: log.kind().as_str_name(),
+            is_writable: log.is_writable,
+            failure: log.failure,
+            is_ready: log.is_ready,
+            lag_messages: log.lag_messages,
+            lag_seconds: log.lag_seconds,
         }
     }
 }
@@ -172,6 +231,26 @@ mod tests {
             catalog_version: "c".to_owned(),
             profile_version: profiles.to_owned(),
         })
+    }
+
+    #[test]
+    fn the_log_is_told_with_what_applies_to_its_kind() {
+        let mut log = v1::ActionLogStatus {
+            kind: v1::ActionLogKind::Embedded.into(),
+            is_writable: true,
+            is_ready: true,
+            ..Default::default()
+        };
+        assert_eq!(log_text(&log), "embedded, writable");
+        log.kind = v1::ActionLogKind::Shared.into();
+        (log.lag_messages, log.lag_seconds) = (Some(0), Some(0.0));
+        assert_eq!(log_text(&log), "shared, writable, ready, read to its end");
+        (log.lag_messages, log.lag_seconds) = (Some(7), Some(1.25));
+        (log.is_writable, log.is_ready) = (false, false);
+        let expected = "shared, not writable, not ready, 7 messages and 1.2 s behind";
+        assert_eq!(log_text(&log), expected);
+        log.lag_messages = None;
+        assert!(log_text(&log).ends_with("its end is not known yet"));
     }
 
     #[test]

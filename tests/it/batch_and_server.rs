@@ -190,6 +190,13 @@ async fn what_a_lagging_input_lacks_is_folded_in_from_the_log() {
     let status = status.expect("a status").into_inner();
     let complete_through = status.complete_through.expect("a time").seconds;
     assert_eq!(complete_through, MIDNIGHT - DAY - 180);
+    let expected = v1::ActionLogStatus {
+        kind: v1::ActionLogKind::Embedded.into(),
+        is_writable: true,
+        is_ready: true,
+        ..Default::default()
+    };
+    assert_eq!(status.action_log, Some(expected));
 }
 
 #[tokio::test]

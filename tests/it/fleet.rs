@@ -186,6 +186,13 @@ fn pins_and_erasures_reach_all_replicas() {
     });
 }
 
+async fn log_status(server: &Server) -> v1::ActionLogStatus {
+    let mut client = server.admin_client().await;
+    let status = client.get_status(v1::GetStatusRequest {}).await;
+    let status = status.expect("an answer").into_inner();
+    status.action_log.expect("a log of actions")
+}
+
 /// Whether a file below `directory` has these bytes. Files may go meanwhile.
 fn has_bytes(directory: &Path, bytes: &[u8]) -> bool {
     let entries = std::fs::read_dir(directory).into_iter().flatten();
@@ -226,8 +233,18 @@ fn a_replica_answers_without_the_engine_and_records_again_when_it_is_back() {
         let a = Server::start_replica(world, nats.urls(), "a").await;
         assert_eq!(answer(&a, USER, &token).await.expect("an answer"), answered);
         wait_for_health(&a, "", ServingStatus::NotServing).await;
+        let log = log_status(&a).await;
+        assert_eq!(log.kind(), v1::ActionLogKind::Shared);
+        assert_eq!((log.is_ready, log.lag_messages), (false, None));
         nats.restart(0);
         wait_until_serving(&a, "").await;
+        wait_until("a log that can be written", PATIENCE, async || {
+            let log = log_status(&a).await;
+            log.is_writable && log.is_ready && log.failure.is_empty()
+        })
+        .await;
+        let log = log_status(&a).await;
+        assert_eq!((log.lag_messages, log.lag_seconds), (Some(0), Some(0.0)));
         wait_until_serving(&a, ACTIONS).await;
         record(&a, vec![hide(3, USER, first + 1)])
             .await

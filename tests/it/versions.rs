@@ -206,6 +206,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_stays() {
         (status.pins, status.profiles, status.takes_actions),
         (600, 40, false)
     );
+    assert_eq!(status.action_log, None);
 
     for (version, code) in [
         ("0123456789abcdef", Code::NotFound),

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::model::UserId;
+use crate::serve::rpc::action_log_status::action_log_status;
 use crate::serve::rpc::action_recorder::ActionRecorder;
 use crate::serve::rpc::action_streams::{self, Messages};
 use crate::serve::rpc::backup::{Backup, BackupStream};
@@ -77,6 +78,7 @@ impl AdminService for Service {
             as_of: Some(timestamp(profiles.as_of)),
             complete_through: Some(timestamp(profiles.complete_through)),
             takes_actions: self.live.actions().is_some(),
+            action_log: action_log_status(&self.live),
             version_mode: mode.into(),
             pinned_since: pinned.map(|pinned| timestamp(pinned.since)),
             survives_restart: persistence == Persistence::Kept,

@@ -2,11 +2,13 @@
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
 //! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`),
-//! `actions`, `catalog`, `admin` (with `version_messages`, `action_streams` and `backup`).
+//! `actions`, `catalog`, `admin` (with `version_messages`,
+//! `action_log_status`, `action_streams` and `backup`).
 //! `action_recorder` records what any of them takes, and `ids` reads how they call users and
 //! pins. `routes` puts them behind their layers.
 //! Limits of requests are in `serve::request_limits`.
 
+mod action_log_status;
 mod action_recorder;
 mod action_streams;
 mod actions;
