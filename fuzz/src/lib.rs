@@ -1,4 +1,4 @@
-//! Readers of files under damage, for `tests/it/fuzz.rs` and for `cargo fuzz`.
+//! Readers of files and messages under damage, for `tests/it/fuzz.rs` and for `cargo fuzz`.
 //!
 //! A target says whether its reader accepts what is in a directory. What a reader accepts
 //! must be of use without a panic, and must hold what its documentation promises. The
@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use pinnersage::durable::{Log, PinRecord};
+use pinnersage::durable::{
+    ActionFrame, FrameId, Log, Message, Origin, PinRecord, Position, UserDigest, decode_message,
+    encode_message,
+};
 use pinnersage::index::{Catalog, Index, NeighborLists, NeighborParams};
-use pinnersage::model::{Medoid, PinId};
+use pinnersage::model::{Action, ActionId, ActionKeys, Medoid, PinId, Timestamp, UserId};
 use pinnersage::recommend::Retrieve;
 use pinnersage::snapshot::FileEntry;
 use pinnersage::store::{ProfileStore, ProfilesReader};
@@ -324,6 +327,76 @@ impl LogRecords {
         inserted.expect("a disk");
         store.persist(PersistMode::Buffer).expect("a disk");
     }
+}
+
+/// Messages of a shared log, some of each kind, without the checksum at their end.
+pub fn messages() -> Vec<Vec<u8>> {
+    let keys = ActionKeys {
+        user: Some("tea".to_owned()),
+        ..ActionKeys::default()
+    };
+    let action = |at: u8| Action {
+        id: ActionId([at; 16]),
+        user: UserId(u64::from(at / 2)),
+        pin: PinId(u64::from(at)),
+        name: if at < 2 { "save" } else { "hide" }.to_owned(),
+        time: Timestamp::from_micros(i64::from(at / 3)),
+        medoid: (at > 0).then_some(PinId(5)),
+        keys: (at == 3).then(|| Box::new(keys.clone())),
+    };
+    let origin = Origin {
+        position: Position {
+            stream: 2,
+            sequence: 9,
+        },
+        places: vec![0, 2, 3, 7],
+    };
+    let frame = |origin| {
+        Message::Actions(ActionFrame {
+            frame: FrameId([7; 16]),
+            recorded_at: Timestamp::from_micros(8),
+            is_kept: true,
+            origin,
+            actions: (0..4).map(action).collect(),
+        })
+    };
+    let upserted = PinRecord::Upserted {
+        embedding_version: "model-1".to_owned(),
+        vector: vec![0.6, -0.8],
+        title: "a pin".to_owned(),
+        key: "tea".to_owned(),
+    };
+    let erasure = Message::Erasure {
+        user: UserDigest([3; 16]),
+        erased_at: Timestamp::from_micros(4),
+    };
+    let all = [
+        frame(None),
+        frame(Some(origin)),
+        Message::Pin((PinId(1), upserted)),
+        Message::Pin((PinId(2), PinRecord::Deleted)),
+        erasure,
+        Message::ArchiveClaim(vec![1; 40]),
+    ];
+    let encoded = all.iter().filter_map(encode_message);
+    let without_checksum = encoded.map(|mut bytes| {
+        bytes.truncate(bytes.len() - 8);
+        bytes
+    });
+    without_checksum.collect()
+}
+
+/// Reads a message, with a checksum that fits, and writes again what it says.
+pub fn is_message_accepted(bytes: &[u8]) -> bool {
+    let checksum = xxh3_64(bytes).to_le_bytes();
+    let Ok(message) = decode_message(&[bytes, &checksum].concat()) else {
+        return false;
+    };
+    let again = encode_message(&message).expect("a message that stands in a log");
+    let read = decode_message(&again).expect("what was written");
+    // Components of a vector may be no numbers, which equal nothing.
+    assert_eq!(encode_message(&read), Some(again));
+    true
 }
 
 fn open_store(directory: &Path) -> Database {

@@ -96,6 +96,18 @@ pub(super) fn encode_batch(batch: &ActionBatch<'_>, max_bytes: usize) -> Vec<Enc
     frames
 }
 
+/// Encodes `message`; none if it is one that is gone, which stands in no log.
+#[must_use]
+pub fn encode(message: &Message) -> Option<Vec<u8>> {
+    Some(match message {
+        Message::Actions(frame) => encode_frame(frame),
+        Message::Pin(change) => encode_pin_change(change),
+        Message::Erasure { user, erased_at } => encode_erasure(*user, *erased_at),
+        Message::ArchiveClaim(claim) => encode_claim(claim),
+        Message::Gone => return None,
+    })
+}
+
 /// Encodes all of `frame`, which was once a message and has lost actions since.
 pub(super) fn encode_frame(frame: &ActionFrame) -> Vec<u8> {
     let actions: Vec<&Action> = frame.actions.iter().collect();
@@ -211,7 +223,11 @@ fn end(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Decodes a message.
-pub(super) fn decode(bytes: &[u8]) -> Result<Message, FrameError> {
+///
+/// # Errors
+///
+/// Where its bytes are damaged, or of a later version.
+pub fn decode(bytes: &[u8]) -> Result<Message, FrameError> {
     let (all, checksum) = bytes.split_last_chunk::<8>().ok_or(FrameError::Damaged)?;
     if xxh3_64(all).to_le_bytes() != *checksum {
         return Err(FrameError::Damaged);

@@ -41,7 +41,7 @@ pub use checkpoint::{CHECKPOINT, ReadAction, ReadEntries};
 pub use claimed::{ClaimedActions, Waiting};
 pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
-pub use frames::FrameError;
+pub use frames::{FrameError, decode as decode_message, encode as encode_message};
 pub use journals::TruncatedTail;
 pub use log::{Log, STORE as EMBEDDED_LOG};
 pub use nats::NatsLog;

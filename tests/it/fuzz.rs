@@ -29,7 +29,7 @@ pub(crate) mod targets;
 
 use targets::{
     Damaged, EDIT, LogFiles, LogRecords, Version, are_profiles_accepted, damage, formats,
-    is_catalog_accepted, is_log_accepted,
+    is_catalog_accepted, is_log_accepted, is_message_accepted, messages,
 };
 
 /// Methods, messages of the corpus that are theirs, and how often each is damaged: seldom
@@ -220,4 +220,21 @@ fn no_record_of_the_log_makes_its_reader_panic() {
         }
         assert!(accepted > 0 && refused > 0, "{accepted} {refused}");
     }
+}
+
+#[test]
+fn no_message_of_a_shared_log_makes_its_reader_panic() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(6);
+    let messages = messages();
+    assert!(messages.iter().all(|message| is_message_accepted(message)));
+    let (mut accepted, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..rounds(2_000) {
+        let damaged = Damaged::new(&messages, &input(rng)).expect("a message");
+        match is_message_accepted(&damaged.bytes) {
+            true => accepted.insert(damaged.part),
+            false => refused.insert(damaged.part),
+        };
+    }
+    let all: BTreeSet<usize> = (0..messages.len()).collect();
+    assert_eq!((accepted, refused), (all.clone(), all));
 }
