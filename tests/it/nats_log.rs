@@ -714,6 +714,36 @@ fn what_has_expired_is_said() {
 }
 
 #[test]
+fn messages_that_are_gone_at_the_end_or_between_are_passed_without_a_list_of_all() {
+    let Some(nats) = Nats::start(1) else {
+        return;
+    };
+    let mut few = params(nats.urls(), 1);
+    few.streams = 1;
+    let log = open(&few);
+    for frame in 0..6 {
+        append(&log, frame, &[action(1, 1, "save")]).expect("it is appended");
+    }
+    for sequence in [2, 5, 6] {
+        let body = json!({ "seq": sequence });
+        nats.ask_until("$JS.API.STREAM.MSG.DELETE.test-0", &body, |answer| {
+            (answer.get("success") == Some(&json!(true))).then_some(())
+        });
+    }
+    let asked = nats.listen("$JS.API.STREAM.INFO.test-0");
+    let (collected, _tail) = Collected::follow(&log, Positions::default());
+    let all = collected.wait("the end", |all| visible(all).of(0) == 6);
+    assert_ordered(&all, &Positions::default());
+    assert_eq!(ids(&all).len(), 3);
+    let asked = asked();
+    assert!(!asked.is_empty());
+    assert!(
+        asked.iter().all(|body| !body.contains("deleted_details")),
+        "{asked:?}"
+    );
+}
+
+#[test]
 fn a_user_and_a_certificate_are_asked_for_and_given() {
     let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a key");
     let directory = tempfile::tempdir().expect("a directory");

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_nats::Message;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::super::positions::Position;
-use super::api::{detailed_info, header, header_number, time};
+use super::api::{call, detailed_info, header, header_number, info, time};
 use super::link::{Link, Question, next_reply};
 use super::shared::Shared;
 use crate::model::Timestamp;
@@ -131,7 +132,7 @@ pub(super) fn raw(shared: &Shared, message: Message) -> Option<Raw> {
 /// Asks the leader whether all messages from `begin` on are gone, and up to which number.
 pub(super) async fn nothing_from(shared: &Shared, stream: u8, begin: u64) -> Option<u64> {
     let name = shared.names.stream(stream);
-    let info = detailed_info(&shared.links, &name, INFO_PATIENCE).await;
+    let info = info(&shared.links, &name, INFO_PATIENCE).await;
     let state = info.ok()?.state;
     if state.last_seq < begin {
         return None;
@@ -142,11 +143,35 @@ pub(super) async fn nothing_from(shared: &Shared, stream: u8, begin: u64) -> Opt
     if state.first_seq > begin {
         return Some(state.first_seq - 1);
     }
-    // Those before the first and those of this list are gone.
+    // The subject is one of all messages, but not `>`, by which the engine looks for the number
+    // that was given last, whether or not its message is there.
+    let body = json!({ "last_by_subj": shared.names.subjects(stream) });
+    let method = format!("STREAM.MSG.GET.{name}");
+    match call::<Found>(&shared.links, &method, &body, INFO_PATIENCE).await {
+        Ok(Found { message }) => (message.seq < begin).then_some(state.last_seq),
+        // Any trouble of its files is told like this: it proves nothing.
+        Err(_) => nothing_listed_from(shared, &name, begin).await,
+    }
+}
+
+/// The same by a list of all messages that are gone, which may be long.
+async fn nothing_listed_from(shared: &Shared, name: &str, begin: u64) -> Option<u64> {
+    let info = detailed_info(&shared.links, name, INFO_PATIENCE).await;
+    let state = info.ok()?.state;
     let deleted = state.deleted?;
-    let gone = deleted
-        .iter()
-        .filter(|&&sequence| sequence >= begin)
-        .count() as u64;
-    (gone == state.last_seq - begin + 1).then_some(state.last_seq)
+    let is_after = |sequence: &&u64| **sequence >= begin;
+    let gone = deleted.iter().filter(is_after).count() as u64;
+    // What is before the first message is not in the list.
+    (begin >= state.first_seq && begin + gone == state.last_seq + 1).then_some(state.last_seq)
+}
+
+/// The answer of a leader that has a message.
+#[derive(Debug, Deserialize)]
+struct Found {
+    message: Numbered,
+}
+
+#[derive(Debug, Deserialize)]
+struct Numbered {
+    seq: u64,
 }

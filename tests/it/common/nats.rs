@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
 
 use super::wait::{PATIENCE, POLL};
 
@@ -199,7 +201,7 @@ impl Nats {
         self.signal(node, Signal::CONT);
     }
 
-    /// Asks the nodes that run; none without an answer.
+    /// Asks the nodes that run, with nothing in the question for null; none without an answer.
     pub(crate) fn ask(&self, subject: &str, body: &Value) -> Option<Value> {
         let is_running = |node: &usize| self.nodes[*node].process.is_some();
         let urls: Vec<String> = (0..self.nodes.len())
@@ -224,6 +226,32 @@ impl Nats {
             let asked = tokio::time::timeout(Duration::from_secs(1), asked).await;
             serde_json::from_slice(&asked.ok()?.ok()?.payload).ok()
         })
+    }
+
+    /// Listens to what is asked of the first node until the returned function is called, which
+    /// tells it.
+    pub(crate) fn listen(&self, subject: &'static str) -> impl FnOnce() -> Vec<String> {
+        let url = self.url(0);
+        let (client, mut asked) = self.runtime.block_on(async {
+            let client = async_nats::connect(url).await.expect("it connects");
+            let asked = client.subscribe(subject).await.expect("it listens");
+            client.flush().await.expect("it is connected");
+            (client, asked)
+        });
+        move || {
+            self.runtime.block_on(async {
+                // Whatever was asked before is here before the answer to this.
+                client
+                    .request("$JS.API.INFO", "".into())
+                    .await
+                    .expect("an answer");
+                let mut all = Vec::new();
+                while let Ok(Some(message)) = timeout(Duration::ZERO, asked.next()).await {
+                    all.push(String::from_utf8_lossy(&message.payload).into_owned());
+                }
+                all
+            })
+        }
     }
 
     /// Stores bytes that are none of ours.
