@@ -27,17 +27,17 @@ const PINS_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Actions {
     /// What is known here: the log itself, or a checkpoint of it.
-    store: Arc<Log>,
+    pub(super) store: Arc<Log>,
     log: Arc<dyn ActionLog>,
-    shared: Arc<SharedState>,
-    signals: Arc<TailSignals>,
+    pub(super) shared: Arc<SharedState>,
+    pub(super) signals: Arc<TailSignals>,
     /// Ends before the tail that it waits for.
     writer: Writer,
     /// None where the log is embedded.
-    replica: Option<Replica>,
+    pub(super) replica: Option<Replica>,
     clock: Mutex<JudgedClock>,
     /// One erasure at a time.
-    erasing: Mutex<()>,
+    pub(super) erasing: Mutex<()>,
     /// In microseconds: days are forgotten as a whole, so it changes once a day.
     forgotten_before: AtomicI64,
 }
@@ -49,24 +49,6 @@ pub struct ReplaySummary {
     pub actions: u64,
     /// Actions that were forgotten because they are too old.
     pub forgotten: u64,
-}
-
-/// What was erased of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErasedActions {
-    /// Actions that were removed from the log.
-    pub actions: u64,
-    /// Actions of before are refused.
-    pub erased_at: Timestamp,
-}
-
-/// That a user was erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserErasure {
-    /// The log that the user was erased from.
-    pub log_id: u64,
-    /// Nothing of before counts.
-    pub erased_at: Timestamp,
 }
 
 impl Actions {
@@ -178,98 +160,8 @@ impl Actions {
         self.run(LogWriter::reopen)
     }
 
-    /// Erases all recorded of `user` up to `now`: from memory at once, and from the files
-    /// of the log before this returns. Actions of before are refused from now on. Waits for
-    /// other erasures. Later ones are never earlier, so no clock should tell `now` that
-    /// [`Self::last_use_before_jump`] finds ahead.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be written. What is left on the disk is erased by the next call,
-    /// or at the next start. What is left in a shared log is erased by the next call, or by
-    /// [`Self::resume_rewriting`].
-    pub fn erase(&self, user: UserId, now: Timestamp) -> Result<ErasedActions, LogError> {
-        // A panic leaves an erasure that is not done, which the next one does.
-        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
-        let erased_at = self.store.next_erasure(now)?;
-        let has_left = self.store.is_rewriting()?;
-        if self.is_shared() {
-            self.store.set_rewriting(true)?;
-        }
-        self.run(move |writer| writer.begin_erasure(user, erased_at))?;
-        // Replicas may have erased others meanwhile, and this user a little later.
-        let erased_at = self.shared.erased_at(user).unwrap_or(erased_at);
-        let mut actions = self.end_erasures()?;
-        if let Some(replica) = &self.replica {
-            let is_erased = |action: &Action, recorded_at| {
-                action.user == user && self.shared.is_erased(action, recorded_at)
-            };
-            actions = actions.max(replica.log.erase(&is_erased)?);
-            if has_left {
-                self.rewrite_left(replica)?;
-            }
-            self.store.set_rewriting(false)?;
-        }
-        Ok(ErasedActions { actions, erased_at })
-    }
-
-    /// Erases from the shared log what an erasure has left there that failed, or was killed,
-    /// and returns the number of actions; none where nothing is left. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be read or written. It can be called again.
-    pub fn resume_rewriting(&self) -> Result<Option<u64>, LogError> {
-        // As above.
-        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
-        match &self.replica {
-            Some(replica) if self.store.is_rewriting()? => {
-                let actions = self.rewrite_left(replica)?;
-                self.store.set_rewriting(false)?;
-                Ok(Some(actions))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Erases from the shared log what is left there of any erased user.
-    fn rewrite_left(&self, replica: &Replica) -> Result<u64, LogError> {
-        let is_erased = |action: &Action, recorded_at| self.shared.is_erased(action, recorded_at);
-        replica.log.erase(&is_erased)
-    }
-
-    /// Waits until other replicas have erased users whose actions are still in the checkpoint.
-    pub async fn wait_for_erasures(&self) {
-        self.signals.erasures.notified().await;
-    }
-
-    /// Removes the actions of erased users from the files here, and returns their number.
-    pub fn finish_erasures(&self) -> Result<u64, LogError> {
-        // As above.
-        let _one = self.erasing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.end_erasures()
-    }
-
-    /// Number of erased users whose actions are still in the files here.
-    pub fn waiting_erasures(&self) -> Result<usize, LogError> {
-        self.store.unfinished_erasures().map(|left| left.len())
-    }
-
-    fn end_erasures(&self) -> Result<u64, LogError> {
-        let empty_journals = || self.run(|writer| writer.parts.store.empty_journals());
-        end_erasures(&self.store, empty_journals)
-    }
-
-    /// The erasure of `user`; none for others.
-    pub fn erasure(&self, user: UserId) -> Option<UserErasure> {
-        Some(UserErasure {
-            log_id: self.store.store_id(),
-            erased_at: self.shared.erased_at(user)?,
-        })
-    }
-
     /// Lets the writer do `work` between two writes.
-    fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut LogWriter) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
@@ -298,12 +190,6 @@ impl Actions {
     /// first `max` of them.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
         self.store.actions_from(first, max)
-    }
-
-    /// Whether another replica has erased the user of `placed`, which is still to be removed here.
-    pub fn is_erased(&self, placed: &PlacedAction) -> bool {
-        let PlacedAction { place, action } = placed;
-        self.is_shared() && self.shared.is_erased(action, place.recorded_at)
     }
 
     /// Engagement of all users with what was recommended to them.
@@ -404,7 +290,7 @@ fn replay(store: &Log, shared: &SharedState, oldest: Timestamp) -> Result<Replay
         shared.set_erased(user, erasure.erased_at);
     }
     if !store.unfinished_erasures()?.is_empty() {
-        let actions = end_erasures(store, || store.empty_journals())?;
+        let actions = store.end_erasures(|| store.empty_journals())?;
         tracing::info!(actions, "ended an erasure that was begun before");
     }
     let mut summary = ReplaySummary {
@@ -417,21 +303,4 @@ fn replay(store: &Log, shared: &SharedState, oldest: Timestamp) -> Result<Replay
         shared.apply(&action);
     })?;
     Ok(summary)
-}
-
-/// Ends the erasures that are begun in `log`: removes their actions from its files, and
-/// returns their number. `empty_journals` empties its journals while nobody writes.
-fn end_erasures(
-    log: &Log,
-    empty_journals: impl FnOnce() -> Result<(), LogError>,
-) -> Result<u64, LogError> {
-    let begun = log.unfinished_erasures()?;
-    if begun.is_empty() {
-        return Ok(0);
-    }
-    let actions = log.remove_erased(&begun)?;
-    log.compact()?;
-    empty_journals()?;
-    log.finish_erasures(&begun)?;
-    Ok(actions)
 }

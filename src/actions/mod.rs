@@ -8,6 +8,7 @@
 mod action_store;
 mod clock_guard;
 mod engagement;
+mod erasing;
 mod freshness_token;
 mod held_action;
 mod judged_clock;
@@ -21,8 +22,9 @@ mod tail_sink;
 mod user_state;
 mod writer;
 
-pub use action_store::{Actions, ErasedActions, ReplaySummary, UserErasure};
+pub use action_store::{Actions, ReplaySummary};
 pub use engagement::Engagement;
+pub use erasing::{ErasedActions, UserErasure};
 pub use freshness_token::FreshnessToken;
 pub use held_action::HeldAction;
 pub use lag::Lag;

@@ -36,6 +36,23 @@ impl Log {
         Ok(removed + self.remove_or_move(&erased, erasures)?)
     }
 
+    /// Ends the erasures that are begun: removes their actions from the files of the log, and
+    /// returns their number. `empty_journals` empties its journals while nobody writes.
+    pub fn end_erasures(
+        &self,
+        empty_journals: impl FnOnce() -> Result<(), LogError>,
+    ) -> Result<u64, LogError> {
+        let begun = self.unfinished_erasures()?;
+        if begun.is_empty() {
+            return Ok(0);
+        }
+        let actions = self.remove_erased(&begun)?;
+        self.compact()?;
+        empty_journals()?;
+        self.finish_erasures(&begun)?;
+        Ok(actions)
+    }
+
     /// Moves the actions of `user` that an erasure at `erased_at` erases to the first of their
     /// copies that it does not erase, where there is one.
     pub fn move_to_later_copies(
