@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use async_nats::Message;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -228,9 +229,8 @@ impl Nats {
         })
     }
 
-    /// Listens to what is asked of the first node until the returned function is called, which
-    /// tells it.
-    pub(crate) fn listen(&self, subject: &'static str) -> impl FnOnce() -> Vec<String> {
+    /// Listens to what comes to a subject until the returned function is called, which has it.
+    pub(crate) fn listen(&self, subject: &'static str) -> impl FnOnce() -> Vec<Message> {
         let url = self.url(0);
         let (client, mut asked) = self.runtime.block_on(async {
             let client = async_nats::connect(url).await.expect("it connects");
@@ -240,14 +240,14 @@ impl Nats {
         });
         move || {
             self.runtime.block_on(async {
-                // Whatever was asked before is here before the answer to this.
+                // Whatever has come before is here before the answer to this.
                 client
                     .request("$JS.API.INFO", "".into())
                     .await
                     .expect("an answer");
                 let mut all = Vec::new();
                 while let Ok(Some(message)) = timeout(Duration::ZERO, asked.next()).await {
-                    all.push(String::from_utf8_lossy(&message.payload).into_owned());
+                    all.push(message);
                 }
                 all
             })
