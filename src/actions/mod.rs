@@ -16,6 +16,8 @@ mod lag;
 mod outcomes;
 mod own_frame;
 mod params;
+#[cfg(feature = "planted-faults")]
+mod planted_fault;
 mod replica;
 mod shared_state;
 mod tail_sink;

@@ -164,6 +164,10 @@ impl TailSink {
                         let outcome = self.outcome(action, place, &mut new, &mut read.copies)?;
                         outcomes.push(outcome);
                         if outcome == ActionOutcome::Accepted {
+                            #[cfg(feature = "planted-faults")]
+                            if super::planted_fault::drops_next() {
+                                continue;
+                            }
                             read.actions.push(ReadAction {
                                 action,
                                 is_kept: frame.is_kept,
