@@ -5,6 +5,7 @@ import itertools
 import json
 import signal
 import socket
+import subprocess
 
 from harness import BIN, Failed, Process, check, free_port, http, until
 
@@ -31,6 +32,8 @@ class Engine:
 
     def __init__(self, kit, stack, count=3):
         self._stack, self.directory = stack, kit.directory / "engine"
+        # How long a node goes on for its callers once it is told to stop. The kit ships 5s.
+        self._grace = "5s" if kit.long else "1s"
         self.directory.mkdir()
         names = [f"node-{number}" for number in range(count)]
         self.ports = {n: {part: free_port() for part in ("client", "route", "monitor")} for n in names}
@@ -50,6 +53,8 @@ class Engine:
             f'http: "127.0.0.1:{ports["monitor"]}"\n'
             # What is acknowledged is on the disks of a majority, as the kit ships it.
             f'jetstream {{ store_dir: "{self.directory / name}", sync_interval: always }}\n'
+            f'lame_duck_grace_period: {self._grace}\n'
+            'lame_duck_duration: 30s\n'
             f'cluster {{ name: scenario, listen: "127.0.0.1:{ports["route"]}", routes: [{routes}] }}\n'
         )
 
@@ -123,6 +128,14 @@ class Engine:
     def kill(self, name):
         self.nodes[name].signal(signal.SIGKILL)
         self.nodes[name].wait()
+
+    def stop_in_order(self, name):
+        """It hands over what it leads, sends its callers away one by one, and ends."""
+        node = self.nodes[name]
+        tell = [BIN / "nats-server", "--signal", f"ldm={node.pid}"]
+        check(subprocess.run(tell, check=False).returncode == 0, f"{name} cannot be told to stop")
+        code = node.wait()
+        check(code == 0, f"{node.log.name}: ended with {code}")
 
     def start(self, name):
         self.nodes[name] = self._start(name)

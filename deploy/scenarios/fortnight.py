@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from engine import Engine
 from harness import (
-    CHANNEL, Failed, Server, actions_api, actions_services, admin_api, admin_services, api, check, health_pb2,
-    health_pb2_grpc, services, until,
+    ACKNOWLEDGED, CHANNEL, Failed, Server, actions_api, actions_services, admin_api, admin_services, api,
+    check, health_pb2, health_pb2_grpc, services, until,
 )
 
 LIBRARIES = [
@@ -37,9 +37,6 @@ SAMPLED_USERS = 100
 # Versions of profiles that a night leaves.
 KEPT_VERSIONS = 3
 ACTIONS_PER_CALL = 200
-ACKNOWLEDGED = (
-    actions_api.ActionStatus.ACTION_STATUS_ACCEPTED, actions_api.ActionStatus.ACTION_STATUS_DUPLICATE,
-)
 Action = collections.namedtuple("Action", "id user pin time name")
 
 

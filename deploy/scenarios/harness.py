@@ -39,6 +39,10 @@ BIN = Path(sys.prefix) / "bin"
 # A call that dies with its connection must be seen, not made again by the client; and
 # two channels to one address must be two connections.
 CHANNEL = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+# An action has one of these once it counts.
+ACKNOWLEDGED = (
+    actions_api.ActionStatus.ACTION_STATUS_ACCEPTED, actions_api.ActionStatus.ACTION_STATUS_DUPLICATE,
+)
 
 
 class Failed(Exception):
@@ -147,10 +151,10 @@ def environment(settings):
 class Server(Process):
     """`pinnersage serve`, ready to answer."""
 
-    def __init__(self, kit, catalog=None, profiles=None, port=None, data=None, **settings):
+    def __init__(self, kit, catalog=None, profiles=None, port=None, data=None, binary=None, **settings):
         self.port, self.ops = port or free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
-        command = [kit.binary, "serve", "--catalog", catalog or kit.catalog]
+        command = [binary or kit.binary, "serve", "--catalog", catalog or kit.catalog]
         command += ["--profiles", profiles or kit.profiles, "--listen", self.address]
         command += ["--ops-listen", f"127.0.0.1:{self.ops}"] + (["--data", data] if data else [])
         super().__init__(f"server-{self.port}", command, kit.directory, environment(settings))
@@ -259,6 +263,18 @@ class Envoy(Process):
     def ejections(self):
         return self.stat("cluster.pinnersage.outlier_detection.ejections_enforced_total")
 
+    def restart(self, server, start):
+        """Stops a server in order, and starts another one at its address, under the eyes of Envoy.
+        Returns that, and how long the old one took to end."""
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        until("Envoy turns away", lambda: self.hosts()[server.address])
+        code = server.wait()
+        check(code == 0, f"{server.log.name}: ended with {code}")
+        took, new = time.monotonic() - begun, start(port=server.port)
+        until("Envoy takes it back", lambda: not self.hosts()[new.address], 40)
+        return new, took
+
     def set_runtime(self, key, value):
         http(self.admin, f"/runtime_modify?{key}={value}", body=b"")
 
@@ -281,16 +297,41 @@ class K6(Process):
         return json.loads(self.summary.read_text())
 
 
-class Load:
+class Callers:
+    """Threads that call until the block ends."""
+
+    def __init__(self, jobs):
+        """A job is a function, which looks at `_stop`, and its arguments."""
+        self._stop, self._ended = threading.Event(), []
+        self._threads = [threading.Thread(target=self._guard, args=job) for job in jobs]
+
+    def _guard(self, job, *arguments):
+        try:
+            job(*arguments)
+        except Exception:  # A thread that ends by itself must fail the scenario.
+            self._ended.append(traceback.format_exc())
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        check(kind or not self._ended, f"callers that ended by themselves: {self._ended}")
+
+
+class Load(Callers):
     """Callers in threads, each with a connection of its own, until the block ends."""
 
     def __init__(self, address, callers=4, timeout=1.0, pause=0.0, call=None, **request):
+        super().__init__([(self._run, address)] * callers)
         self.codes = collections.Counter()
         self.latencies, self.notes = [], []
         self._request = {"user_id": 2, **request}
-        self._stop, self._call = threading.Event(), call or self._recommend
-        self._timeout, self._pause = timeout, pause
-        self._threads = [threading.Thread(target=self._run, args=[address]) for _ in range(callers)]
+        self._call, self._timeout, self._pause = call or self._recommend, timeout, pause
 
     def _recommend(self, channel):
         stub = services.RecommendationServiceStub(channel)
@@ -329,15 +370,8 @@ class Load:
         goal = self.total + calls
         until(f"{calls} more calls", lambda: self.total >= goal, timeout)
 
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
     def __exit__(self, kind, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__(kind)
         check(kind or self.total, "the callers made no call")
 
 
@@ -357,10 +391,11 @@ def counted(codes):
 
 
 class Kit:
-    """What all scenarios share: the binary, the data, a directory for logs."""
+    """What all scenarios share: the binaries, the data, a directory for logs."""
 
     def __init__(self, chosen, directory):
-        self.binary, self.long, self.directory = chosen.binary, chosen.long, directory
+        self.binary, self.planted = chosen.binary, chosen.planted
+        self.long, self.directory = chosen.long, directory
         self.catalog, self.profiles = chosen.catalog, chosen.profiles
         if self.catalog is None:
             self.catalog, self.profiles = self.build("sample")

@@ -3,7 +3,7 @@
 import random
 import unittest
 
-from history import History, Read, Refusal, Write, differing, doubled, merge, overlaps
+from history import BEHIND, OK, History, Read, Refusal, Sight, Write, differing, doubled, merge, overlaps
 
 
 def write(id, name="save", pin=7, begun=0.0, acknowledged=0.1):
@@ -45,23 +45,67 @@ class Actions(unittest.TestCase):
         self.assertEqual(doubled([b"a", b"b", b"a"]), {b"a": 2})
 
 
+def read(write=b"h", replica="b", code=OK, begun=1.0, ended=1.1, pins=frozenset(), user=1):
+    return Read(write, user, replica, code, begun, ended, frozenset(pins))
+
+
 class Hides(unittest.TestCase):
+    def setUp(self):
+        # Replica "a" has acknowledged it at 0.1.
+        self.history = history_of([write(b"h", "hide", pin=7)])
+
+    def shown(self, *reads):
+        self.history.reads = list(reads)
+        return [read.begun for read in self.history.shown_hidden()]
+
     def test_a_hidden_pin_that_is_shown_under_its_token_is_found(self):
-        history = history_of([write(b"h", "hide", pin=7)])
-        for pins, found in ((frozenset({8}), 0), (None, 0), (frozenset({7, 8}), 1)):
-            history.reads = [Read(b"h", "b", 1.0, pins)]
-            self.assertEqual(len(history.shown_hidden()), found, pins)
+        for pins, found in (({8}, []), ((), []), ({7, 8}, [1.0])):
+            self.assertEqual(self.shown(read(pins=pins)), found, pins)
+
+    def test_a_replica_that_has_honored_a_hide_must_not_show_its_pin_later(self):
+        other = read(b"other", begun=3.0, pins={7})
+        self.assertEqual(self.shown(read(b"h"), other), [3.0])
+        self.assertEqual(self.shown(other), [])
+        self.assertEqual(self.shown(read(b"h", code=BEHIND), other), [])
+        # Nor while the first answer was under way, by another replica, or to another user.
+        self.assertEqual(self.shown(read(b"h"), read(b"other", begun=1.05, pins={7})), [])
+        self.assertEqual(self.shown(read(b"h"), read(b"other", "c", begun=3.0, pins={7})), [])
+        self.assertEqual(self.shown(read(b"h"), read(b"other", begun=3.0, pins={7}, user=2)), [])
+
+    def test_a_replica_that_has_acknowledged_a_hide_must_not_show_its_pin(self):
+        self.assertEqual(self.shown(read(b"other", "a", begun=0.05, pins={7})), [])
+        self.assertEqual(self.shown(read(b"other", "a", begun=0.2, pins={7})), [0.2])
+
+    def test_a_replica_knows_what_was_there_before_its_start_once_it_is_ready(self):
+        self.history.gone("c", 2.0, 4.0)
+        shown = lambda begun: self.shown(read(b"other", "c", begun=begun, pins={7}))
+        self.assertEqual([shown(begun) for begun in (1.0, 3.0, 4.5)], [[], [], [4.5]])
+        # What came while it started it may not have read.
+        self.history.acknowledge([write(b"i", "hide", pin=8, acknowledged=3.0)])
+        self.assertEqual(self.shown(read(b"other", "c", begun=4.5, pins={8})), [])
+
+    def test_a_replica_that_lost_its_disk_reads_again_what_it_had_honored(self):
+        self.history.gone("b", 2.0, 4.0)
+        self.assertEqual(self.shown(read(b"h"), read(b"other", begun=3.0, pins={7})), [])
 
     def test_a_pin_of_a_save_may_be_shown(self):
-        history = history_of([write(b"s", "save", pin=7)])
-        history.read(Read(b"s", "b", 1.0, frozenset({7})))
-        self.assertEqual(history.shown_hidden(), [])
+        self.history = history_of([write(b"s", "save", pin=7)])
+        self.assertEqual(self.shown(read(b"s", pins={7})), [])
 
     def test_honored_tokens_are_counted(self):
-        history = History()
-        for pins in (frozenset(), frozenset({1}), None):
-            history.read(Read(b"h", "b", 1.0, pins))
-        self.assertEqual(history.honored(), (2, 1))
+        self.history.happened("kill", 5.0, 6.0)
+        self.history.reads = [read(), read(), read(code=BEHIND), read(begun=5.5, ended=5.6, code=BEHIND)]
+        self.assertEqual(self.history.honored(), (2, 2))
+        self.assertEqual(self.history.honored("kill"), (0, 1))
+        self.assertEqual(self.history.honored("hang"), (0, 0))
+
+    def test_a_read_may_fail_for_want_of_its_replica_alone(self):
+        self.history.gone("b", 10.0, 20.0)
+        self.history.gone("majority", 30.0, 40.0)
+        failed = [read(code="UNAVAILABLE", begun=at, ended=at + 0.1) for at in (15.0, 21.0, 35.0)]
+        self.history.reads = [read(), read(code=BEHIND), *failed]
+        self.assertEqual([r.begun for r in self.history.failed_reads()], [21.0, 35.0])
+        self.assertEqual([r.begun for r in self.history.failed_reads(slack=2.0)], [35.0])
 
 
 class Refusals(unittest.TestCase):
@@ -86,6 +130,12 @@ class Refusals(unittest.TestCase):
     def test_slack_counts_after_the_outage_and_not_before(self):
         self.assertEqual(self.unexcused("b", 21.0, 22.0, slack=2.0), 0)
         self.assertEqual(self.unexcused("b", 8.0, 9.0, slack=2.0), 1)
+
+    def test_refusals_without_a_majority_are_counted(self):
+        spans = ((12.0, 13.0), (21.0, 22.0), (45.0, 46.0))
+        self.history.refusals = [Refusal("a", "UNAVAILABLE", *span) for span in spans]
+        self.assertEqual(self.history.refused_without_majority(), 1)
+        self.assertEqual(self.history.refused_without_majority(slack=2.0), 2)
 
     def test_a_replica_that_is_away_excuses_itself_alone(self):
         self.assertEqual(self.unexcused("a", 45.0, 46.0), 0)
@@ -123,6 +173,42 @@ class Silence(unittest.TestCase):
         history.gone("majority", 2.0, 8.0)
         self.assertAlmostEqual(history.worst_write(), 0.5)
         self.assertEqual(history.longest_silence(), 0.0)
+
+
+    def test_a_write_counts_for_the_events_in_which_it_was_under_way(self):
+        history = history_of([
+            write(b"a", begun=0.0, acknowledged=0.2),
+            write(b"b", begun=4.9, acknowledged=5.3),
+            write(b"c", begun=8.0, acknowledged=9.0),
+        ])
+        history.happened("kill", 5.0, 6.0)
+        self.assertAlmostEqual(history.worst_write("kill"), 0.4)
+        self.assertAlmostEqual(history.worst_write(), 1.0)
+        self.assertEqual(history.worst_write("hang"), 0.0)
+
+
+class Gaps(unittest.TestCase):
+    def setUp(self):
+        self.history = History()
+        self.history.happened("kill", 5.0, 6.0)
+        for replica, acknowledged, seen in (("a", 1.0, 1.01), ("a", 5.0, 5.2), ("b", 5.0, 5.9)):
+            self.history.see(Sight(replica, acknowledged, seen))
+
+    def test_the_longest_time_in_which_a_replica_has_not_seen_an_action(self):
+        self.assertAlmostEqual(self.history.worst_gap(), 0.9)
+        self.assertAlmostEqual(self.history.worst_gap("kill"), 0.9)
+        self.assertEqual(self.history.worst_gap("hang"), 0.0)
+
+    def test_a_replica_that_is_away_sees_nothing(self):
+        self.history.gone("b", 5.5, 5.8)
+        self.assertAlmostEqual(self.history.worst_gap("kill"), 0.2)
+
+    def test_delays_when_calm_and_not(self):
+        calm, stormy = self.history.delays()
+        self.assertEqual([round(delay, 3) for delay in calm], [0.01])
+        self.assertEqual([round(delay, 3) for delay in stormy], [0.2, 0.9])
+        self.history.gone("b", 5.5, 5.8)
+        self.assertEqual(len(self.history.delays()[1]), 1)
 
 
 class Answers(unittest.TestCase):

@@ -265,20 +265,10 @@ def rolling(kit, stack):
     load = stack.enter_context(K6(kit, envoy.address, **knobs))
     until("load", lambda: all(count > rate for count in envoy.requests().values()))
     stops = []
-
-    def restart(server):
-        begun = time.monotonic()
-        server.signal(signal.SIGTERM)
-        until("Envoy turns away", lambda: envoy.hosts()[server.address])
-        code = server.wait(30)
-        check(code == 0, f"{server.log.name}: ended with {code}")
-        stops.append(time.monotonic() - begun)
-        new = stack.enter_context(Server(kit, port=server.port, **settings))
-        until("Envoy takes it back", lambda: not envoy.hosts()[new.address], 40)
-        return new
-
-    for _ in range(rounds):
-        servers = [restart(server) for server in servers]
+    start = lambda **more: stack.enter_context(Server(kit, **settings, **more))
+    for place in [0, 1] * rounds:
+        servers[place], took = envoy.restart(servers[place], start)
+        stops.append(took)
     check(load.alive(), "the restarts outlasted the load; allow more seconds")
     figures = load.figures(seconds + 30)
     statuses = figures["statuses"]
