@@ -84,8 +84,8 @@ def faults_afterwards(fleet):
     places |= {f"replica {name}": exported_ids(fleet, name) for name in REPLICAS}
     for place, ids in places.items():
         if missing := history.missing(ids):
-            what = f"{len(missing)} acknowledged actions are missing, the first: {missing[0]}"
-            yield Fault("missing", place, what)
+            first = f"{missing[0].id.hex()} of user {missing[0].user}, which {missing[0].replica} took"
+            yield Fault("missing", place, f"{len(missing)} acknowledged actions are missing: {first}")
         if twice := doubled(ids):
             yield Fault("doubled", place, f"{len(twice)} actions doubled, such as {next(iter(twice)).hex()}")
         if strange := history.strange(ids):

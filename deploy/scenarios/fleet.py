@@ -1,6 +1,5 @@
 """A scenario of three replicas that share a log, while nodes of its engine and replicas die."""
 
-import collections
 import itertools
 import shutil
 import signal
@@ -15,8 +14,9 @@ from workload import ENVOY, RATE, REPLICAS, Workload, reads
 # Of tokens of hides, those that other replicas honor at the default wait.
 HONORED = 0.999
 # Kinds of events, and for how many seconds a replica may be without what another one acknowledged.
-KILL, HANG, ROLLING = "kill", "hang", "rolling restart"
-GOALS = {KILL: 0.2, HANG: 5.0}
+NODE_DIES, REPLICA_DIES, NODE_HANGS = "a node dies", "a replica dies", "a node hangs"
+ROLLING = "rolling restart"
+GOALS = {NODE_DIES: 0.2, REPLICA_DIES: 0.2, NODE_HANGS: 5.0}
 
 
 class Fleet:
@@ -129,7 +129,10 @@ def freeze_leader(fleet, turn, seconds):
     fleet.engine.thaw(name)
 
 
-EVENTS = [kill_leader, kill_follower, kill_replica, freeze_leader, kill_replica_and_disk]
+EVENTS = {
+    kill_leader: NODE_DIES, kill_follower: NODE_DIES, kill_replica: REPLICA_DIES,
+    freeze_leader: NODE_HANGS, kill_replica_and_disk: REPLICA_DIES,
+}
 
 
 def restart_all_in_order(fleet):
@@ -173,13 +176,13 @@ def fleet(kit, stack):
     starts = []
     with Workload(fleet), Load(fleet.envoy.address, callers=2, pause=0.02, call=reads) as load:
         time.sleep(2 * every)
-        for turn, event in itertools.product(range(rounds), EVENTS):
+        for turn, (event, kind) in itertools.product(range(rounds), EVENTS.items()):
             fleet.engine.spread()
             begun = time.monotonic()
-            starts.append(event(fleet, turn, still if event is freeze_leader else dead))
+            starts.append(event(fleet, turn, still if kind == NODE_HANGS else dead))
             fleet.engine.await_settled()
             ended = time.monotonic()
-            fleet.history.happened(HANG if event is freeze_leader else KILL, begun, ended)
+            fleet.history.happened(kind, begun, ended)
             time.sleep(max(1.0, every - (ended - begun)))
         restarted = restart_all_in_order(fleet)
         lose_majority(fleet, still)
@@ -200,24 +203,22 @@ def fleet(kit, stack):
 def figures_of(fleet, load, starts, restarted):
     """What was measured, in one line."""
     history = fleet.history
-    by_code = collections.Counter(refusal.code for refusal in history.refusals)
     honored, refused = history.honored()
     calm, stormy = history.delays()
-    worst = lambda measure, kind: f"{kind} {measure(kind):.2f} s"
-    goals = [f"{worst(history.worst_gap, kind)} (goal {goal:g} s)" for kind, goal in GOALS.items()]
+    kinds = (*GOALS, ROLLING)
+    each = lambda measure: ", ".join(f"{kind} {measure(kind):.2f} s" for kind in kinds)
+    goals = ", ".join(f"{kind} {goal:g} s" for kind, goal in GOALS.items())
+    behind = ", ".join(f"{kind} {history.honored(kind)[1]}" for kind in kinds)
     return "; ".join([
         f"{len(history.writes)} actions acknowledged",
-        f"{sum(by_code.values())} writes refused, {history.refused_without_majority(SLACK)} of them "
+        f"{len(history.refusals)} writes refused, {history.refused_without_majority(SLACK)} of them "
         "without a majority, the others by a replica that was away",
-        "worst write "
-        + ", ".join(worst(history.worst_write, kind) for kind in (KILL, HANG, ROLLING))
-        + f", longest silence {history.longest_silence():.2f} s",
-        "what another replica acknowledged was unseen for at most: "
-        + ", ".join([*goals, worst(history.worst_gap, ROLLING)]),
+        f"worst write: {each(history.worst_write)}, longest silence {history.longest_silence():.2f} s",
+        f"longest without what another replica acknowledged: {each(history.worst_gap)} (goals: {goals})",
         f"{load.total} reads, {load.failed()} failed, p99 {load.p(0.99):.0f} ms, "
         f"{fleet.envoy.retries()} retries",
-        f"tokens of hides that other replicas honored: {honored} of {honored + refused}, not at a kill "
-        f"{history.honored(KILL)[1]}, at a hang {history.honored(HANG)[1]}",
+        f"tokens of hides that other replicas honored: {honored} of {honored + refused}; not honored: "
+        f"{behind}",
         f"from an acknowledgment to an answer of another replica at {RATE} actions/s "
         f"{quantiles(calm)}, while things die {quantiles(stormy)}",
         f"replicas ready {min(starts):.1f} to {max(starts):.1f} s after their start",

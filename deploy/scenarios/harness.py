@@ -468,6 +468,6 @@ def run_one(name, scenario, kit):
 
 
 def show_logs(directory):
-    for log in sorted(directory.glob("*.log")):
+    for log in sorted(directory.rglob("*.log")):
         lines = log.read_text(errors="replace").splitlines()
         print(f"--- {log.name}, last lines", *lines[-8:], sep="\n    ", flush=True)

@@ -220,12 +220,12 @@ class History:
         return self._worst(((None, *pair) for pair in zip(times, times[1:])), None)
 
     def delays(self):
-        """For replicas that were there: seconds until they had what another one acknowledged; while
-        nothing was done to the fleet, and while something was."""
+        """With a majority, for replicas that were there: seconds until they had what another one
+        acknowledged; while nothing was done to the fleet, and while something was."""
         spans, was_away = merge(itertools.chain(*self.events.values()), 0.0), self._was_away()
         calm, stormy = [], []
         for sight in self.sights:
-            if not was_away([sight.replica], sight.acknowledged, sight.seen):
+            if not was_away(("majority", sight.replica), sight.acknowledged, sight.seen):
                 is_stormy = overlaps(spans, sight.acknowledged, sight.seen)
                 (stormy if is_stormy else calm).append(sight.seen - sight.acknowledged)
         return calm, stormy

@@ -209,6 +209,8 @@ class Gaps(unittest.TestCase):
         self.assertEqual([round(delay, 3) for delay in stormy], [0.2, 0.9])
         self.history.gone("b", 5.5, 5.8)
         self.assertEqual(len(self.history.delays()[1]), 1)
+        self.history.gone("majority", 0.5, 2.0)
+        self.assertEqual(self.history.delays()[0], [])
 
 
 class Answers(unittest.TestCase):

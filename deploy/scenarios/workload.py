@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 
 import grpc
 
-from harness import ACKNOWLEDGED, CHANNEL, SERVICE, Callers, actions_api, actions_services, api, check, services
+from harness import (
+    ACKNOWLEDGED, CHANNEL, SERVICE, Callers, actions_api, actions_services, api, check, services,
+)
 from history import BEHIND, OK, Read, Refusal, Sight, Write
 
 REPLICAS = ("a", "b", "c")
