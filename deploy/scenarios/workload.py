@@ -5,6 +5,7 @@ import itertools
 import os
 import queue
 import random
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -95,6 +96,8 @@ class Workload(Callers):
         jobs += [(self._read_hides, number) for number in range(HIDE_READERS)]
         jobs += [(self._watch, number) for number in range(len(REPLICAS))]
         super().__init__([(self._run, *job) for job in jobs])
+        # What is measured takes less than the 5 ms for which threads of Python wait for each other.
+        sys.setswitchinterval(0.0005)
         self.fleet, self._newest = fleet, Newest()
         # (write, its token, where it was acknowledged)
         self._hides = queue.Queue()
