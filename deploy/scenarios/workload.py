@@ -76,16 +76,17 @@ class Newest:
             self._by_replica[replica] = acknowledgment
             self._changed.notify_all()
 
-    def wait(self, without, timeout=0.1):
-        """The next one of another replica; none if there is none so soon."""
+    def take(self, without, timeout=0.1):
+        """The next one of another replica, which nobody else gets; none if there is none so soon."""
         begun = time.monotonic()
 
         def later():
-            others = [told for name, told in self._by_replica.items() if name != without]
-            return next((told for told in others if told[0] > begun), None)
+            told = self._by_replica.items()
+            return next((name for name, (at, *_) in told if name != without and at > begun), None)
 
         with self._changed:
-            return self._changed.wait_for(later, timeout)
+            name = self._changed.wait_for(later, timeout)
+            return name and self._by_replica.pop(name)
 
 
 class Workload(Callers):
@@ -166,7 +167,8 @@ class Workload(Callers):
         begun, code, pins = time.monotonic(), OK, frozenset()
         try:
             answer = caller.recommend(name, **request)
-            pins = frozenset(candidate.pin_id for candidate in answer.candidates)
+            # No more than can be hidden, or ten minutes of answers take a gigabyte.
+            pins = frozenset(self._shown[write.user]).intersection(c.pin_id for c in answer.candidates)
         except grpc.RpcError as error:
             code = error.code().name
         self.fleet.history.read(Read(write.id, write.user, name, code, begun, time.monotonic(), pins))
@@ -174,8 +176,8 @@ class Workload(Callers):
     def _watch(self, caller, number):
         """How long a replica does not have what another one has just acknowledged."""
         name = REPLICAS[number]
-        while not self._stop.wait(0.05):
-            if told := self._newest.wait(without=name):
+        while not self._stop.wait(0.02):
+            if told := self._newest.take(without=name):
                 acknowledged, user, token = told
                 while (code := self._knows(caller, name, user, token)) == BEHIND:
                     if self._stop.wait(0.005):
