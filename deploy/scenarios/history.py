@@ -184,10 +184,10 @@ class History:
         return lambda names, *span: any(overlaps(away.get(name, []), *span) for name in names)
 
     def honored(self, during=None):
-        """How many tokens replicas honored, and how many they refused; of all, or only during
-        events of one kind."""
-        spans = self._spans(during)
-        codes = collections.Counter(r.code for r in self.reads if overlaps(spans, r.begun, r.ended))
+        """How many tokens replicas that were there honored, and how many they refused; of all, or
+        only during events of one kind. One that is not ready yet gets no calls but ours."""
+        spans, there = self._spans(during), self._while_there(self.reads, (), 0.0)
+        codes = collections.Counter(r.code for r in there if overlaps(spans, r.begun, r.ended))
         return codes[OK], codes[BEHIND]
 
     def _spans(self, during):

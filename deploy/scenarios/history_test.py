@@ -98,6 +98,8 @@ class Hides(unittest.TestCase):
         self.assertEqual(self.history.honored(), (2, 2))
         self.assertEqual(self.history.honored("kill"), (0, 1))
         self.assertEqual(self.history.honored("hang"), (0, 0))
+        self.history.gone("b", 5.2, 5.55)
+        self.assertEqual(self.history.honored(), (2, 1))
 
     def test_a_read_may_fail_for_want_of_its_replica_alone(self):
         self.history.gone("b", 10.0, 20.0)
