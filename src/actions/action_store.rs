@@ -183,11 +183,13 @@ impl Actions {
 
     /// The greatest number that a recorded action can have so far.
     pub fn last_sequence(&self) -> Result<u64, LogError> {
+        self.store.write_out()?;
         self.store.last_sequence()
     }
 
     /// The recorded actions that have numbers from `first` on, by ascending number; the
-    /// first `max` of them.
+    /// first `max` of them. Of a shared log at least what could be seen when
+    /// [`Self::last_sequence`] was asked last.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
         self.store.actions_from(first, max)
     }

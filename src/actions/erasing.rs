@@ -47,7 +47,7 @@ impl Actions {
         }
         self.run(move |writer| writer.begin_erasure(user, erased_at))?;
         // Replicas may have erased others meanwhile, and this user a little later.
-        let erased_at = self.shared.erased_at(user).unwrap_or(erased_at);
+        let erased_at = self.shared.erased_at(user).ok_or(LogError::NotRead)?;
         let mut actions = self.end_erasures()?;
         if let Some(replica) = &self.replica {
             let is_erased = |action: &Action, recorded_at| {

@@ -6,6 +6,7 @@
 //! whatever their order and however often each came.
 
 mod action_store;
+mod checkpoint_writer;
 mod clock_guard;
 mod engagement;
 mod erasing;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::checkpoint_writer::CheckpointWriter;
 use super::lag::{Lag, LagClock};
 use super::shared_state::SharedState;
 use super::tail_sink::{TailSignals, TailSink};
@@ -17,7 +18,9 @@ pub(super) struct Replica {
     signals: Arc<TailSignals>,
     lag: Mutex<LagClock>,
     /// Brings what is appended, until it is dropped.
-    _tail: Tail,
+    tail: Option<Tail>,
+    /// Writes what the tail has brought.
+    writer: CheckpointWriter,
 }
 
 /// A log that is shared with other replicas, and who wants to know of changed pins.
@@ -51,11 +54,13 @@ impl Replica {
             take_pins,
         };
         let tail = log.tail(checkpoint.positions()?, Box::new(sink))?;
+        let writer = CheckpointWriter::start(checkpoint.clone())?;
         Ok(Self {
             log,
             signals: signals.clone(),
             lag: Mutex::default(),
-            _tail: tail,
+            tail: Some(tail),
+            writer,
         })
     }
 
@@ -74,5 +79,8 @@ impl Drop for Replica {
     fn drop(&mut self) {
         // Who waits for the checkpoint gives up, so that the tail can end.
         self.signals.is_over.store(true, Ordering::Release);
+        // What it has brought is written once it has ended.
+        drop(self.tail.take());
+        self.writer.end();
     }
 }

@@ -1,7 +1,7 @@
 //! State of all users, which the writer fills and readers read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use dashmap::DashMap;
@@ -23,6 +23,8 @@ pub(super) struct SharedState {
     users: DashMap<UserId, Arc<UserState>>,
     /// Users that were erased, and when.
     erased: DashMap<UserDigest, Timestamp>,
+    /// Whether there are any.
+    has_erased: AtomicBool,
     /// In microseconds: actions before it are forgotten, but for negative ones.
     oldest: AtomicI64,
     /// Up to where what was recorded can be seen by readers.
@@ -40,6 +42,7 @@ impl SharedState {
             log_id,
             users: DashMap::new(),
             erased: DashMap::new(),
+            has_erased: AtomicBool::new(false),
             oldest: AtomicI64::new(i64::MIN),
             visible: watch::Sender::new(visible),
             shown: AtomicU64::new(0),
@@ -116,12 +119,13 @@ impl SharedState {
     /// Declares that a user was erased at `erased_at`.
     pub(super) fn set_erased(&self, user: UserDigest, erased_at: Timestamp) {
         self.erased.insert(user, erased_at);
+        self.has_erased.store(true, Ordering::Release);
     }
 
     /// When `user` was erased; none for others.
     pub(super) fn erased_at(&self, user: UserId) -> Option<Timestamp> {
         // Most logs have no erased users, and digests take time.
-        if self.erased.is_empty() {
+        if !self.has_erased.load(Ordering::Acquire) {
             return None;
         }
         self.erased

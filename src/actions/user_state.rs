@@ -184,10 +184,18 @@ fn sum(days: &[DailyEngagement]) -> Engagement {
 
 /// Inserts `action` and keeps the `max_kept` latest of `actions`.
 fn keep_latest(actions: &mut Vec<HeldAction>, action: HeldAction, max_kept: usize) {
-    let rank = actions.partition_point(|held| HeldAction::by_time(held, &action).is_lt());
-    actions.insert(rank, action);
-    if actions.len() > max_kept {
-        actions.remove(0);
+    let is_before = |held: &HeldAction| HeldAction::by_time(held, &action).is_lt();
+    // Most actions come in their order.
+    let rank = match actions.last().is_none_or(is_before) {
+        true => actions.len(),
+        false => actions.partition_point(is_before),
+    };
+    if actions.len() < max_kept {
+        actions.insert(rank, action);
+    } else if rank > 0 {
+        // The first makes room.
+        actions.copy_within(1..rank, 0);
+        actions[rank - 1] = action;
     }
 }
 

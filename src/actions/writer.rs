@@ -195,7 +195,8 @@ impl LogWriter {
         let failed = |error: LogError| RecordError::Failed(error.to_string());
         let (new, mut outcomes) = self.new_actions(requests).map_err(failed)?;
         if new.is_empty() {
-            return Ok((outcomes, self.parts.store.positions().map_err(failed)?));
+            let positions = self.parts.store.taken_positions().map_err(failed)?;
+            return Ok((outcomes, positions));
         }
         let now = requests.iter().map(|request| request.now).max();
         let now = now.expect("a group has requests");
@@ -217,7 +218,7 @@ impl LogWriter {
                     .any(|o| *o == ActionOutcome::Duplicate)
                 {
                     // They stand anywhere before: what is kept may not be visible yet.
-                    positions.extend(&self.parts.store.positions().map_err(failed)?);
+                    positions.extend(&self.parts.store.taken_positions().map_err(failed)?);
                 }
                 positions
             }

@@ -143,8 +143,8 @@ impl ReplicaArchiver {
         self.erase_from_files(&mut state, Some(user))
     }
 
-    /// What waits to be archived: all that stands behind the last claim, or in it while its
-    /// files are being written.
+    /// What of the checkpoint's files waits to be archived: all that stands behind the last claim,
+    /// or in it while the archive's files are being written.
     pub fn backlog(&self) -> Result<Backlog, LogError> {
         let claim = self.checkpoint.archive_claim()?;
         let from = claim.map(|(claim, _)| claim.from).unwrap_or_default();
@@ -350,12 +350,14 @@ impl ReplicaArchiver {
     /// What an erasure has written anew stands behind messages that are gone: where these were
     /// read, so is it afterwards.
     fn read_all(&self) -> Result<Option<Positions>, LogError> {
-        let before = self.checkpoint.positions()?;
+        let before = self.checkpoint.taken_positions()?;
         let newest = self.log.newest()?;
         let is_read = self.wait(|| {
-            let read = self.checkpoint.positions()?;
+            let read = self.checkpoint.taken_positions()?;
             Ok(read.cover(&newest).then_some(()))
         })?;
+        // The files are what is archived.
+        self.checkpoint.write_out()?;
         Ok(is_read.map(|()| before))
     }
 

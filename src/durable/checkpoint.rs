@@ -11,8 +11,6 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fjall::OwnedWriteBatch;
-
 use super::copies;
 use super::erasures::{Erasure, UserDigest};
 use super::error::LogError;
@@ -21,15 +19,19 @@ use super::log::Log;
 use super::message_place::{self, MAX_MESSAGE};
 use super::places::{self, PlacedAction};
 use super::positions::{MAX_STREAMS, Position, Positions};
-use super::records::{ActionFacts, PinChange, Place, encode_pin};
-use super::store::{CLAIM, POSITIONS, Store};
-use crate::model::{Action, ActionId, Timestamp};
+use super::records::{PinChange, Place, encode_pin};
+use super::store::{CLAIM, POSITIONS};
+use super::unwritten::{Part, ReadAction};
+use crate::model::{ActionId, Timestamp};
 use crate::setting_rules::in_days;
 
 /// Name of the directory of a checkpoint in that of the server.
 pub const CHECKPOINT: &str = "checkpoint";
 /// Name of what is put aside because it is damaged.
 const DAMAGED: &str = "checkpoint-damaged";
+
+/// Fewest actions that are worth tables of their own.
+const MIN_TABLE: usize = 8_192;
 
 /// How far the clocks of replicas may differ, and a stream be behind others.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
@@ -47,17 +49,6 @@ pub struct ReadEntries<'a> {
     pub copies: Vec<(ActionId, Place)>,
     /// The last claim on a part of the archive, and its number in the control stream.
     pub claim: Option<(&'a [u8], u64)>,
-}
-
-/// An action that was read.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadAction<'a> {
-    /// The action.
-    pub action: &'a Action,
-    /// Whether it is never forgotten.
-    pub is_kept: bool,
-    /// Where it stands.
-    pub place: Place,
 }
 
 impl Log {
@@ -115,7 +106,16 @@ impl Log {
         [accepted].into_iter().collect()
     }
 
-    /// How far the shared log was read. In an embedded log the number of records, as the
+    /// How far the shared log was taken, be it written or not.
+    pub fn taken_positions(&self) -> Result<Positions, LogError> {
+        // In this order: what is written meanwhile is found in the store.
+        match self.unwritten.positions() {
+            Some(positions) => Ok(positions),
+            None => self.positions(),
+        }
+    }
+
+    /// How far the shared log is in the files. In an embedded log the number of records, as the
     /// position in its only stream.
     pub fn positions(&self) -> Result<Positions, LogError> {
         let store = self.store()?;
@@ -165,62 +165,93 @@ impl Log {
     }
 
     /// Takes what was read of the shared log up to `positions`, all or nothing. It can be taken
-    /// again after an error.
+    /// again after an error. Actions are written by the next [`Self::write_out`]; anything else
+    /// is, with all before, when this returns.
     pub fn take(&self, read: &ReadEntries<'_>, positions: &Positions) -> Result<(), LogError> {
-        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = self.writable_store()?;
-        store.wait_for_room().map_err(|e| self.fail(&store, e))?;
-        let mut batch = store.database.batch();
-        self.put_actions(&store, &mut batch, read)?;
-        for (pin, record) in &read.pins {
-            batch.insert(&store.pins, pin.0.to_be_bytes(), encode_pin(record));
-        }
-        for &(user, erased_at) in &read.erasures {
-            let erasure = Erasure::by_time(erased_at).to_bytes();
-            batch.insert(&store.erased, user.0, erasure);
-        }
-        if let Some((claim, number)) = read.claim {
-            let number: &[u8] = &number.to_le_bytes();
-            batch.insert(&store.meta, CLAIM, [number, claim].concat());
-        }
         debug_assert!(positions.sequences().len() <= MAX_STREAMS);
-        let sequences = positions.sequences().iter();
-        let bytes: Vec<u8> = sequences
-            .flat_map(|sequence| sequence.to_le_bytes())
-            .collect();
-        batch.insert(&store.meta, POSITIONS, bytes);
-        batch.commit().map_err(|e| self.fail(&store, e))?;
+        let recorded_at = read.actions.iter().map(|read| read.place.recorded_at);
+        if let Some(recorded_at) = recorded_at.max() {
+            let micros = recorded_at.micros();
+            self.recorded_at.fetch_max(micros, Ordering::AcqRel);
+        }
+        if self.unwritten.is_full() {
+            self.write_out()?;
+        }
+        if read.pins.is_empty() && read.erasures.is_empty() && read.claim.is_none() {
+            self.unwritten.add(&read.actions, &read.copies, positions);
+            return Ok(());
+        }
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_parts()?;
+        let mut part = Part::default();
+        part.add(&read.actions, &read.copies, positions);
+        self.write_part(&part, read)?;
         if let Some((claim, _)) = read.claim {
             self.note_claim(claim);
         }
         Ok(())
     }
 
-    /// Adds the actions to `batch`, and further copies of actions.
-    fn put_actions(
-        &self,
-        store: &Store,
-        batch: &mut OwnedWriteBatch,
-        read: &ReadEntries<'_>,
-    ) -> Result<(), LogError> {
-        for &ReadAction {
-            action,
-            is_kept,
-            place,
-        } in &read.actions
-        {
-            let facts = ActionFacts {
-                is_kept,
-                place: Some(place),
-            };
-            places::insert(store, batch, action, facts);
-            let recorded_at = place.recorded_at.micros();
-            self.recorded_at.fetch_max(recorded_at, Ordering::AcqRel);
-        }
-        for &(id, place) in &read.copies {
-            copies::insert(store, batch, id, place)?;
+    /// Writes all that was taken to the files: what reads them finds it from then on. It can be
+    /// tried again after an error.
+    pub fn write_out(&self) -> Result<(), LogError> {
+        let _guard = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_parts()
+    }
+
+    /// Waits until much was taken that is not written, or until [`Self::end_taking`], at most for
+    /// `limit`. Returns whether more may come.
+    pub fn wait_for_unwritten(&self, limit: Duration) -> bool {
+        self.unwritten.wait(limit)
+    }
+
+    /// Declares that nothing more is taken.
+    pub fn end_taking(&self) {
+        self.unwritten.end();
+    }
+
+    /// The same as [`Self::write_out`]. For one thread at a time.
+    fn write_parts(&self) -> Result<(), LogError> {
+        while let Some(part) = self.unwritten.next_part() {
+            self.write_part(&part, &ReadEntries::default())?;
+            self.unwritten.written();
         }
         Ok(())
+    }
+
+    /// Writes `part`, and what is in `others` beside actions. For one thread at a time.
+    fn write_part(&self, part: &Part, others: &ReadEntries<'_>) -> Result<(), LogError> {
+        let store = self.writable_store()?;
+        store.wait_for_room().map_err(|e| self.fail(&store, e))?;
+        let mut batch = store.database.batch();
+        if part.actions.len() < MIN_TABLE {
+            places::insert_part(&store, &mut batch, part);
+        } else {
+            // A table that is not finished would take what is left.
+            self.require_space(part.bytes_of_tables())?;
+            // Before the positions: what is read again is known by then.
+            places::insert_tables(&store, part).map_err(|e| self.fail(&store, e))?;
+        }
+        for &(id, place) in &part.copies {
+            copies::insert(&store, &mut batch, id, place)?;
+        }
+        for (pin, record) in &others.pins {
+            batch.insert(&store.pins, pin.0.to_be_bytes(), encode_pin(record));
+        }
+        for &(user, erased_at) in &others.erasures {
+            let erasure = Erasure::by_time(erased_at).to_bytes();
+            batch.insert(&store.erased, user.0, erasure);
+        }
+        if let Some((claim, number)) = others.claim {
+            let number: &[u8] = &number.to_le_bytes();
+            batch.insert(&store.meta, CLAIM, [number, claim].concat());
+        }
+        let sequences = part.positions.sequences().iter();
+        let bytes: Vec<u8> = sequences
+            .flat_map(|sequence| sequence.to_le_bytes())
+            .collect();
+        batch.insert(&store.meta, POSITIONS, bytes);
+        batch.commit().map_err(|e| self.fail(&store, e))
     }
 }
 

@@ -35,15 +35,21 @@ pub struct Waiting {
 }
 
 impl Log {
-    /// Where the action `id` stands in this checkpoint; none when it is not there.
-    pub fn place_of(&self, id: ActionId) -> Result<Option<Place>, LogError> {
+    /// Where each of these actions stands in this checkpoint; none for those that are not there.
+    pub fn places_of(&self, ids: &[ActionId]) -> Result<Vec<Option<Place>>, LogError> {
+        // In this order: what is written meanwhile is found in the store.
+        let mut places = self.unwritten.places(ids);
         let store = self.store()?;
-        let Some(value) = store.actions.get(id.0).map_err(|e| store.error(e))? else {
-            return Ok(None);
-        };
-        let place = decode_action(&id.0, &value).and_then(|(_, facts)| facts.place);
-        let damaged = || store.damaged_record("action", &id.0);
-        place.ok_or_else(damaged).map(Some)
+        for (id, place) in ids.iter().zip(&mut places) {
+            if place.is_none()
+                && let Some(value) = store.actions.get(id.0).map_err(|e| store.error(e))?
+            {
+                let found = decode_action(&id.0, &value).and_then(|(_, facts)| facts.place);
+                let damaged = || store.damaged_record("action", &id.0);
+                *place = Some(found.ok_or_else(damaged)?);
+            }
+        }
+        Ok(places)
     }
 
     /// The actions of which the first copy stands in the messages of `claim`, all of which
@@ -206,6 +212,7 @@ mod tests {
             read.copies.extend(copies);
         }
         log.take(&read, &positions(&[9, 9])).expect("a write");
+        log.write_out().expect("a write");
         log
     }
 
@@ -265,11 +272,9 @@ mod tests {
         drop(log);
         let log = checkpoint(directory.path(), &[]);
         assert_eq!(records(&log), Some(4));
-        assert_eq!(
-            log.place_of(ActionId([1; 16])).expect("a log"),
-            Some(place((1, 4)))
-        );
-        assert_eq!(log.place_of(ActionId([9; 16])).expect("a log"), None);
+        let ids = [1, 9].map(|id| ActionId([id; 16]));
+        let places = log.places_of(&ids).expect("a log");
+        assert_eq!(places, [Some(place((1, 4))), None]);
         log.forget_before(Timestamp::from_micros(101))
             .expect("a log");
         assert_eq!(records(&log), Some(0));

@@ -21,19 +21,18 @@ impl Log {
         if erasures.is_empty() {
             return Ok(0);
         }
-        let (mut removed, mut erased) = (0, Vec::new());
+        let mut erased = Vec::new();
         self.try_for_each(|action, facts| {
             let erasure = self.erasure_of(&action, erasures);
             if erasure.is_some_and(|erasure| erasure.erases(action.time, facts.place)) {
                 erased.push(action.id);
             }
-            if erased.len() >= BATCH {
-                removed += self.remove_or_move(&erased, erasures)?;
-                erased.clear();
-            }
             Ok(())
         })?;
-        Ok(removed + self.remove_or_move(&erased, erasures)?)
+        // Not above: who opens the store again waits for its readers, and lets nobody write.
+        let batches = erased.chunks(BATCH);
+        let removed = batches.map(|batch| self.remove_or_move(batch, erasures));
+        removed.sum()
     }
 
     /// Ends the erasures that are begun: removes their actions from the files of the log, and

@@ -23,6 +23,7 @@ use super::records::{
     ActionFacts, PinChange, PinRecord, Place, decode_action, decode_pin, encode_pin,
 };
 use super::store::{ACCEPTED, PLACED, Store};
+use super::unwritten::Unwritten;
 use crate::model::{Action, ActionId, PinId, Timestamp};
 
 /// Name of the directory of the store in that of the log.
@@ -48,6 +49,8 @@ pub struct Log {
     pub(super) forgettable: ArcSwap<Forgettable>,
     /// One write at a time, so that the count never falls.
     pub(super) writing: Mutex<()>,
+    /// What of a shared log is read, and will be written: see `checkpoint.rs`.
+    pub(super) unwritten: Unwritten,
 }
 
 impl fmt::Debug for Log {
@@ -95,6 +98,7 @@ impl Log {
             recorded_at: AtomicI64::new(recorded_at.micros()),
             forgettable: ArcSwap::from_pointee(Forgettable::All),
             writing: Mutex::default(),
+            unwritten: Unwritten::default(),
         };
         Ok((log, tails))
     }
@@ -129,6 +133,10 @@ impl Log {
 
     /// Whether an action with this id is there.
     pub fn contains(&self, id: ActionId) -> Result<bool, LogError> {
+        // In this order: what is written meanwhile is found in the store.
+        if self.unwritten.places(&[id]) != [None] {
+            return Ok(true);
+        }
         let store = self.store()?;
         let found = store.actions.contains_key(id.0);
         found.map_err(|e| store.error(e))

@@ -28,8 +28,9 @@ mod positions;
 mod privacy;
 mod records;
 mod reopen;
-mod rewriting;
+mod rewrite_mark;
 mod store;
+mod unwritten;
 
 pub use action_log::{
     ActionBatch, ActionFrame, ActionLog, Appended, Condition, Delivered, Entry, FrameId, Message,
@@ -37,7 +38,7 @@ pub use action_log::{
 };
 pub use archive_claim::ArchiveClaim;
 pub use backup::{LogRestore, LogSnapshot, belongs_to_log};
-pub use checkpoint::{CHECKPOINT, ReadAction, ReadEntries};
+pub use checkpoint::{CHECKPOINT, ReadEntries};
 pub use claimed::{ClaimedActions, Waiting};
 pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
@@ -49,3 +50,4 @@ pub use params::{ActionLogKind, ActionLogParams};
 pub use places::PlacedAction;
 pub use positions::{MAX_STREAMS, Position, Positions};
 pub use records::{PinChange, PinRecord, Place};
+pub use unwritten::ReadAction;

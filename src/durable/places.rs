@@ -7,8 +7,10 @@ use fjall::OwnedWriteBatch;
 
 use super::copies;
 use super::error::LogError;
+use super::message_place::message;
 use super::records::{ActionFacts, Place, decode_action, encode_action};
 use super::store::{PLACED, Store};
+use super::unwritten::Part;
 use crate::model::{Action, ActionId, Timestamp};
 
 /// Actions that are given their places with one write.
@@ -40,6 +42,44 @@ pub(super) fn insert(
     if let Some(Place { sequence, .. }) = facts.place {
         batch.insert(&store.sequences, sequence.to_be_bytes(), action.id.0);
     }
+}
+
+/// Adds the actions of `part` to `batch`, and their places to the index.
+pub(super) fn insert_part(store: &Store, batch: &mut OwnedWriteBatch, part: &Part) {
+    for action in &part.actions {
+        let number = action.place.sequence.to_be_bytes();
+        batch.insert(&store.actions, action.id.0, part.record(action));
+        batch.insert(&store.sequences, number, action.id.0);
+    }
+}
+
+/// Writes the actions of `part` and their places as tables of their own. The places come first:
+/// an action without one would be missing where actions are read by their numbers, and a place
+/// without an action is passed over.
+pub(super) fn insert_tables(store: &Store, part: &Part) -> Result<(), fjall::Error> {
+    let mut numbers: Vec<(u64, ActionId)> = part
+        .actions
+        .iter()
+        .map(|action| (action.place.sequence, action.id))
+        .collect();
+    numbers.sort_unstable();
+    // Behind what each stream has, a table is never merged with others.
+    for of_stream in numbers.chunk_by(|&(a, _), &(b, _)| message(a).stream == message(b).stream) {
+        store.wait_for_room()?;
+        let mut table = store.sequences.start_ingestion()?;
+        for (number, id) in of_stream {
+            table.write(number.to_be_bytes(), id.0)?;
+        }
+        table.finish()?;
+    }
+    let mut ids: Vec<(ActionId, u32)> =
+        (0..).zip(&part.actions).map(|(at, a)| (a.id, at)).collect();
+    ids.sort_unstable();
+    let mut table = store.actions.start_ingestion()?;
+    for (id, at) in ids {
+        table.write(id.0, part.record(&part.actions[at as usize]))?;
+    }
+    table.finish()
 }
 
 /// Removes the action `id` with `batch`, its `place` from the index, and its copies.

@@ -86,6 +86,12 @@ pub(super) struct ActionFacts {
 /// place, then the keys of user, pin and medoid where there are any, then the name.
 pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD + PLACE + action.name.len());
+    append_action(action, facts, &mut record);
+    record
+}
+
+/// Appends the same to `record`.
+pub(super) fn append_action(action: &Action, facts: ActionFacts, record: &mut Vec<u8>) {
     record.extend(action.user.0.to_le_bytes());
     record.extend(action.pin.0.to_le_bytes());
     record.extend(action.time.micros().to_le_bytes());
@@ -99,10 +105,9 @@ pub(super) fn encode_action(action: &Action, facts: ActionFacts) -> Vec<u8> {
         record.extend(place.to_bytes());
     }
     if let Some(keys) = &action.keys {
-        encode_keys(keys, &mut record);
+        encode_keys(keys, record);
     }
     record.extend(action.name.as_bytes());
-    record
 }
 
 /// Decodes the action of a key and its record, and what the log knows of it; none if

@@ -55,7 +55,7 @@ impl Log {
         if self.failure().is_none() {
             return Ok(());
         }
-        self.require_space()?;
+        self.require_space(0)?;
         self.close();
         self.open_again()
     }
@@ -163,14 +163,15 @@ impl Log {
         std::thread::sleep(CLOSING);
     }
 
-    /// Refuses to go on without space for a copy of the journals and some tables.
-    fn require_space(&self) -> Result<(), LogError> {
+    /// Refuses to go on without space for a copy of the journals, some tables, and so many bytes
+    /// `more`.
+    pub(super) fn require_space(&self, more: u64) -> Result<(), LogError> {
         let space = rustix::fs::statvfs(&self.directory).map_err(io::Error::from);
         let space = space.map_err(LogError::io(&self.directory))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let size = space.f_blocks.saturating_mul(space.f_frsize);
         let journals = allocated_bytes(&self.path).map_err(LogError::io(&self.path))?;
-        let needed = journals + RESERVE.min(size / RESERVE_PART);
+        let needed = journals + RESERVE.min(size / RESERVE_PART) + more;
         if free < needed {
             let path = self.path.clone();
             return Err(LogError::NoSpace { path, free, needed });

@@ -48,6 +48,11 @@ const MAX_FRESH_TABLES: usize = 25;
 /// Interval at which a waiting writer looks again.
 const ROOM_POLL: Duration = Duration::from_millis(5);
 
+/// Threads that write and merge tables. The first of them leaves merging to the others, and as
+/// long as all others do that it passes what is left to itself again and again: of two threads
+/// one would take a core for nothing.
+const THREADS: usize = 3;
+
 /// The store of one log, opened.
 pub(super) struct Store {
     path: PathBuf,
@@ -170,7 +175,7 @@ impl Store {
             keyspace.sealed_memtable_count() >= MAX_SEALED_MEMTABLES
                 || keyspace.l0_table_count() >= MAX_FRESH_TABLES
         };
-        while [&self.actions, &self.meta, &self.pins]
+        while [&self.actions, &self.sequences, &self.meta, &self.pins]
             .into_iter()
             .any(is_full)
         {
@@ -243,7 +248,8 @@ pub(super) fn keyspace_options() -> KeyspaceCreateOptions {
 fn open_database(path: &Path, journal_copy: &Path) -> Result<Database, LogError> {
     let open = || {
         let builder = Database::builder(path);
-        builder.max_journaling_size(MAX_JOURNAL_BYTES).open()
+        let builder = builder.max_journaling_size(MAX_JOURNAL_BYTES);
+        builder.worker_threads(THREADS).open()
     };
     let unreadable = |reason: String| LogError::Unreadable {
         path: path.to_owned(),

@@ -90,7 +90,9 @@ mod tests {
 
     use super::*;
     use crate::actions::{ActionLimits, ActionParams, Actions, SharedParts};
-    use crate::archive::{ArchiveParams, ReplicaArchiver, erased_through, files, read_rows};
+    use crate::archive::{
+        ArchiveParams, Backlog, ReplicaArchiver, erased_through, files, read_rows,
+    };
     use crate::durable::memory_log::{MemoryLog, STREAMS};
     use crate::durable::{
         ActionBatch, ActionLog as _, Entry, FrameId, Log, LogError, SharedLog as _,
@@ -116,6 +118,14 @@ mod tests {
         checkpoint: Arc<Log>,
         actions: Actions,
         archiver: ReplicaArchiver,
+    }
+
+    impl Replica {
+        /// What waits to be archived, once all that was read is in the files.
+        fn backlog(&self) -> Backlog {
+            self.checkpoint.write_out().expect("a checkpoint");
+            self.archiver.backlog().expect("a log")
+        }
     }
 
     fn action(id: u16) -> Action {
@@ -297,14 +307,14 @@ mod tests {
         let world = World::new();
         let [a, b] = ["a", "b"].map(|name| world.open(name));
         world.append(0..30, NOW);
-        assert_eq!(a.archiver.backlog().expect("a log").actions, 30);
+        assert_eq!(a.backlog().actions, 30);
         assert_eq!(world.archive_by(&a).expect("an archive"), 30);
         for replica in [&a, &b] {
-            let backlog = replica.archiver.backlog().expect("a log");
+            let backlog = replica.backlog();
             assert_eq!((backlog.actions, backlog.oldest), (0, None));
         }
         world.append(30..40, NOW + HOUR);
-        let backlog = b.archiver.backlog().expect("a log");
+        let backlog = b.backlog();
         let oldest = Timestamp::from_micros(NOW + HOUR);
         assert_eq!((backlog.actions, backlog.oldest), (10, Some(oldest)));
         assert_eq!(world.archive_by(&b).expect("an archive"), 0);
@@ -334,6 +344,7 @@ mod tests {
         // It reads the streams one after another, and so has other copies.
         let late = world.open_to("late", &elsewhere);
         let places = |replica: &Replica| {
+            replica.checkpoint.write_out().expect("a checkpoint");
             let placed = replica.actions.actions_from(0, usize::MAX).expect("a log");
             let place =
                 |placed: crate::durable::PlacedAction| (placed.action.id, placed.place.sequence);
@@ -379,7 +390,7 @@ mod tests {
             // Before the first, second and third file.
             world.die_archiving(world.open("a"), calls);
             assert_eq!(world.ids().len() as u32, calls - 2);
-            assert_eq!(b.archiver.backlog().expect("a log").actions, 30);
+            assert_eq!(b.backlog().actions, 30);
             assert_eq!(world.archive_by(&b).expect("an archive"), 0);
             world.end_lease();
             let left = 30 - world.all_ids().len() as u64;

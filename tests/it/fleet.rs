@@ -163,7 +163,12 @@ fn pins_and_erasures_reach_all_replicas() {
         };
         assert!(!has_hidden(&b).await);
         let id = save(1, USER, hidden, NOW).action_id;
-        for name in ["a", "b"] {
+        for (server, name) in [(&a, "a"), (&b, "b")] {
+            // A replica writes what it has read when somebody wants it from the files.
+            let request = v1::ExportActionsRequest::default();
+            let exported = server.admin_client().await.export_actions(request).await;
+            let first = exported.expect("an answer").into_inner().message().await;
+            assert!(first.expect("an answer").is_some(), "{name}");
             assert!(has_bytes(&world.path(name), &id), "{name}");
         }
         let erase = v1::EraseUserRequest {
