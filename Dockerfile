@@ -5,6 +5,15 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
+# Features of the server beside the default image, such as "kafka", "kafka-tls" or "otlp".
+ARG PINNERSAGE_FEATURES=""
+# What librdkafka is compiled with, in images that have it.
+# hadolint ignore=DL3008
+RUN case "$PINNERSAGE_FEATURES" in *kafka*) \
+        apt-get update \
+        && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config \
+        && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 # Dependencies are compiled with an empty program, in a layer that stays until a
 # manifest or a proto changes. Cargo wants a file for each bench of the manifest.
 COPY Cargo.toml Cargo.lock build.rs ./
@@ -14,7 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && sed -n '/^\[\[bench\]\]/,/^name/s|^name = "\(.*\)"|benches/\1.rs|p' Cargo.toml >benches/files \
     && xargs touch <benches/files \
     && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
-    && cargo build --release --locked --no-default-features --bin pinnersage
+    && cargo build --release --locked --no-default-features --features "$PINNERSAGE_FEATURES" --bin pinnersage
 # The settings are part of the binary.
 COPY deploy/config/pinnersage.toml deploy/config/
 COPY src src
@@ -23,7 +32,7 @@ ARG PINNERSAGE_GIT_SHA
 # compiled.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --no-default-features --bin pinnersage \
+    && cargo build --release --locked --no-default-features --features "$PINNERSAGE_FEATURES" --bin pinnersage \
     && mkdir -p /empty
 
 FROM gcr.io/distroless/cc-debian12:debug-nonroot AS batch

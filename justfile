@@ -10,7 +10,7 @@ default:
 
 # Name the gates in the order in which CI runs them.
 @gates:
-    echo fmt clippy test otlp minimal fuzz doc deny protos build demo deploy-kit oracles docs scenarios
+    echo fmt clippy test features minimal fuzz doc deny protos build demo deploy-kit oracles docs scenarios
 
 # Check the format of the code.
 fmt:
@@ -26,9 +26,10 @@ test:
     NATS_SERVER="$(command -v nats-server)" cargo test --locked
     cargo test --locked --test it -- --ignored
 
-# Test that spans reach a collector.
-otlp:
-    cargo test --locked --features otlp --test it trace
+# Test what is off by default: that spans reach a collector, and the action log in Kafka.
+features:
+    CARGO_PROFILE_DEV_OPT_LEVEL=0 NATS_SERVER="$(command -v nats-server)" \
+        cargo test --locked --features otlp,kafka --lib --test it -- trace kafka fleet
 
 # Check the build of the server's image, without evaluation.
 minimal:

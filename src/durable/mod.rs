@@ -17,6 +17,8 @@ mod error;
 mod forgettable;
 mod frames;
 mod journals;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod log;
 #[cfg(test)]
 pub(crate) mod memory_log;
@@ -28,7 +30,9 @@ mod positions;
 mod privacy;
 mod records;
 mod reopen;
+mod rewrite;
 mod rewrite_mark;
+mod rotation;
 mod store;
 mod unwritten;
 
@@ -44,6 +48,8 @@ pub use erasures::{Erasure, UserDigest};
 pub use error::LogError;
 pub use frames::{FrameError, decode as decode_message, encode as encode_message};
 pub use journals::TruncatedTail;
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaLog;
 pub use log::{Log, STORE as EMBEDDED_LOG};
 pub use nats::NatsLog;
 pub use params::{ActionLogKind, ActionLogParams};

@@ -18,6 +18,8 @@ pub enum ActionLogKind {
     Embedded,
     /// Streams of NATS JetStream, which all replicas share.
     Nats,
+    /// Topics of Kafka, which all replicas share; with the feature `kafka` only.
+    Kafka,
 }
 
 /// The section `actions.log` of the settings.
@@ -34,7 +36,7 @@ pub struct ActionLogParams {
     pub streams: usize,
     /// Nodes that keep each stream.
     pub replicas: usize,
-    /// File of credentials of NATS, from `nsc`; none for none.
+    /// File of credentials of NATS, from `nsc`, or of properties of librdkafka; none for none.
     #[serde(deserialize_with = "empty_as_no_file")]
     pub credentials: Option<PathBuf>,
     /// Roots of the nodes' certificates; none for those of the system.
@@ -64,6 +66,13 @@ pub struct ActionLogParams {
 impl ActionLogParams {
     /// Refuses values that break their rules, by key.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let is_kafka = self.kind == ActionLogKind::Kafka;
+        require(
+            "actions.log.kind",
+            "kafka",
+            !is_kafka || cfg!(feature = "kafka"),
+            "embedded or nats in a program that was built without the feature kafka",
+        )?;
         let is_shared = self.kind != ActionLogKind::Embedded;
         require(
             "actions.log.url",
@@ -78,7 +87,12 @@ impl ActionLogParams {
             !self.stream.is_empty() && self.stream.len() <= 32 && self.stream.chars().all(is_word),
             "1 to 32 of letters, digits, - and _",
         )?;
-        require_in_range("actions.log.streams", self.streams, 1..=MAX_STREAMS - 1)?;
+        let max_streams = match is_kafka {
+            // Each has another one beside it.
+            true => (MAX_STREAMS - 1) / 2,
+            false => MAX_STREAMS - 1,
+        };
+        require_in_range("actions.log.streams", self.streams, 1..=max_streams)?;
         require_in_range("actions.log.replicas", self.replicas, 1..=5)?;
         require(
             "actions.log.key",
@@ -92,6 +106,18 @@ impl ActionLogParams {
         require_duration_in_range("actions.log.append_timeout", self.append_timeout, append)?;
         let lag = Duration::from_millis(10)..=Duration::from_secs(3_600);
         require_duration_in_range("actions.log.max_ready_lag", self.max_ready_lag, lag)
+    }
+
+    /// Number of the streams of a shared log that have actions; the control stream follows.
+    #[must_use]
+    pub fn action_streams(&self) -> u8 {
+        // In Kafka, those that are never forgotten have streams of their own.
+        let topics = if self.kind == ActionLogKind::Kafka {
+            2
+        } else {
+            1
+        };
+        u8::try_from(topics * self.streams).unwrap_or(u8::MAX)
     }
 
     /// The addresses in [`Self::url`].
@@ -121,5 +147,31 @@ impl ActionLogParams {
             max_ready_messages: 10_000,
             serve_stale: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kafka(streams: usize) -> ActionLogParams {
+        ActionLogParams {
+            kind: ActionLogKind::Kafka,
+            url: "127.0.0.1:9092".to_owned(),
+            streams,
+            ..ActionLogParams::sample()
+        }
+    }
+
+    #[test]
+    fn kafka_is_refused_by_a_program_without_it_and_takes_half_of_the_streams() {
+        let refused = |streams| kafka(streams).validate().err().map(|error| error.key);
+        if !cfg!(feature = "kafka") {
+            assert_eq!(refused(3), Some("actions.log.kind"));
+            return;
+        }
+        assert_eq!(refused(7), None);
+        assert_eq!(refused(8), Some("actions.log.streams"));
+        assert_eq!(usize::from(kafka(7).action_streams()) + 1, MAX_STREAMS - 1);
     }
 }

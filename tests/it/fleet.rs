@@ -1,4 +1,5 @@
-//! Replicas that share their log in NATS: what one has taken all answer from.
+//! Replicas that share their log: what one has taken all answer from. Each test runs over each
+//! engine that is there.
 
 use std::path::Path;
 
@@ -11,25 +12,27 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::common::World;
-use super::common::nats::Nats;
+use super::common::engine::{Engine, engines};
 use super::common::server::{NOW, Server, ask, save};
 use super::common::wait::{PATIENCE, wait_until};
 
 const USER: u64 = 1;
+/// An id whose bytes nothing else has.
+const MARKED: u128 = u128::from_be_bytes(*b"a marked action!");
 const ACTIONS: &str = "pinnersage.v1.ActionService";
 
-/// Runs a test whose nodes outlive its servers.
-fn with_nodes(count: usize, test: impl AsyncFnOnce(&mut Nats, &World)) {
-    let Some(mut nats) = Nats::start(count) else {
-        return;
-    };
-    let world = World::built();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(test(&mut nats, &world));
+/// Runs a test over each engine, which outlives its servers.
+fn with_engines(test: &impl AsyncFn(&mut dyn Engine, &World)) {
+    for mut engine in engines() {
+        println!("over {:?}", engine.kind());
+        let world = World::built();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(test(&mut *engine, &world));
+    }
 }
 
-async fn replica(world: &World, nats: &Nats, name: &str) -> Server {
-    let server = Server::start_replica(world, nats.urls(), name).await;
+async fn replica(world: &World, engine: &dyn Engine, name: &str) -> Server {
+    let server = Server::start_replica(world, engine, name).await;
     wait_until_serving(&server, "").await;
     server
 }
@@ -91,10 +94,10 @@ async fn record(server: &Server, actions: Vec<v1::Action>) -> Result<Vec<u8>, St
 
 #[test]
 fn what_one_replica_has_taken_another_answers_with() {
-    with_nodes(1, async |nats, world| {
+    with_engines(&async |engine, world| {
         let [a, b] = [
-            replica(world, nats, "a").await,
-            replica(world, nats, "b").await,
+            replica(world, engine, "a").await,
+            replica(world, engine, "b").await,
         ];
         let before = pins(&answer(&b, USER, &[]).await.expect("an answer"));
         let token = record(&a, vec![hide(1, USER, before[0])])
@@ -114,12 +117,12 @@ fn what_one_replica_has_taken_another_answers_with() {
         // One that lost its disk, and one that starts where it ended.
         b.stop().await.expect("an orderly end");
         std::fs::remove_dir_all(world.path("b")).expect("a checkpoint");
-        let b = replica(world, nats, "b").await;
+        let b = replica(world, engine, "b").await;
         let other = record(&b, vec![save(2, 2, before[0], NOW - 60)])
             .await
             .expect("a write");
         a.stop().await.expect("an orderly end");
-        let a = replica(world, nats, "a").await;
+        let a = replica(world, engine, "a").await;
         for user in [USER, 2] {
             let of_a = answer(&a, user, &other).await.expect("an answer");
             assert_eq!(of_a, answer(&b, user, &token).await.expect("an answer"));
@@ -131,10 +134,10 @@ fn what_one_replica_has_taken_another_answers_with() {
 
 #[test]
 fn pins_and_erasures_reach_all_replicas() {
-    with_nodes(1, async |nats, world| {
+    with_engines(&async |engine, world| {
         let [a, b] = [
-            replica(world, nats, "a").await,
-            replica(world, nats, "b").await,
+            replica(world, engine, "a").await,
+            replica(world, engine, "b").await,
         ];
         let first = pins(&answer(&b, USER, &[]).await.expect("an answer"))[0];
         let delete = v1::DeletePinsRequest {
@@ -154,7 +157,7 @@ fn pins_and_erasures_reach_all_replicas() {
         wait_until("a deleted pin", PATIENCE, async || !has_first(&b).await).await;
 
         let hidden = pins(&answer(&a, USER, &[]).await.expect("an answer"))[0];
-        let token = record(&a, vec![hide(1, USER, hidden)])
+        let token = record(&a, vec![hide(MARKED, USER, hidden)])
             .await
             .expect("a write");
         let has_hidden = async |server: &Server| {
@@ -162,7 +165,7 @@ fn pins_and_erasures_reach_all_replicas() {
             pins(&answer).contains(&hidden)
         };
         assert!(!has_hidden(&b).await);
-        let id = save(1, USER, hidden, NOW).action_id;
+        let id = MARKED.to_be_bytes();
         for (server, name) in [(&a, "a"), (&b, "b")] {
             // A replica writes what it has read when somebody wants it from the files.
             let request = v1::ExportActionsRequest::default();
@@ -213,13 +216,13 @@ fn has_bytes(directory: &Path, bytes: &[u8]) -> bool {
 
 #[test]
 fn a_replica_answers_without_the_engine_and_records_again_when_it_is_back() {
-    with_nodes(1, async |nats, world| {
-        let a = replica(world, nats, "a").await;
+    with_engines(&async |engine, world| {
+        let a = replica(world, engine, "a").await;
         let first = pins(&answer(&a, USER, &[]).await.expect("an answer"))[0];
         let token = record(&a, vec![hide(1, USER, first)])
             .await
             .expect("a write");
-        nats.kill(0);
+        engine.stop();
         let refused = record(&a, vec![hide(2, USER, first + 1)]).await;
         assert_eq!(refused.expect_err("no engine").code(), Code::Unavailable);
         wait_for_health(&a, ACTIONS, ServingStatus::NotServing).await;
@@ -235,13 +238,13 @@ fn a_replica_answers_without_the_engine_and_records_again_when_it_is_back() {
         // One that starts without the engine answers, but is not ready: it cannot know what it
         // lacks.
         a.stop().await.expect("an orderly end");
-        let a = Server::start_replica(world, nats.urls(), "a").await;
+        let a = Server::start_replica(world, engine, "a").await;
         assert_eq!(answer(&a, USER, &token).await.expect("an answer"), answered);
         wait_for_health(&a, "", ServingStatus::NotServing).await;
         let log = log_status(&a).await;
         assert_eq!(log.kind(), v1::ActionLogKind::Shared);
         assert_eq!((log.is_ready, log.lag_messages), (false, None));
-        nats.restart(0);
+        engine.start();
         wait_until_serving(&a, "").await;
         wait_until("a log that can be written", PATIENCE, async || {
             let log = log_status(&a).await;
@@ -251,9 +254,14 @@ fn a_replica_answers_without_the_engine_and_records_again_when_it_is_back() {
         let log = log_status(&a).await;
         assert_eq!((log.lag_messages, log.lag_seconds), (Some(0), Some(0.0)));
         wait_until_serving(&a, ACTIONS).await;
-        record(&a, vec![hide(3, USER, first + 1)])
-            .await
-            .expect("a write");
+        let mut number = 2;
+        wait_until("a write", PATIENCE, async || {
+            number += 1;
+            record(&a, vec![hide(number, USER, first + 1)])
+                .await
+                .is_ok()
+        })
+        .await;
         a.stop().await.expect("an orderly end");
     });
 }

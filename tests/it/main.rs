@@ -20,6 +20,8 @@ mod full_disk;
 mod fuzz;
 mod golden;
 mod input;
+#[cfg(feature = "kafka")]
+mod kafka_log;
 mod keys;
 mod nats_log;
 mod offline;

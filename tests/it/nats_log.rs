@@ -2,25 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pinnersage::durable::{
-    ActionBatch, ActionFrame, ActionLog, ActionLogKind, ActionLogParams, Appended, Condition,
-    Delivered, Entry, FrameId, LogError, Message, NatsLog, PinChange, PinRecord, Position,
-    Positions, SharedLog, Sink, Tail, UserDigest,
+    ActionLog, ActionLogKind, ActionLogParams, Condition, Delivered, Entry, LogError, Message,
+    NatsLog, PinChange, PinRecord, Positions, SharedLog, Sink, UserDigest,
 };
-use pinnersage::model::{Action, ActionId, PinId, Timestamp, UserId};
+use pinnersage::model::{Action, PinId, Timestamp};
 use serde_json::{Value, json};
 
+use super::common::log::{
+    Collected, NOW, RETENTION, action, append, assert_ordered, frames, ids, merge, refusal, sent,
+    visible, wait_for_condition,
+};
 use super::common::nats::{Nats, NatsOptions};
 use super::common::server::log_params;
 use super::common::wait::PATIENCE;
 
-const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 /// Appends while a node is away.
 const FAULT_APPENDS: u64 = 1_500;
-const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 fn params(url: String, replicas: usize) -> ActionLogParams {
     ActionLogParams {
@@ -35,139 +36,6 @@ fn params(url: String, replicas: usize) -> ActionLogParams {
 /// Opens the log of a node that has just started, on a machine that may be slow.
 fn open(params: &ActionLogParams) -> NatsLog {
     NatsLog::open(params, RETENTION, None).expect("it opens")
-}
-
-fn wait_for_condition(log: &NatsLog, is_wanted: impl Fn(&Condition) -> bool) -> Condition {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let condition = log.condition();
-        if is_wanted(&condition) {
-            return condition;
-        }
-        assert!(Instant::now() < deadline, "{condition:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// The error of what must be refused.
-fn refusal(outcome: Result<NatsLog, LogError>) -> String {
-    match outcome {
-        Ok(log) => panic!("{log:?} is open"),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// What a tail has delivered.
-#[derive(Clone, Default)]
-struct Collected(Arc<(Mutex<Vec<Delivered>>, Condvar)>);
-
-impl Sink for Collected {
-    fn take(&mut self, delivered: Vec<Delivered>) {
-        let (all, has_more) = &*self.0;
-        all.lock().expect("no panic").extend(delivered);
-        has_more.notify_all();
-    }
-}
-
-impl Collected {
-    fn follow(log: &NatsLog, after: Positions) -> (Self, Tail) {
-        let collected = Self::default();
-        let tail = log.tail(after, Box::new(collected.clone()));
-        (collected, tail.expect("it starts"))
-    }
-
-    /// Waits until what was delivered is as wanted.
-    fn wait(&self, what: &str, is_wanted: impl Fn(&[Delivered]) -> bool) -> Vec<Delivered> {
-        let (all, has_more) = &*self.0;
-        let all = all.lock().expect("no panic");
-        let waited = has_more.wait_timeout_while(all, PATIENCE, |all| !is_wanted(all));
-        let (all, waited) = waited.expect("no panic");
-        let at = visible(&all);
-        assert!(!waited.timed_out(), "waited in vain for {what}: at {at:?}");
-        all.clone()
-    }
-
-    fn wait_for(&self, positions: &Positions) -> Vec<Delivered> {
-        self.wait(&format!("{positions:?}"), |all| {
-            visible(all).cover(positions)
-        })
-    }
-}
-
-fn visible(all: &[Delivered]) -> Positions {
-    all.iter().map(|delivered| delivered.position).collect()
-}
-
-/// Adds the positions of `more`.
-fn merge(all: &mut Positions, more: &Positions) {
-    for (stream, &sequence) in (0..).zip(more.sequences()) {
-        all.advance(Position { stream, sequence });
-    }
-}
-
-fn frames(all: &[Delivered]) -> Vec<&ActionFrame> {
-    let frames = all.iter().filter_map(|delivered| match &delivered.message {
-        Message::Actions(frame) => Some(frame),
-        Message::Pin(_) | Message::Erasure { .. } | Message::ArchiveClaim(_) | Message::Gone => {
-            None
-        }
-    });
-    frames.collect()
-}
-
-fn ids(all: &[Delivered]) -> Vec<u128> {
-    let actions = frames(all).into_iter().flat_map(|frame| &frame.actions);
-    actions
-        .map(|action| u128::from_be_bytes(action.id.0))
-        .collect()
-}
-
-/// Each stream in order, each message once, and none left out.
-fn assert_ordered(all: &[Delivered], after: &Positions) {
-    let mut at = after.clone();
-    for delivered in all {
-        let position = delivered.position;
-        let before = at.of(position.stream);
-        match delivered.message {
-            Message::Gone => assert!(position.sequence > before, "{position:?} after {before}"),
-            Message::Actions(_)
-            | Message::Pin(_)
-            | Message::Erasure { .. }
-            | Message::ArchiveClaim(_) => assert_eq!(position.sequence, before + 1, "{position:?}"),
-        }
-        at.advance(position);
-    }
-}
-
-fn action(id: u128, user: u64, name: &str) -> Action {
-    Action {
-        id: ActionId(id.to_be_bytes()),
-        user: UserId(user),
-        pin: PinId(7),
-        name: name.to_owned(),
-        time: NOW,
-        medoid: Some(PinId(3)),
-        keys: None,
-    }
-}
-
-fn append(log: &NatsLog, frame: u64, actions: &[Action]) -> Result<Positions, LogError> {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&frame.to_le_bytes());
-    let entry = Entry::Actions(ActionBatch {
-        frame: FrameId(id),
-        actions: &actions.iter().collect::<Vec<_>>(),
-        recorded_at: NOW,
-        is_kept: &|action| action.name == "hide",
-    });
-    sent(log.append(&entry)?)
-}
-
-fn sent(appended: Appended) -> Result<Positions, LogError> {
-    match appended {
-        Appended::Sent(positions) => Ok(positions),
-        Appended::Here => panic!("a shared log is not here"),
-    }
 }
 
 #[test]
@@ -296,11 +164,7 @@ fn a_tail_delivers_what_was_appended_in_order_from_any_position() {
     assert_ordered(&rest, &after);
     assert_eq!(visible(&rest).of(1), 0);
     drop(tail);
-    assert_eq!(
-        Arc::strong_count(&from_there.0),
-        1,
-        "nobody takes anything any more"
-    );
+    assert!(from_there.is_over(), "nobody takes anything any more");
 }
 
 #[test]
@@ -348,22 +212,17 @@ fn an_append_above_the_limit_of_a_message_is_split_and_what_is_kept_never_expire
     }
 }
 
+/// What stands in the control stream.
+fn control(all: &[Delivered]) -> Vec<&Message> {
+    super::common::log::control(all, 3)
+}
+
 /// Parts of `Nats-TTL: never` in base64, wherever it begins.
 const BASE64_NEVER: [&str; 3] = [
     "TmF0cy1UVEw6IG5ldmVy",
     "5hdHMtVFRMOiBuZXZlc",
     "OYXRzLVRUTDogbmV2ZX",
 ];
-
-fn control(all: &[Delivered]) -> Vec<&Message> {
-    let of_control = all
-        .iter()
-        .filter(|delivered| delivered.position.stream == 3);
-    let messages = of_control.map(|delivered| &delivered.message);
-    messages
-        .filter(|message| **message != Message::Gone)
-        .collect()
-}
 
 #[test]
 fn the_control_stream_keeps_the_last_change_of_a_pin_and_all_erasures() {
@@ -827,7 +686,7 @@ impl Writer {
         while !self.is_over.load(Ordering::Relaxed) {
             let frame = self.next.fetch_add(1, Ordering::Relaxed);
             let began = Instant::now();
-            let positions = append(&self.log, frame, &[action(count, 1, "save")]);
+            let positions = append(&*self.log, frame, &[action(count, 1, "save")]);
             let took = began.elapsed();
             merge(&mut acknowledged, &positions.expect("it is appended"));
             count += 1;
@@ -950,7 +809,7 @@ fn nothing_that_was_acknowledged_is_missing_when_nodes_die_or_hang() {
     (0..3).for_each(|node| nats.restart(node));
     let deadline = Instant::now() + PATIENCE;
     let positions = loop {
-        match append(&log, u64::MAX, &[action(count, 1, "save")]) {
+        match append(&*log, u64::MAX, &[action(count, 1, "save")]) {
             Ok(positions) => break positions,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

@@ -20,7 +20,6 @@ mod names;
 mod ordering;
 mod publish;
 mod retention;
-mod rotation;
 mod settle;
 mod shared;
 mod streams;

@@ -10,9 +10,9 @@ use super::super::action_log::Condition;
 use super::super::error::LogError;
 use super::super::params::ActionLogParams;
 use super::super::positions::{Position, Positions};
+use super::super::rotation::Rotation;
 use super::link::Links;
 use super::names::Names;
-use super::rotation::Rotation;
 
 /// Whether the streams are known to be those of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

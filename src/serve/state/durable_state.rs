@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::actions::{ActionParams, Actions, ReplaySummary, SharedParts};
 use crate::archive::{ArchiveParams, Archiver, LogArchiver, ReplicaArchiver};
+#[cfg(feature = "kafka")]
+use crate::durable::KafkaLog;
 use crate::durable::{
-    ActionLog as _, ActionLogKind, ActionLogParams, EMBEDDED_LOG, Log, LogError, NatsLog,
-    SharedLog, TruncatedTail,
+    ActionLogKind, ActionLogParams, EMBEDDED_LOG, Log, LogError, NatsLog, SharedLog, TruncatedTail,
 };
 use crate::model::Timestamp;
 use crate::serve::state::changed_pins::ChangedPins;
@@ -134,7 +136,7 @@ impl DurableState {
     fn open(data: DataParams, now: Timestamp) -> Result<Self, LogError> {
         match data.log.kind {
             ActionLogKind::Embedded => Self::open_embedded(data, now),
-            ActionLogKind::Nats => Self::open_replica(&data, now),
+            ActionLogKind::Nats | ActionLogKind::Kafka => Self::open_replica(&data, now),
         }
     }
 
@@ -199,8 +201,7 @@ impl DurableState {
         let archiver = ReplicaArchiver::new(
             checkpoint.clone(),
             shared.clone(),
-            // The settings allow at most as many streams as a position can tell.
-            data.log.streams as u8,
+            data.log.action_streams(),
             &data.archive,
         )?;
         let changed_pins = ChangedPins::open(checkpoint.clone(), data.max_changed_pins)?;
@@ -225,7 +226,7 @@ impl DurableState {
 /// Opens the checkpoint of a replica, and the log that it is one of.
 fn open_shared(data: &DataParams) -> Result<(Log, Arc<dyn SharedLog>), LogError> {
     let retention = data.actions.limits.retention;
-    let open = |id| NatsLog::open(&data.log, retention, id);
+    let open = |id| open_engine(&data.log, retention, id);
     let mut opened = None;
     let checkpoint = Log::open_checkpoint(&data.directory, || {
         let log = match opened.take() {
@@ -240,7 +241,26 @@ fn open_shared(data: &DataParams) -> Result<(Log, Arc<dyn SharedLog>), LogError>
         Some(log) => log,
         None => open(Some(checkpoint.store_id()))?,
     };
-    Ok((checkpoint, Arc::new(shared)))
+    Ok((checkpoint, shared))
+}
+
+/// Opens the shared log of the settings.
+fn open_engine(
+    params: &ActionLogParams,
+    retention: Duration,
+    id: Option<u64>,
+) -> Result<Arc<dyn SharedLog>, LogError> {
+    match params.kind {
+        #[cfg(feature = "kafka")]
+        ActionLogKind::Kafka => Ok(Arc::new(KafkaLog::open(params, retention, id)?)),
+        #[cfg(not(feature = "kafka"))]
+        ActionLogKind::Kafka => Err(LogError::NotReached(
+            "this program was built without the feature kafka".to_owned(),
+        )),
+        ActionLogKind::Nats | ActionLogKind::Embedded => {
+            Ok(Arc::new(NatsLog::open(params, retention, id)?))
+        }
+    }
 }
 
 fn tell(actions: &Actions, found: ReplaySummary) {
@@ -260,6 +280,7 @@ mod tests {
     use fjall::{Database, KeyspaceCreateOptions};
 
     use super::*;
+    use crate::durable::ActionLog;
     use crate::durable::CHECKPOINT;
     use crate::durable::memory_log::MemoryLog;
     use crate::serve::state::test_world::{action_params, day};

@@ -1,6 +1,10 @@
 //! A small world of pins and actions, its catalog and profiles, and a server.
 
+pub(crate) mod engine;
 pub(crate) mod files;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
+pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -32,6 +32,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::World;
+use super::engine::Engine;
 use super::raw::Raw;
 use super::wait::{PATIENCE, POLL, within};
 
@@ -153,17 +154,20 @@ impl Server {
 
     /// The same, as the replica `name` of those that share the log at `urls`. Returns before it
     /// is ready, but answers.
-    pub(crate) async fn start_replica(world: &World, urls: String, name: &str) -> Self {
+    pub(crate) async fn start_replica(world: &World, engine: &dyn Engine, name: &str) -> Self {
         let data = DataParams {
             log: ActionLogParams {
-                kind: ActionLogKind::Nats,
-                url: urls,
-                append_timeout: Duration::from_secs(1),
+                kind: engine.kind(),
+                url: engine.urls(),
+                append_timeout: Duration::from_secs(3),
                 ..log_params()
             },
             ..data_params(world.path(name))
         };
-        Self::start_keeping(source(world), Some(data), params()).await
+        let mut params = params();
+        // Brokers of Kafka that have nothing answer late here.
+        params.replica.max_wait = Duration::from_secs(1);
+        Self::start_keeping(source(world), Some(data), params).await
     }
 
     pub(crate) async fn start_ready(
