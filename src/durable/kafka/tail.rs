@@ -420,18 +420,8 @@ mod tests {
         ActionLogParams {
             kind: ActionLogKind::Kafka,
             url,
-            stream: "test".to_owned(),
             streams: 1,
-            replicas: 1,
-            credentials: None,
-            ca: None,
-            certificate: None,
-            key: None,
-            retry_after: Duration::from_millis(250),
-            append_timeout: Duration::from_secs(5),
-            max_ready_lag: Duration::from_secs(2),
-            max_ready_messages: 10_000,
-            serve_stale: false,
+            ..ActionLogParams::sample()
         }
     }
 
