@@ -8,8 +8,8 @@ import time
 from afterwards import ARCHIVE_EVERY, SLACK, Fault, faults_afterwards, faults_meanwhile, share_the_rest
 from engine import STREAMS, Engine
 from harness import Envoy, Load, Server, answers, check, quantile, until
-from history import History
-from workload import ENVOY, RATE, REPLICAS, Workload, reads
+from history import History, merge, overlaps
+from workload import ENVOY, RATE, REPLICAS, Reads, Workload
 
 # Of tokens of hides, those that other replicas honor at the default wait.
 HONORED = 0.999
@@ -173,7 +173,7 @@ def fleet(kit, stack):
     # (rounds, seconds from one event to the next, of a death, of standing still)
     rounds, every, dead, still = (6, 20, 5, 15) if kit.long else (1, 3, 1, 3)
     fleet = Fleet(kit, stack)
-    starts = []
+    starts, reads = [], Reads()
     with Workload(fleet), Load(fleet.envoy.address, callers=2, pause=0.02, call=reads) as load:
         time.sleep(2 * every)
         for turn, (event, kind) in itertools.product(range(rounds), EVENTS.items()):
@@ -188,10 +188,13 @@ def fleet(kit, stack):
         lose_majority(fleet, still)
         load.more(100)
     fleet.await_caught_up()
-    figures = figures_of(fleet, load, [took for took in starts if took], restarted)
+    figures = figures_of(fleet, load, reads, [took for took in starts if took], restarted)
     faults = [*faults_meanwhile(fleet.history), *share_the_rest(fleet), *faults_afterwards(fleet)]
     if load.failed():
         faults.append(Fault("failed", "reads", f"{load.failed()} failed: {load.notes[:3]}"))
+    if strange := broken_without_death(fleet.history, reads):
+        what = f"{len(strange)} broke off while no replica died, the first: {strange[0]}"
+        faults.append(Fault("failed", "reads", what))
     honored, refused = fleet.history.honored()
     # In the short form too little happens beside what dies.
     if kit.long and honored < HONORED * (honored + refused):
@@ -200,7 +203,13 @@ def fleet(kit, stack):
     return figures
 
 
-def figures_of(fleet, load, starts, restarted):
+def broken_without_death(history, reads):
+    """Reads that broke off although no replica was killed, whatever came of the second try."""
+    deaths = merge(history.events[REPLICA_DIES], 0.0)
+    return [read for read in reads.broken if not overlaps(deaths, read.begun, read.ended)]
+
+
+def figures_of(fleet, load, reads, starts, restarted):
     """What was measured, in one line."""
     history = fleet.history
     honored, refused = history.honored()
@@ -215,7 +224,7 @@ def figures_of(fleet, load, starts, restarted):
         "without a majority, the others by a replica that was away",
         f"worst write: {each(history.worst_write)}, longest silence {history.longest_silence():.2f} s",
         f"longest without what another replica acknowledged: {each(history.worst_gap)} (goals: {goals})",
-        f"{load.total} reads, {load.failed()} failed, p99 {load.p(0.99):.0f} ms, "
+        f"{load.total} reads, {len(reads.broken)} asked twice, {load.failed()} failed, p99 {load.p(0.99):.0f} ms, "
         f"{fleet.envoy.retries()} retries",
         f"tokens of hides that other replicas honored: {honored} of {honored + refused}; not honored: "
         f"{behind}",

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import grpc
 
@@ -195,14 +196,45 @@ class Workload(Callers):
         return OK
 
 
-def reads(channel):
-    """For `Load`: recommendations by Envoy, for one user after the other."""
-    users = itertools.cycle(random.Random(1).sample(USERS, len(USERS)))
-    stub = services.RecommendationServiceStub(channel)
+def broke_off(error):
+    """Whether a call may have ended with its connection, or its stream has been reset."""
+    was_reset = error.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (error.details() or "")
+    return was_reset or error.code() is grpc.StatusCode.UNAVAILABLE
 
-    def recommend():
-        user = next(users)
-        request = api.RecommendRequest(user_id=user, limit=50)
-        stub.Recommend(request, timeout=2, metadata=[("x-pinnersage-user", str(user))])
 
-    return recommend
+class BrokenRead(NamedTuple):
+    """A read that broke off, and was asked once more."""
+
+    code: str
+    begun: float
+    ended: float
+
+
+class Reads:
+    """For `Load`: recommendations by Envoy, for one user after the other. One that breaks off is
+    asked once more within its deadline, as callers of a fleet do; all of these are in `broken`."""
+
+    TIMEOUT = 2.0
+
+    def __init__(self):
+        self.broken = []
+
+    def __call__(self, channel):
+        users = itertools.cycle(random.Random(1).sample(USERS, len(USERS)))
+        stub = services.RecommendationServiceStub(channel)
+
+        def recommend():
+            user, begun = next(users), time.monotonic()
+            request = api.RecommendRequest(user_id=user, limit=50)
+            metadata = [("x-pinnersage-user", str(user))]
+            try:
+                stub.Recommend(request, timeout=self.TIMEOUT, metadata=metadata)
+            except grpc.RpcError as error:
+                ended = time.monotonic()
+                left = begun + self.TIMEOUT - ended
+                if left <= 0 or not broke_off(error):
+                    raise
+                self.broken.append(BrokenRead(error.code().name, begun, ended))
+                stub.Recommend(request, timeout=left, metadata=metadata)
+
+        return recommend
