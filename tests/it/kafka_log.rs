@@ -17,8 +17,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::common::engine::Engine;
 use super::common::kafka::Kafka;
 use super::common::log::{
-    Collected, NOW, RETENTION, action, append, assert_ordered, control, frames, ids, merge,
-    refusal, sent, visible, wait_for_condition,
+    Collected, NOW, RETENTION, action, append, assert_ordered, control, delivered_in_order, frames,
+    ids, merge, refusal, sent, visible, wait_for_condition,
 };
 use super::common::server::log_params;
 use super::common::wait::PATIENCE;
@@ -238,48 +238,15 @@ fn what_a_broker_has_at_no_place_that_it_tells_is_not_confirmed() {
 #[test]
 fn a_tail_delivers_what_was_appended_in_order_from_any_position() {
     let (_kafka, params) = start();
-    let log = open(&params);
-    let (collected, _tail) = Collected::follow(&log, Positions::default());
-    let mut positions = Positions::default();
-    let mut actions = Vec::new();
-    for frame in 0..50 {
-        let name = if frame % 5 == 0 { "hide" } else { "save" };
-        let of_frame: Vec<Action> = (0..10)
-            .map(|at| action(u128::from(frame * 10 + at), at, name))
-            .collect();
-        let appended = append(&log, frame, &of_frame).expect("it is appended");
-        merge(&mut positions, &appended);
-        actions.extend(of_frame);
-    }
-    let all = collected.wait_for(&positions);
-    assert_ordered(&all, &Positions::default());
-    let mut delivered: Vec<Action> = frames(&all)
-        .iter()
-        .flat_map(|frame| frame.actions.clone())
-        .collect();
-    delivered.sort_by_key(|action| action.id);
-    assert_eq!(delivered, actions);
+    let all = delivered_in_order(&open(&params), CONTROL);
     for delivered in &all {
         if let Message::Actions(frame) = &delivered.message {
-            assert_eq!(frame.is_kept, frame.actions[0].name == "hide");
             assert_eq!(frame.is_kept, delivered.position.stream >= 3);
         }
     }
-    assert_eq!(
-        log.newest().expect("it tells").of_first(6),
-        positions.of_first(6)
-    );
+    let positions = visible(&all);
     assert!((0..3).all(|stream| positions.of(stream) > 10));
     assert!((3..6).all(|stream| positions.of(stream) > 2));
-
-    let after = Positions::new(vec![5, positions.of(1), 3, 2]).expect("few streams");
-    let (from_there, tail) = Collected::follow(&log, after.clone());
-    let rest = Positions::new(vec![positions.of(0), 0, positions.of(2), positions.of(3)]);
-    let rest = from_there.wait_for(&rest.expect("few streams"));
-    assert_ordered(&rest, &after);
-    assert_eq!(visible(&rest).of(1), 0);
-    drop(tail);
-    assert!(from_there.is_over(), "nobody takes anything any more");
 }
 
 #[test]

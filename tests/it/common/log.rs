@@ -164,6 +164,55 @@ pub(crate) fn sent(appended: Appended) -> Result<Positions, LogError> {
     }
 }
 
+/// Appends actions, of which one append in five is never forgotten, to a new log of so many
+/// streams of actions. A tail must deliver them in order, from the begin and from the middle.
+/// Returns what it has delivered.
+pub(crate) fn delivered_in_order(log: &(impl SharedLog + ?Sized), streams: u8) -> Vec<Delivered> {
+    let (collected, _tail) = Collected::follow(log, Positions::default());
+    let mut positions = Positions::default();
+    let mut actions = Vec::new();
+    for frame in 0..50 {
+        let name = if frame % 5 == 0 { "hide" } else { "save" };
+        let of_frame: Vec<Action> = (0..10)
+            .map(|at| action(u128::from(frame * 10 + at), at, name))
+            .collect();
+        let appended = append(log, frame, &of_frame).expect("it is appended");
+        merge(&mut positions, &appended);
+        actions.extend(of_frame);
+    }
+    let all = collected.wait_for(&positions);
+    assert_ordered(&all, &Positions::default());
+    let frames = frames(&all);
+    let mut delivered: Vec<Action> = frames.iter().flat_map(|f| f.actions.clone()).collect();
+    delivered.sort_by_key(|action| action.id);
+    assert_eq!(delivered, actions);
+    let is_as_named = |frame: &&ActionFrame| frame.is_kept == (frame.actions[0].name == "hide");
+    assert!(frames.iter().all(is_as_named));
+    let newest = log.newest().expect("it tells");
+    assert_eq!(newest.of_first(streams), positions.of_first(streams));
+
+    // Of the second stream nothing is left to read.
+    let parts = |part: &dyn Fn(u8) -> u64| {
+        let sequences = (0..streams).map(part);
+        Positions::new(sequences.collect()).expect("few streams")
+    };
+    let after = parts(&|stream| match stream {
+        1 => positions.of(1),
+        _ => positions.of(stream) / 2,
+    });
+    let rest = parts(&|stream| match stream {
+        1 => 0,
+        _ => positions.of(stream),
+    });
+    let (from_there, tail) = Collected::follow(log, after.clone());
+    let rest = from_there.wait_for(&rest);
+    assert_ordered(&rest, &after);
+    assert_eq!(visible(&rest).of(1), 0);
+    drop(tail);
+    assert!(from_there.is_over(), "nobody takes anything any more");
+    all
+}
+
 /// What stands in the control stream.
 pub(crate) fn control(all: &[Delivered], stream: u8) -> Vec<&Message> {
     let of_control = all.iter();

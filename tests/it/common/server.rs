@@ -9,7 +9,8 @@ use bytesize::ByteSize;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
 use pinnersage::archive::ArchiveParams;
-use pinnersage::durable::{ActionLogKind, ActionLogParams};
+use pinnersage::config::Settings;
+use pinnersage::durable::ActionLogParams;
 use pinnersage::index::NeighborParams;
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
@@ -419,23 +420,12 @@ fn data_params(directory: PathBuf) -> DataParams {
     }
 }
 
-/// The embedded log.
+/// The embedded log, as it is shipped, but for a single node where there are some.
 pub(crate) fn log_params() -> ActionLogParams {
+    let settings = Settings::load(None).expect("the defaults");
     ActionLogParams {
-        kind: ActionLogKind::Embedded,
-        url: String::new(),
-        stream: "pinnersage".to_owned(),
-        streams: 3,
         replicas: 1,
-        credentials: None,
-        ca: None,
-        certificate: None,
-        key: None,
-        retry_after: Duration::from_millis(250),
-        append_timeout: Duration::from_secs(5),
-        max_ready_lag: Duration::from_secs(2),
-        max_ready_messages: 10_000,
-        serve_stale: false,
+        ..settings.actions.log
     }
 }
 
