@@ -19,11 +19,15 @@ mod frames;
 mod journals;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod last_error;
+mod lock;
 mod log;
+mod log_state;
 #[cfg(test)]
 pub(crate) mod memory_log;
 mod message_place;
 mod nats;
+mod opening;
 mod params;
 mod places;
 mod positions;
@@ -34,6 +38,7 @@ mod rewrite;
 mod rewrite_mark;
 mod rotation;
 mod store;
+mod tail_thread;
 mod unwritten;
 
 pub use action_log::{

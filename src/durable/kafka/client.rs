@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -15,6 +14,7 @@ use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 
 use super::super::error::LogError;
+use super::super::last_error::LastError;
 use super::super::params::ActionLogParams;
 use super::names::confirmed;
 
@@ -35,9 +35,6 @@ pub(super) struct Client {
     message_timeout: Duration,
     last_error: LastError,
 }
-
-/// Why a connection has failed last.
-type LastError = Arc<Mutex<Option<String>>>;
 
 /// Takes what a client tells.
 #[derive(Clone)]
@@ -154,13 +151,12 @@ impl Client {
 
     /// Notes an error that a consumer has told.
     pub(super) fn note(&self, error: &KafkaError) {
-        self.context().note(describe(error));
+        self.last_error.note(describe(error));
     }
 
     /// Why a connection has failed last.
     pub(super) fn last_error(&self) -> Option<String> {
-        let error = self.last_error.lock();
-        error.unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.get()
     }
 }
 
@@ -217,20 +213,6 @@ fn unusable(path: &Path) -> LogError {
     }
 }
 
-impl Context {
-    /// Notes why something has failed, and says so where it is news.
-    fn note(&self, failure: String) {
-        let mut last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() != Some(&failure) {
-            tracing::warn!(reason = %failure, "a connection to the action log failed");
-            *last = Some(failure);
-        }
-    }
-}
-
 impl ClientContext for Context {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
@@ -239,7 +221,8 @@ impl ClientContext for Context {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.note(format!("{}: {reason}", describe(&error)));
+        let failure = format!("{}: {reason}", describe(&error));
+        self.last_error.note(failure);
     }
 }
 

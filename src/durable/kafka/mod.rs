@@ -27,18 +27,16 @@ use std::time::{Duration, Instant, SystemTime};
 use self::publish::{messages, publish};
 use self::read::read;
 use self::shared::Shared;
-use self::tail::Guard;
-use self::topics::Opener;
 use super::action_log::{ActionLog, Appended, Condition, Entry, SharedLog, Sink, Tail};
 use super::error::LogError;
+use super::opening::{OPEN_TIMEOUT, Opener};
 use super::params::ActionLogParams;
 use super::positions::{Position, Positions};
 use super::records::PinChange;
+use super::tail_thread::TailThread;
 use crate::metrics::LOG_APPENDS;
 use crate::model::{Action, Timestamp};
 
-/// A replica without a checkpoint waits so long for the brokers.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Actions stay for the retention and this, so that none goes that still counts.
 const RETENTION_MARGIN: Duration = Duration::from_secs(86_400);
 
@@ -105,7 +103,12 @@ impl KafkaLog {
     fn wait_for_engine(&self) -> Result<(), LogError> {
         self.shared.opened(self.shared.params.append_timeout)?;
         // What is appended after a tail has stopped would never be seen here.
-        match self.shared.stopped().or_else(|| self.shared.leaderless()) {
+        match self
+            .shared
+            .state
+            .stopped()
+            .or_else(|| self.shared.leaderless())
+        {
             Some(reason) => Err(self.shared.unreachable(reason)),
             None => Ok(()),
         }
@@ -162,7 +165,7 @@ impl ActionLog for KafkaLog {
                 shared.unreachable(format!("{name}: {reason}"))
             });
             let (_, sequence) = asked?;
-            shared.told(stream, sequence);
+            shared.state.told(stream, sequence);
             Ok(Position { stream, sequence })
         };
         std::thread::scope(|scope| {
@@ -191,10 +194,7 @@ impl SharedLog for KafkaLog {
         let thread = self.spawn("action-log-tail", move |shared| {
             tail::follow(shared, &after, sink, &over);
         })?;
-        Ok(Tail::new(Guard {
-            is_over,
-            thread: Some(thread),
-        }))
+        Ok(Tail::new(TailThread::new(is_over, thread)))
     }
 
     fn settle_pins(&self, changes: &[PinChange]) -> Result<(), LogError> {

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::shared::{Opening, Shared};
-use super::topics::{NotOpen, Opener, ensure, warn_of_settings};
+use super::super::opening::{NotOpen, Opener, Opening};
+use super::shared::Shared;
+use super::topics::{ensure, warn_of_settings};
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// The leaders are asked that often.
@@ -66,7 +67,7 @@ fn open(shared: &Shared, opener: Opener) -> bool {
                 }
             }
             Err(NotOpen::Refused(refusal)) => {
-                let error = shared.refused(refusal.clone());
+                let error = refusal.error(&shared.params.url);
                 tracing::error!(%error, "the action log is not used: nothing is read or appended");
                 shared.decide(Opening::Refused(refusal));
                 return false;
@@ -80,7 +81,7 @@ fn open(shared: &Shared, opener: Opener) -> bool {
 
 fn ask(shared: &Shared, stream: u8) {
     match shared.ends(stream, POLL_PATIENCE) {
-        Ok((_, newest)) => shared.told(stream, newest),
+        Ok((_, newest)) => shared.state.told(stream, newest),
         Err(reason) => {
             let stream = shared.names.stream(stream);
             tracing::debug!(

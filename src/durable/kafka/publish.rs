@@ -142,7 +142,7 @@ pub(super) fn publish(shared: &Shared, outgoing: &[Outgoing]) -> Result<Vec<Posi
     };
     let done = publisher.run(outgoing, deadline);
     done.map_err(|reason| {
-        shared.fail(reason.clone());
+        shared.state.fail(reason.clone());
         shared.unreachable(reason)
     })?;
     let positions = publisher.attempts.iter().map(|attempt| attempt.position);
@@ -196,7 +196,7 @@ impl<'a> Publisher<'a> {
             Ok(sequence) => {
                 let stream = report.stream;
                 let position = Position { stream, sequence };
-                self.shared.confirm(position);
+                self.shared.state.confirm(position);
                 if let Target::Any(topic) = attempt.outgoing.target {
                     let partition = stream - self.shared.names.first(topic);
                     self.shared.rotation(topic).answered(partition);
@@ -254,7 +254,7 @@ impl<'a> Publisher<'a> {
         let sent = Sent {
             number,
             stream,
-            known: self.shared.known(stream),
+            known: self.shared.state.known(stream),
             reports: self.reports.clone(),
         };
         let mut record = BaseRecord::with_opaque_to(&topic, Box::new(sent))

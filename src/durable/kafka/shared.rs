@@ -1,6 +1,7 @@
 //! What the parts of a log in Kafka share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,36 +10,14 @@ use rdkafka::producer::Producer as _;
 
 use super::super::action_log::Condition;
 use super::super::error::LogError;
+use super::super::lock::lock;
+use super::super::log_state::LogState;
+use super::super::opening::Opening;
 use super::super::params::ActionLogParams;
-use super::super::positions::{Position, Positions};
 use super::super::rotation::Rotation;
 use super::client::{Client, Consumer, Producer, describe};
 use super::control::Control;
 use super::names::{Names, Topic};
-
-/// Whether the topics are known to be those of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// Not yet, for this reason.
-    Waiting(String),
-    /// They are those of the log of this id.
-    Open(u64),
-    /// They are others.
-    Refused(Refusal),
-}
-
-/// Why topics are not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// They are of another log.
-    Mismatch {
-        what: String,
-        found: String,
-        expected: String,
-    },
-    /// Some of them are lost.
-    Lost(String),
-}
 
 pub(super) struct Shared {
     pub(super) params: ActionLogParams,
@@ -51,24 +30,13 @@ pub(super) struct Shared {
     producer: Mutex<Arc<Producer>>,
     opening: Mutex<Opening>,
     has_decided: Condvar,
-    began: Instant,
     forgotten: Mutex<Rotation>,
     kept: Mutex<Rotation>,
-    /// What the leader of each stream has told last, and when.
-    newest: Mutex<Vec<Option<(u64, Instant)>>>,
-    /// The newest message of each stream that was confirmed to this replica.
-    confirmed: Vec<AtomicU64>,
-    /// Why a tail has stopped.
-    stopped: Mutex<Option<String>>,
-    /// Why the last append has failed, and when; none after one that was confirmed.
-    failed: Mutex<Option<(String, Instant)>>,
+    pub(super) state: LogState,
     control: Mutex<Control>,
     /// The log is closed.
     pub(super) is_over: AtomicBool,
 }
-
-/// For how long a log counts as failed after an append that nobody has confirmed.
-const FAILED_FOR: Duration = Duration::from_secs(10);
 
 /// A broker that has not told so long is asked again.
 const ASK_LIMIT: Duration = Duration::from_secs(1);
@@ -76,18 +44,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(1);
 /// Pause after a broker that does not lead a partition, or not yet.
 const ASK_PAUSE: Duration = Duration::from_millis(25);
 
-/// A log that was just opened has not failed: its brokers are still being asked.
-const NEW_FOR: Duration = Duration::from_secs(2);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     pub(super) fn new(params: &ActionLogParams, max_age: Duration) -> Result<Self, LogError> {
         let client = Client::new(params)?;
         let names = Names::new(&params.stream, params.streams);
-        let count = names.all().count();
         let refused = |error: rdkafka::error::KafkaError| LogError::Unreachable {
             url: params.url.clone(),
             reason: describe(&error),
@@ -100,13 +60,9 @@ impl Shared {
             client,
             opening: Mutex::new(Opening::Waiting("no broker was asked yet".to_owned())),
             has_decided: Condvar::new(),
-            began: Instant::now(),
             forgotten: Mutex::new(Rotation::new(names.partitions)),
             kept: Mutex::new(Rotation::new(names.partitions)),
-            newest: Mutex::new(vec![None; count]),
-            confirmed: (0..count).map(|_| AtomicU64::new(0)).collect(),
-            stopped: Mutex::default(),
-            failed: Mutex::default(),
+            state: LogState::new(names.all().count()),
             control: Mutex::default(),
             is_over: AtomicBool::new(false),
             names,
@@ -144,22 +100,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn refused(&self, refusal: Refusal) -> LogError {
-        match refusal {
-            Refusal::Mismatch {
-                what,
-                found,
-                expected,
-            } => LogError::Mismatch {
-                url: self.params.url.clone(),
-                what,
-                found,
-                expected,
-            },
-            Refusal::Lost(reason) => self.unreachable(reason),
-        }
-    }
-
     /// Takes what is known of the topics, and returns whether it is news.
     pub(super) fn decide(&self, opening: Opening) -> bool {
         let mut now = lock(&self.opening);
@@ -175,11 +115,7 @@ impl Shared {
         let is_waiting = |opening: &mut Opening| matches!(opening, Opening::Waiting(_));
         let waited = self.has_decided.wait_timeout_while(now, limit, is_waiting);
         let (now, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match &*now {
-            Opening::Open(id) => Ok(*id),
-            Opening::Refused(refusal) => Err(self.refused(refusal.clone())),
-            Opening::Waiting(reason) => Err(self.unreachable(reason.clone())),
-        }
+        now.id(&self.params.url)
     }
 
     /// Whether the topics are those of another log.
@@ -222,51 +158,10 @@ impl Shared {
         }
     }
 
-    /// Takes what the leader of `stream` has told.
-    pub(super) fn told(&self, stream: u8, newest: u64) {
-        lock(&self.newest)[usize::from(stream)] = Some((newest, Instant::now()));
-    }
-
-    /// Takes that the message at `position` was confirmed.
-    pub(super) fn confirm(&self, position: Position) {
-        self.confirmed[usize::from(position.stream)].fetch_max(position.sequence, Ordering::AcqRel);
-        *lock(&self.failed) = None;
-    }
-
-    /// The newest message of `stream` that is known to exist; 0 for none.
-    pub(super) fn known(&self, stream: u8) -> u64 {
-        let at = usize::from(stream);
-        let told = lock(&self.newest)[at].map_or(0, |(newest, _)| newest);
-        self.confirmed[at].load(Ordering::Acquire).max(told)
-    }
-
-    /// Takes that nobody has confirmed an append.
-    pub(super) fn fail(&self, reason: String) {
-        *lock(&self.failed) = Some((reason, Instant::now()));
-    }
-
-    /// Takes that a tail delivers nothing of a stream any more, and returns whether that is
-    /// news.
-    pub(super) fn stop(&self, reason: String) -> bool {
-        let mut stopped = lock(&self.stopped);
-        let is_news = stopped.is_none();
-        stopped.get_or_insert(reason);
-        is_news
-    }
-
-    /// Why a tail delivers nothing of a stream any more; none while all is well.
-    pub(super) fn stopped(&self) -> Option<String> {
-        lock(&self.stopped).clone()
-    }
-
     /// Why no stream of actions has had a leader for so long that an append would fail.
     pub(super) fn leaderless(&self) -> Option<String> {
         let limit = self.params.append_timeout;
-        let newest = lock(&self.newest);
-        let is_led =
-            |told: &Option<(u64, Instant)>| told.is_some_and(|(_, at)| at.elapsed() < limit);
-        let actions = &newest[..usize::from(self.names.actions())];
-        let is_any_led = actions.iter().any(is_led);
+        let is_any_led = self.state.is_any_led(self.names.actions(), limit);
         (!is_any_led).then(|| {
             let last = self.client.last_error();
             let last = last.map_or_else(String::new, |error| format!(": {error}"));
@@ -275,39 +170,17 @@ impl Shared {
     }
 
     fn failure(&self) -> Option<String> {
-        if let Some(stopped) = self.stopped() {
-            return Some(stopped);
+        let opening = lock(&self.opening).clone();
+        match self.state.judge(&opening, &self.params.url) {
+            ControlFlow::Break(failure) => failure,
+            ControlFlow::Continue(()) => {
+                let failed = self.state.failed_lately();
+                failed.or_else(|| self.leaderless())
+            }
         }
-        let is_new = self.began.elapsed() < NEW_FOR;
-        match &*lock(&self.opening) {
-            Opening::Refused(refusal) => return Some(self.refused(refusal.clone()).to_string()),
-            Opening::Open(_) | Opening::Waiting(_) if is_new => return None,
-            Opening::Waiting(reason) => return Some(reason.clone()),
-            Opening::Open(_) => {}
-        }
-        if let Some((reason, at)) = &*lock(&self.failed)
-            && at.elapsed() < FAILED_FOR
-        {
-            return Some(reason.clone());
-        }
-        self.leaderless()
     }
 
     pub(super) fn condition(&self) -> Condition {
-        let failure = self.failure();
-        let newest = lock(&self.newest);
-        let sequences = newest
-            .iter()
-            .map(|told| told.map_or(0, |(newest, _)| newest));
-        let oldest = newest.iter().map(|told| told.map(|(_, at)| at));
-        let told = oldest.reduce(|a, b| Some(a?.min(b?))).flatten();
-        Condition {
-            failure,
-            newest: match newest.iter().any(Option::is_some) {
-                true => Positions::new(sequences.collect()).expect("checked with the settings"),
-                false => Positions::default(),
-            },
-            told,
-        }
+        self.state.condition(self.failure())
     }
 }

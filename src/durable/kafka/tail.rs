@@ -1,8 +1,6 @@
 //! Follows all streams, and hands what comes to a sink.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -13,6 +11,7 @@ use super::super::action_log::{Delivered, Message, Sink};
 use super::super::error::LogError;
 use super::super::frames::{FrameError, decode};
 use super::super::positions::{Position, Positions};
+use super::super::tail_thread::TellEnd;
 use super::client::{Consumer, describe};
 use super::control::is_of_log;
 use super::names::offset_after;
@@ -51,39 +50,6 @@ struct Follower<'a> {
     knows_erasures: bool,
 }
 
-/// Ends a tail when it is dropped, and waits until its thread has ended: nobody takes anything
-/// afterwards.
-pub(super) struct Guard {
-    pub(super) is_over: Arc<AtomicBool>,
-    /// Taken by the drop.
-    pub(super) thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            // A panic there was told when it came.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Tells when the thread of a tail ends although the tail goes on, as after a panic.
-struct TellEnd<'a> {
-    shared: &'a Shared,
-    is_over: &'a AtomicBool,
-}
-
-impl Drop for TellEnd<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && !self.is_over.load(Ordering::Acquire) {
-            self.shared
-                .stop("the thread that reads it has failed".to_owned());
-        }
-    }
-}
-
 /// Delivers to `sink` what follows `after`, until `is_over`.
 pub(super) fn follow(
     shared: &Shared,
@@ -91,7 +57,11 @@ pub(super) fn follow(
     sink: Box<dyn Sink>,
     is_over: &AtomicBool,
 ) {
-    let _told = TellEnd { shared, is_over };
+    // Whatever ends this thread before the tail is over is told.
+    let _told = TellEnd {
+        state: &shared.state,
+        is_over,
+    };
     let mut follower = Follower::new(shared, after, sink, is_over);
     while !follower.is_over() && shared.opened(POLL).is_err() {
         if shared.is_refused() {
@@ -150,7 +120,7 @@ impl<'a> Follower<'a> {
         }
         if !self.knows_erasures {
             let control = self.shared.names.control();
-            self.read_to(control, self.shared.known(control))?;
+            self.read_to(control, self.shared.state.known(control))?;
             self.knows_erasures = true;
         }
         let failed = |error: KafkaError| self.shared.unreachable(describe(&error));
@@ -185,7 +155,7 @@ impl<'a> Follower<'a> {
         }
         let through = followed.through;
         // More may be confirmed while the leader is asked.
-        let known = self.shared.known(stream);
+        let known = self.shared.state.known(stream);
         // One that nobody leads is read when somebody does.
         let asked = self.shared.ends_unless(self.is_over, stream, ASK_LIMIT);
         let Ok((first, newest)) = asked else {
@@ -214,9 +184,7 @@ impl<'a> Follower<'a> {
             };
         }
         followed.has_stopped = true;
-        if self.shared.stop(reason.clone()) {
-            tracing::error!(reason, "the engine of the action log has lost messages");
-        }
+        self.shared.state.stop_lost(&reason);
         Ok(())
     }
 
@@ -253,7 +221,7 @@ impl<'a> Follower<'a> {
     /// Looks for what is known to exist and does not come. Nothing comes of what was removed at
     /// the end of a stream.
     fn look_for_missing(&mut self, stream: u8) -> Result<(), LogError> {
-        let known = self.shared.known(stream);
+        let known = self.shared.state.known(stream);
         let followed = &mut self.streams[usize::from(stream)];
         let through = followed.through;
         if followed.has_stopped || known <= through {
@@ -335,7 +303,9 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) => {
                     followed.has_stopped = true;
-                    stop(self.shared, position, error);
+                    let stream = self.shared.names.stream(position.stream);
+                    let state = &self.shared.state;
+                    state.stop_unreadable(&stream, position.sequence, &error);
                 }
             }
         }
@@ -386,21 +356,9 @@ fn message(shared: &Shared, raw: &Raw) -> Result<Message, FrameError> {
     }
 }
 
-fn stop(shared: &Shared, position: Position, error: FrameError) {
-    let stream = shared.names.stream(position.stream);
-    let sequence = position.sequence;
-    tracing::error!(
-        stream, sequence, %error,
-        "a message of the action log cannot be read: nothing of its stream is read from there on"
-    );
-    shared.stop(format!(
-        "message {sequence} of the stream {stream} cannot be read: {error}"
-    ));
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use rdkafka::mocking::MockCluster;
 
@@ -440,17 +398,17 @@ mod tests {
             stream: 0,
             sequence: 5,
         };
-        shared.confirm(position);
+        shared.state.confirm(position);
 
         let error = follower.read_to(0, 5).expect_err("it is not there");
         assert!(error.to_string().contains("ends at 0, before 5"), "{error}");
         follower.look_at_ends(0).expect("others are read on");
-        assert_eq!(shared.stopped(), None);
+        assert_eq!(shared.state.stopped(), None);
         let since = &mut follower.streams[0].lost_since;
         assert!(since.is_some());
         *since = Instant::now().checked_sub(LOSS_PATIENCE);
         follower.look_at_ends(0).expect("others are read on");
-        let stopped = shared.stopped().expect("it is told");
+        let stopped = shared.state.stopped().expect("it is told");
         assert!(
             stopped.contains("test-actions/0 ends at 0, and 5 was confirmed and is not there"),
             "{stopped}"

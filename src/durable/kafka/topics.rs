@@ -10,12 +10,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use super::super::error::LogError;
+use super::super::opening::{NotOpen, Opener, Refusal};
 use super::client::describe;
 use super::control::{Control, LogRecord, id_key};
 use super::names::Topic;
 use super::publish::{Outgoing, publish};
 use super::read::read;
-use super::shared::{Refusal, Shared};
+use super::shared::Shared;
 
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// A topic that may have been made just now is looked for again after this.
@@ -23,24 +24,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Segments are closed, and removed messages taken out of them, that often.
 const SEGMENT: &str = "86400000";
 
-/// Why the topics are not there yet, or not taken.
-pub(super) enum NotOpen {
-    /// It may be better in a moment.
-    Yet(String),
-    Refused(Refusal),
-}
-
 impl From<LogError> for NotOpen {
     fn from(error: LogError) -> Self {
         Self::Yet(error.to_string())
     }
-}
-
-/// Who opens a log: one that knows its id, or one that would create it with this one.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Opener {
-    Knows(u64),
-    Creates(u64),
 }
 
 /// Makes sure that all topics are there, reads what of the control topic counts, and returns
@@ -63,7 +50,7 @@ pub(super) fn ensure(shared: &Shared, opener: Opener) -> Result<u64, NotOpen> {
     let id = ensure_id(shared, opener)?;
     for stream in shared.names.all() {
         if let Ok((_, newest)) = shared.ends(stream, CALL_LIMIT) {
-            shared.told(stream, newest);
+            shared.state.told(stream, newest);
         }
     }
     Ok(id)
@@ -92,7 +79,7 @@ fn refuse_deleted(shared: &Shared, opener: Opener, missing: &[Topic]) -> Result<
                      replica keeps"
                 );
                 return Err(match opener {
-                    Opener::Creates(_) => NotOpen::Refused(Refusal::Lost(reason)),
+                    Opener::Creates(_) => NotOpen::Refused(Refusal::Unusable(reason)),
                     // It goes on with what it has read.
                     Opener::Knows(_) => NotOpen::Yet(reason),
                 });
@@ -327,7 +314,7 @@ fn refuse_used(shared: &Shared) -> Result<(), NotOpen> {
             )));
         }
         let used = shared.names.stream(stream);
-        return Err(NotOpen::Refused(Refusal::Lost(format!(
+        return Err(NotOpen::Refused(Refusal::Unusable(format!(
             "the topic {topic} is empty, while {used} has had messages: it was deleted, and \
              pins and erasures are lost; make the log anew from what a replica keeps"
         ))));

@@ -99,7 +99,7 @@ async fn wait_for_engine(shared: &Shared) -> Result<(), LogError> {
     if shared.lost_for().is_some_and(|lost| lost > limit) {
         return Err(shared.unreachable(shared.lost_reason()));
     }
-    if let Some(reason) = shared.stopped() {
+    if let Some(reason) = shared.state.stopped() {
         // What is appended now would never be seen here.
         return Err(shared.unreachable(reason));
     }

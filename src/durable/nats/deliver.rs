@@ -1,38 +1,30 @@
 //! Hands what a tail reads to its sink, on a thread of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::AbortHandle;
 
 use super::super::action_log::{Delivered, Message, Sink};
 use super::super::frames::decode;
+use super::super::tail_thread::{TailThread, TellEnd};
 use super::fetch::Raw;
 use super::shared::Shared;
 
 /// Bytes of messages from which on no more are handed over at once.
 const ENOUGH_BYTES: usize = 1 << 20;
 
-/// Ends a tail when it is dropped, and waits until its thread has ended: nobody takes anything
-/// afterwards.
+/// Ends a tail when it is dropped: first the task that reads, and then the thread that hands over.
 pub(super) struct Guard {
     pub(super) task: AbortHandle,
-    pub(super) is_over: Arc<AtomicBool>,
-    /// Taken by the drop.
-    pub(super) thread: Option<JoinHandle<()>>,
+    pub(super) thread: TailThread,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Release);
+        self.thread.end();
         // What the thread waits for ends with the task.
         self.task.abort();
-        if let Some(thread) = self.thread.take() {
-            // A panic there was told when it came.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -45,7 +37,10 @@ pub(super) fn deliver(
     is_over: &AtomicBool,
 ) {
     // Whatever ends this thread before the tail is over is told.
-    let _told = TellEnd { shared, is_over };
+    let _told = TellEnd {
+        state: &shared.state,
+        is_over,
+    };
     let mut has_stopped = vec![false; shared.names.all().count()];
     while let Some(mut batch) = raws.blocking_recv() {
         let mut bytes = encoded_bytes(&batch);
@@ -74,21 +69,6 @@ pub(super) fn deliver(
     }
 }
 
-/// Tells when the thread of a tail ends although the tail goes on, as after a panic.
-struct TellEnd<'a> {
-    shared: &'a Shared,
-    is_over: &'a AtomicBool,
-}
-
-impl Drop for TellEnd<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && !self.is_over.load(Ordering::Acquire) {
-            self.shared
-                .stop("the thread that reads it has failed".to_owned());
-        }
-    }
-}
-
 fn encoded_bytes(raws: &[Raw]) -> usize {
     let payloads = raws.iter().filter_map(|raw| raw.payload.as_ref());
     payloads.map(|payload| payload.len()).sum()
@@ -102,15 +82,8 @@ fn read(shared: &Shared, raw: &Raw) -> Option<Delivered> {
             Ok(message) => message,
             Err(error) => {
                 let stream = shared.names.stream(position.stream);
-                let sequence = position.sequence;
-                tracing::error!(
-                    stream, sequence, %error,
-                    "a message of the action log cannot be read: nothing of its stream is read \
-                     from there on"
-                );
-                shared.stop(format!(
-                    "message {sequence} of the stream {stream} cannot be read: {error}"
-                ));
+                let state = &shared.state;
+                state.stop_unreadable(&stream, position.sequence, &error);
                 return None;
             }
         },

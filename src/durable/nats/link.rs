@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::StreamExt;
 
 use super::super::error::LogError;
+use super::super::last_error::LastError;
+use super::super::lock::lock;
 use super::connect::Access;
 
 /// A node answers an echo that often.
@@ -71,7 +73,7 @@ impl Drop for Asked {
 
 impl Link {
     fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<u64, UnboundedSender<Message>>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pending)
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -178,7 +180,7 @@ impl Link {
 /// All links.
 pub(super) struct Links {
     all: Vec<Arc<Link>>,
-    last_error: Arc<Mutex<Option<String>>>,
+    last_error: LastError,
     turns: AtomicUsize,
 }
 
@@ -186,7 +188,7 @@ impl Links {
     /// Creates a client for each address, and two for a single one, behind which several
     /// nodes may be. They connect in the background, for ever.
     pub(super) async fn open(access: &Access) -> Result<Self, LogError> {
-        let last_error = Arc::new(Mutex::new(None));
+        let last_error = LastError::default();
         let is_pinned = access.addresses.len() > 1;
         let mut all = Vec::new();
         for at in 0..access.addresses.len().max(2) {
@@ -229,8 +231,7 @@ impl Links {
 
     /// Why the last connection failed.
     pub(super) fn last_error(&self) -> Option<String> {
-        let error = self.last_error.lock();
-        error.unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.get()
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -279,7 +280,7 @@ async fn separate(links: Vec<Arc<Link>>) {
     }
 }
 
-fn note_event(last_error: &Mutex<Option<String>>, event: &Event) {
+fn note_event(last_error: &LastError, event: &Event) {
     let failure = match event {
         Event::ClientError(error) => error.to_string(),
         Event::ServerError(error) => error.to_string(),
@@ -294,11 +295,7 @@ fn note_event(last_error: &Mutex<Option<String>>, event: &Event) {
         | Event::Draining
         | Event::Closed => return,
     };
-    let mut last = last_error.lock().unwrap_or_else(PoisonError::into_inner);
-    if last.as_ref() != Some(&failure) {
-        tracing::warn!(reason = %failure, "a connection to the action log failed");
-        *last = Some(failure);
-    }
+    last_error.note(failure);
 }
 
 /// Replies that come one by one, each within `limit`.

@@ -41,17 +41,16 @@ use self::connect::{Access, redact};
 use self::deliver::{Guard, deliver};
 use self::link::Links;
 use self::shared::Shared;
-use self::streams::Opener;
 use super::action_log::{ActionLog, Appended, Condition, Entry, SharedLog, Sink, Tail};
 use super::error::LogError;
+use super::opening::{OPEN_TIMEOUT, Opener};
 use super::params::ActionLogParams;
 use super::positions::{Position, Positions};
 use super::records::PinChange;
+use super::tail_thread::TailThread;
 use crate::metrics::LOG_APPENDS;
 use crate::model::{Action, Timestamp};
 
-/// A replica without a checkpoint waits so long for the engine.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Actions stay for the retention and this, so that none goes that still counts.
 const RETENTION_MARGIN: Duration = Duration::from_secs(86_400);
 /// Parts of a tail that wait for its sink.
@@ -225,8 +224,7 @@ impl SharedLog for NatsLog {
         let task = task.abort_handle();
         Ok(Tail::new(Guard {
             task,
-            is_over,
-            thread: Some(thread),
+            thread: TailThread::new(is_over, thread),
         }))
     }
 
@@ -278,7 +276,7 @@ async fn newest(shared: Arc<Shared>) -> Result<Positions, LogError> {
             let info = api::info(&shared.links, &name, limit).await;
             let info = info.map_err(|error| shared.unreachable(format!("{name}: {error}")))?;
             let sequence = info.state.last_seq;
-            shared.told(stream, sequence);
+            shared.state.told(stream, sequence);
             Ok::<Position, LogError>(Position { stream, sequence })
         });
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::super::opening::{NotOpen, Opener, Opening, Refusal};
 use super::api::{CallError, info};
 use super::balance::balance;
-use super::shared::{Opening, Refusal, Shared};
-use super::streams::{LOG_ID, NotOpen, Opener, ensure, mismatch};
+use super::shared::Shared;
+use super::streams::{LOG_ID, ensure, mismatch};
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -52,7 +53,7 @@ async fn open(shared: &Shared, opener: Opener) -> Option<u64> {
 }
 
 fn refuse(shared: &Shared, refusal: Refusal) {
-    let error = shared.refused(refusal.clone());
+    let error = refusal.error(&shared.url);
     tracing::error!(%error, "the action log is not used: nothing is read or appended");
     shared.opening.send_replace(Opening::Refused(refusal));
 }
@@ -81,7 +82,7 @@ async fn poll(shared: Arc<Shared>, stream: u8, id: u64) {
                 return;
             }
             Ok(info) => {
-                shared.told(stream, info.state.last_seq);
+                shared.state.told(stream, info.state.last_seq);
                 is_told = true;
             }
             Err(CallError::Unanswered(reason)) => {

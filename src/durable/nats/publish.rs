@@ -105,7 +105,7 @@ async fn publish_behind_last(
         };
         if Instant::now() >= deadline {
             if let NotSent::Failed(reason) = &refused {
-                shared.fail(reason.clone());
+                shared.state.fail(reason.clone());
             }
             return Err(refused);
         }
@@ -154,7 +154,7 @@ async fn publish_behind(
             Outcome::Silence => is_link_to_blame = !link.is_prompt(),
         }
         if Instant::now() >= deadline {
-            shared.fail(attempts.last_failure.clone());
+            shared.state.fail(attempts.last_failure.clone());
             return Err(NotSent::Failed(attempts.last_failure));
         }
         turn += 1;
@@ -218,7 +218,7 @@ impl Attempts {
                 Some(stream) => {
                     let sequence = ack.seq;
                     let position = Position { stream, sequence };
-                    shared.confirm(position);
+                    shared.state.confirm(position);
                     if stream != shared.names.control() {
                         shared.rotation().answered(stream);
                     }

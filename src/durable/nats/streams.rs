@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::opening::{NotOpen, Opener, Refusal};
 use super::api::{
     CallError, Done, NAME_IN_USE, REPLICAS_NOT_SUPPORTED, STREAM_NOT_FOUND, StreamInfo, call, info,
 };
-use super::shared::{Refusal, Shared};
+use super::shared::Shared;
 
 const FORMAT: &str = "1";
 pub(super) const LOG_ID: &str = "pinnersage_log_id";
@@ -17,30 +18,10 @@ const STREAMS_KEY: &str = "pinnersage_streams";
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why the streams are not there yet, or not taken.
-pub(super) enum NotOpen {
-    /// It may be better in a moment.
-    Yet(String),
-    Refused(Refusal),
-}
-
-impl From<Refusal> for NotOpen {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
 impl From<CallError> for NotOpen {
     fn from(error: CallError) -> Self {
         Self::Yet(error.to_string())
     }
-}
-
-/// Who opens a log: one that knows its id, or one that would create it with this one.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Opener {
-    Knows(u64),
-    Creates(u64),
 }
 
 /// Makes sure that all streams are there, and returns the id of their log. The control stream
@@ -66,7 +47,7 @@ pub(super) async fn ensure(shared: &Shared, opener: Opener) -> Result<u64, NotOp
         let found = found_or_created(shared, stream, found, opener).await?;
         verify(shared, stream, &found, id)?;
         adapt(shared, stream, &found).await?;
-        shared.told(stream, found.state.last_seq);
+        shared.state.told(stream, found.state.last_seq);
     }
     Ok(id)
 }

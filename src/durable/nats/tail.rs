@@ -9,11 +9,12 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_ch
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::StreamExt;
 
+use super::super::opening::Opening;
 use super::super::positions::{Position, Positions};
 use super::fetch::{Batch, End, Raw, fetch, nothing_from, raw};
 use super::link::Link;
 use super::ordering::{Ordering, Step};
-use super::shared::{Opening, Shared};
+use super::shared::Shared;
 use crate::metrics::LOG_HOLES;
 use crate::model::Timestamp;
 
@@ -200,7 +201,7 @@ impl Follower {
         if !self.knows_erasures && stream != self.shared.names.control() {
             return;
         }
-        let known = self.shared.known(stream);
+        let known = self.shared.state.known(stream);
         self.look_for_loss(stream);
         let followed = &mut self.streams[usize::from(stream)];
         followed.order.know(known);
@@ -246,7 +247,7 @@ impl Follower {
         let now = Instant::now();
         let last = followed.order.next() - 1;
         let (had, since) = *followed.had.get_or_insert((last, now));
-        let Some((told, at)) = self.shared.last_told(stream) else {
+        let Some((told, at)) = self.shared.state.last_told(stream) else {
             return;
         };
         if at <= since {
@@ -257,9 +258,7 @@ impl Follower {
         } else if now - since > LOSS_PATIENCE {
             let name = self.shared.names.stream(stream);
             let reason = format!("the stream {name} ends at {told}, and {had} was read before");
-            if self.shared.stop(reason.clone()) {
-                tracing::error!(reason, "the engine of the action log has lost messages");
-            }
+            self.shared.state.stop_lost(&reason);
         }
     }
 
