@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example load -- [--server http://127.0.0.1:50051]
 //!     [--users 300] [--callers 8] [--seconds 10] [--limit 400] [--medoids 3]
-//!     [--rate 0] [--writers 0] [--actions 100] [--pins 100000]
+//!     [--columns] [--rate 0] [--writers 0] [--actions 100] [--pins 100000]
 //! ```
 //!
 //! With `--rate` the callers together make that many calls a second, each at its
@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::Parser;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
-use pinnersage::wire::v1::{Action, RecommendRequest, RecordActionsRequest};
+use pinnersage::wire::v1::{Action, RecommendRequest, RecordActionsRequest, ResponseFormat};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -44,6 +44,9 @@ struct Args {
     limit: u32,
     #[arg(long, default_value_t = 3)]
     medoids: u32,
+    /// Ask for candidates as lists in place of a message each.
+    #[arg(long)]
+    columns: bool,
     #[arg(long, default_value_t = 0)]
     rate: u64,
     #[arg(long, default_value_t = 0)]
@@ -115,12 +118,17 @@ async fn call(args: Args, seed: u64, end: Instant) -> Result<Calls> {
         0 => Duration::ZERO,
         rate => Duration::from_secs_f64(args.callers as f64 / rate as f64),
     };
+    let format = match args.columns {
+        true => ResponseFormat::Columns,
+        false => ResponseFormat::Unspecified,
+    };
     let mut due = Instant::now() + every.mul_f64(rng.random());
     while Instant::now() < end {
         let request = RecommendRequest {
             user_id: Some(rng.random_range(0..args.users)),
             limit: args.limit,
             medoids: args.medoids,
+            response_format: format.into(),
             ..Default::default()
         };
         let begun = match args.rate {

@@ -15,6 +15,7 @@
 // MAX_VUS   most calls under way, each on a connection of its own; as many as the rate
 //           brings in a second. What is due beyond that is dropped and counted.
 // LIMIT, MEDOIDS  as in the request; 0 is the server's default
+// FORMAT    optional: COLUMNS, for candidates as lists in place of a message each
 // DEADLINE  of a call, as grpc-timeout
 // METADATA  a JSON object, such as {"x-pinnersage-stage": "canary"}
 // MAX_FAILED, P99_MS  optional: the share of calls that may fail (with -e MAX_FAILED=0,
@@ -36,7 +37,12 @@ const USERS = number('USERS', 300);
 const BATCH = number('BATCH', 10);
 const VUS = number('VUS', 8);
 const MAX_VUS = number('MAX_VUS', Math.max(50, RATE));
-const REQUEST = { limit: number('LIMIT', 0), medoids: number('MEDOIDS', 0) };
+const FORMAT = text('FORMAT', '');
+const REQUEST = {
+  limit: number('LIMIT', 0),
+  medoids: number('MEDOIDS', 0),
+  ...(FORMAT && { response_format: `RESPONSE_FORMAT_${FORMAT}` }),
+};
 const PARAMS = {
   timeout: text('DEADLINE', '1s'),
   metadata: JSON.parse(text('METADATA', '{}')),
@@ -109,6 +115,8 @@ const known = () => Math.floor(Math.pow(USERS + 1, Math.random()));
 const unknown = () => 1e12 + exec.scenario.iterationInTest;
 const one = () => ({ ...REQUEST, user_id: String(SCENARIO === 'cold-users' ? unknown() : known()) });
 
+const pins = ({ candidates, columns }) => (columns ? columns.pinIds : candidates);
+
 const call = () => {
   try {
     if (!connected) client.connect(TARGET, { plaintext: true, reflect: true });
@@ -128,7 +136,7 @@ export default function () {
   if (SCENARIO === 'smoke') {
     check(response, {
       'as many candidates as asked for': (r) =>
-        r.message && r.message.candidates.length === (REQUEST.limit || 400),
+        r.message && pins(r.message).length === (REQUEST.limit || 400),
       'versions are told': (r) => r.message && r.message.catalogVersion && r.message.profileVersion,
     });
   }

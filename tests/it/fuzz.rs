@@ -34,7 +34,7 @@ use targets::{
 
 /// Methods, messages of the corpus that are theirs, and how often each is damaged: seldom
 /// where a call writes or reads all that is kept.
-const METHODS: [(&str, &str, usize); 18] = [
+const METHODS: [(&str, &str, usize); 19] = [
     ("RecommendationService/Recommend", "recommend", OFTEN),
     (
         "RecommendationService/Recommend",
@@ -47,6 +47,11 @@ const METHODS: [(&str, &str, usize); 18] = [
         OFTEN,
     ),
     ("RecommendationService/ExplainUser", "explain_user", OFTEN),
+    (
+        "RecommendationService/Recommend",
+        "recommend_columns",
+        OFTEN,
+    ),
     ("ActionService/RecordActions", "record_actions", OFTEN),
     (
         "ActionService/RecordActions",

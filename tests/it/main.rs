@@ -9,6 +9,7 @@ mod bad_input;
 mod batch_and_server;
 mod canary;
 mod cli;
+mod columns;
 mod crash;
 mod demo;
 mod erase;

@@ -1,7 +1,8 @@
 //! The gRPC services: convert, validate, call, convert back.
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
-//! and `response` for its messages, `request_context`, `search_budget`, `stage_timer`),
+//! and `response` for its messages, `candidate_columns`, `request_context`,
+//! `search_budget`, `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`,
 //! `action_log_status`, `action_streams` and `backup`).
 //! `action_recorder` records what any of them takes, and `ids` reads how they call users and
@@ -14,6 +15,7 @@ mod action_streams;
 mod actions;
 mod admin;
 mod backup;
+mod candidate_columns;
 mod catalog;
 mod ids;
 mod recommendation;

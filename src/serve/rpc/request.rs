@@ -21,6 +21,15 @@ const EXCLUDED: PinLists = PinLists {
     max: EXCLUDED_PINS,
 };
 
+/// How an answer holds its candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResponseFormat {
+    /// A message a candidate.
+    Messages,
+    /// A list a field.
+    Columns,
+}
+
 /// A [`v1::RecommendRequest`] that keeps every limit.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RecommendParams {
@@ -28,6 +37,7 @@ pub(crate) struct RecommendParams {
     pub(crate) seed: Option<u64>,
     pub(crate) require_profile: bool,
     pub(crate) include_titles: bool,
+    pub(crate) format: ResponseFormat,
     /// Empty when the request has none.
     pub(crate) token: Vec<u8>,
     limit: usize,
@@ -42,6 +52,7 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
 
     fn try_from(request: v1::RecommendRequest) -> Result<Self, CallError> {
         let strategy = merge_strategy(request.merge_strategy)?;
+        let format = response_format(request.response_format)?;
         let token = request.freshness_token;
         FRESHNESS_TOKEN.check("freshness_token", token.len())?;
         let medoids = number_or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?;
@@ -53,6 +64,7 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
             seed: request.seed,
             require_profile: request.require_profile,
             include_titles: request.include_titles,
+            format,
             token,
             limit: number_or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
             medoids,
@@ -111,6 +123,19 @@ fn merge_strategy(value: i32) -> Result<MergeStrategy, CallError> {
         Err(_) => {
             let reason = format!("{value} is no merge strategy");
             Err(CallError::field("merge_strategy", reason))
+        }
+    }
+}
+
+fn response_format(value: i32) -> Result<ResponseFormat, CallError> {
+    match v1::ResponseFormat::try_from(value) {
+        Ok(v1::ResponseFormat::Unspecified | v1::ResponseFormat::Messages) => {
+            Ok(ResponseFormat::Messages)
+        }
+        Ok(v1::ResponseFormat::Columns) => Ok(ResponseFormat::Columns),
+        Err(_) => {
+            let reason = format!("{value} is no format of responses");
+            Err(CallError::field("response_format", reason))
         }
     }
 }
@@ -179,6 +204,8 @@ mod tests {
         );
         assert_eq!(refused_field(|r| r.merge_strategy = 3), "merge_strategy");
         assert_eq!(refused_field(|r| r.merge_strategy = -1), "merge_strategy");
+        assert_eq!(refused_field(|r| r.response_format = 3), "response_format");
+        assert_eq!(refused_field(|r| r.response_format = -1), "response_format");
         assert_eq!(
             refused_field(|r| r.freshness_token = vec![0; FRESHNESS_TOKEN.max + 1]),
             "freshness_token"

@@ -6,7 +6,8 @@ use tonic::Status;
 use crate::cluster::Interest;
 use crate::model::{Candidate, Medoid, PinId, Timestamp};
 use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid};
-use crate::serve::rpc::request::RecommendParams;
+use crate::serve::rpc::candidate_columns::candidate_columns;
+use crate::serve::rpc::request::{RecommendParams, ResponseFormat};
 use crate::serve::state::{Serving, UserContext};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -34,11 +35,15 @@ impl Answered<'_> {
             serving,
             ..
         } = *self;
-        let candidates = recommendation.candidates.iter();
+        let (candidates, columns) = match self.params.format {
+            ResponseFormat::Messages => (self.candidates(), None),
+            ResponseFormat::Columns => (Vec::new(), Some(self.columns())),
+        };
         let medoids = recommendation.sampled.iter();
         let degraded = degraded_reason(recommendation);
         v1::RecommendResponse {
-            candidates: candidates.map(|one| self.candidate(one)).collect(),
+            candidates,
+            columns,
             medoids: medoids.map(|one| self.sampled_medoid(one)).collect(),
             catalog_version: serving.loaded.catalog().manifest().version.clone(),
             profile_version: serving.loaded.profiles().manifest().version.clone(),
@@ -51,6 +56,16 @@ impl Answered<'_> {
             engagement_feedback: user.counts_engagement(),
             popularity_weight: serving.loaded.popularity_weight(),
         }
+    }
+
+    fn candidates(&self) -> Vec<v1::Candidate> {
+        let candidates = self.recommendation.candidates.iter();
+        candidates.map(|one| self.candidate(one)).collect()
+    }
+
+    fn columns(&self) -> v1::CandidateColumns {
+        let candidates = &self.recommendation.candidates;
+        candidate_columns(candidates, self.serving.pins(), self.params.include_titles)
     }
 
     fn candidate(&self, candidate: &Candidate) -> v1::Candidate {
