@@ -52,6 +52,17 @@ pub enum BatchError {
         /// End of the window.
         as_of: Timestamp,
     },
+    /// Vectors that are to stand beside profiles come from another model.
+    #[error(
+        "the catalog has vectors of {catalog:?}, and the profiles were built from vectors of \
+         {profiles:?}"
+    )]
+    EmbeddingVersion {
+        /// Model of the catalog.
+        catalog: String,
+        /// Model of the profiles.
+        profiles: String,
+    },
     /// Two users have one id.
     #[error("user_id {}", same_hash(first, second))]
     SameHash {

@@ -10,7 +10,10 @@ use super::clock::now;
 use super::switch::Switch;
 use super::text_id_args::TextIdArgs;
 use super::{build_steps, output, user_requests};
-use crate::batch::{Duplicates, NegativeLimits, ProfileInput, ProfileParams, export_profiles};
+use crate::batch::{
+    CatalogColumns, Duplicates, ExportedVectors, NegativeLimits, ProfileInput, ProfileParams,
+    export_profiles,
+};
 use crate::config::Settings;
 use crate::model::{Timestamp, UserId};
 use crate::progress::Progress;
@@ -105,9 +108,13 @@ pub(super) struct ExportArgs {
     /// Profiles to export.
     #[arg(long, value_name = "DIR")]
     profiles: PathBuf,
-    /// Catalog to take the keys of pins from, where pins are called by strings.
+    /// Catalog to take the keys of pins from, where pins are called by strings, and vectors.
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
+    /// Write vectors of the catalog as well: that of each medoid, and for each user the mean of
+    /// those that can be sampled, weighted by importance.
+    #[arg(long, requires = "catalog")]
+    vectors: bool,
     /// Parquet file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -116,13 +123,29 @@ pub(super) struct ExportArgs {
 pub(super) fn run(command: ProfilesCommand, settings: Settings) -> anyhow::Result<()> {
     match command {
         ProfilesCommand::Build(args) => build(&args, settings),
-        ProfilesCommand::Export(args) => {
-            let catalog = args.catalog.as_deref();
-            let progress = Progress::for_stderr();
-            let users = export_profiles(&args.profiles, catalog, &args.out, progress)?;
-            output::print(&format!("{users} profiles in {}", args.out.display()))
-        }
+        ProfilesCommand::Export(args) => export(&args, &settings),
     }
+}
+
+fn export(args: &ExportArgs, settings: &Settings) -> anyhow::Result<()> {
+    let vectors = args.vectors.then_some(ExportedVectors {
+        silenced_by: settings.actions.limits.silenced_by,
+    });
+    let catalog = args.catalog.as_deref();
+    let columns = catalog.map(|catalog| CatalogColumns { catalog, vectors });
+    let progress = Progress::for_stderr();
+    let counts = export_profiles(&args.profiles, columns, &args.out, progress)?;
+    if counts.without_vector > 0 {
+        output::warn(&format!(
+            "{} of {} medoids have no vector: the catalog does not have their pins",
+            counts.without_vector, counts.medoids
+        ));
+    }
+    output::print(&format!(
+        "{} profiles in {}",
+        counts.users,
+        args.out.display()
+    ))
 }
 
 fn build(args: &BuildArgs, mut settings: Settings) -> anyhow::Result<()> {

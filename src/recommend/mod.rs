@@ -34,6 +34,7 @@ mod request;
 mod retrieve;
 mod stage;
 mod user;
+mod user_features;
 
 pub use deadline::Deadline;
 pub use fallback::Fallback;
@@ -46,3 +47,4 @@ pub use request::Request;
 pub use retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
 pub use stage::{Stage, StageObserver, Unobserved};
 pub use user::{MedoidSources, Origin, User, UserMedoids};
+pub use user_features::{MedoidVector, UserFeatures, mean_by_importance};

@@ -390,8 +390,8 @@ fn what_was_read_is_counted_by_reason() {
     assert_eq!(facts.complete_through, newest);
     assert_eq!(facts.identified_from, facts.as_of.minus_days(8.0));
     let out = world.path("profiles.parquet");
-    let users = export_profiles(&world.path("profiles"), None, &out, Progress::Silent);
-    assert_eq!(users.expect("an export"), 1);
+    let counts = export_profiles(&world.path("profiles"), None, &out, Progress::Silent);
+    assert_eq!(counts.expect("an export").users, 1);
 }
 
 /// A user's actions, spread over a file and a log, each in one of them or in both.

@@ -34,7 +34,7 @@ use targets::{
 
 /// Methods, messages of the corpus that are theirs, and how often each is damaged: seldom
 /// where a call writes or reads all that is kept.
-const METHODS: [(&str, &str, usize); 19] = [
+const METHODS: [(&str, &str, usize); 20] = [
     ("RecommendationService/Recommend", "recommend", OFTEN),
     (
         "RecommendationService/Recommend",
@@ -50,6 +50,11 @@ const METHODS: [(&str, &str, usize); 19] = [
     (
         "RecommendationService/Recommend",
         "recommend_columns",
+        OFTEN,
+    ),
+    (
+        "RecommendationService/GetUserFeatures",
+        "get_user_features",
         OFTEN,
     ),
     ("ActionService/RecordActions", "record_actions", OFTEN),

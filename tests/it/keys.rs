@@ -83,6 +83,13 @@ impl RecommendationService for FakeServer {
         Err(Status::unimplemented("no command calls it"))
     }
 
+    async fn get_user_features(
+        &self,
+        _: Request<v1::GetUserFeaturesRequest>,
+    ) -> Result<Response<v1::GetUserFeaturesResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
     async fn explain_user(
         &self,
         request: Request<v1::ExplainUserRequest>,

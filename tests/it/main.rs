@@ -30,6 +30,7 @@ mod operations;
 mod overload;
 mod pins;
 mod protocol;
+mod ranker;
 mod recall;
 mod recommend;
 #[cfg(feature = "evaluation")]

@@ -283,9 +283,9 @@ fn a_catalog_keeps_titles_and_a_single_pin_is_one() {
 fn an_export_holds_what_the_profiles_hold() {
     let world = World::built();
     let out = world.path("profiles.parquet");
-    let users =
+    let counts =
         export_profiles(&world.path("profiles"), None, &out, Progress::Silent).expect("a file");
-    assert_eq!(users, common::USERS);
+    assert_eq!(counts.users, common::USERS);
     let profiles = ProfilesReader::open(&world.path("profiles")).expect("profiles");
     let expected: HashMap<u64, _> = profiles.iter().map(|(user, p)| (user.0, p)).collect();
     let as_of = profiles.manifest().facts.as_of.micros();

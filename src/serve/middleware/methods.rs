@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     /// A second list, on purpose: a label that changes breaks dashboards.
-    const LABELS: [&str; 21] = [
+    const LABELS: [&str; 22] = [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -54,6 +54,7 @@ mod tests {
         "pinnersage.v1.CatalogService/UpsertPins",
         "pinnersage.v1.RecommendationService/BatchRecommend",
         "pinnersage.v1.RecommendationService/ExplainUser",
+        "pinnersage.v1.RecommendationService/GetUserFeatures",
         "pinnersage.v1.RecommendationService/Recommend",
     ];
 

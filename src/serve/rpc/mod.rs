@@ -1,7 +1,7 @@
 //! The gRPC services: convert, validate, call, convert back.
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
-//! and `response` for its messages, `candidate_columns`, `request_context`,
+//! and `response` for its messages, `candidate_columns`, `user_features`, `request_context`,
 //! `search_budget`, `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`,
 //! `action_log_status`, `action_streams` and `backup`).
@@ -25,6 +25,7 @@ mod response;
 mod routes;
 mod search_budget;
 mod stage_timer;
+mod user_features;
 mod validated_request;
 mod version_messages;
 

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::request_context::RequestContext;
 use super::search_budget::SearchBudget;
 use super::validated_request::ValidatedRequest;
-use super::{request, response};
+use super::{request, response, user_features};
 use crate::actions::FreshnessToken;
 use crate::model::Timestamp;
 use crate::recommend::Deadline;
@@ -140,5 +140,21 @@ impl RecommendationService for Service {
         let explained = || response::explain_user(&context.resolve(user), &context.serving);
         let explained = catch_panic(explained)?;
         Ok(context.serving.loaded.version_headers().apply(explained))
+    }
+
+    async fn get_user_features(
+        &self,
+        request: Request<v1::GetUserFeaturesRequest>,
+    ) -> Result<Response<v1::GetUserFeaturesResponse>, Status> {
+        let (budget, request) = (budget(&request)?, request.into_inner());
+        self.wait_for(budget, iter::once(&request.freshness_token))
+            .await;
+        let context = self.context()?;
+        let user = request::user_of_features(&request)?;
+        context.check_token(&request.freshness_token)?;
+        let features =
+            || user_features::response(&context.resolve(user), &context.serving, context.now);
+        let features = catch_panic(features)?;
+        Ok(context.serving.loaded.version_headers().apply(features))
     }
 }

@@ -103,6 +103,12 @@ pub(crate) fn required_user(id: Option<u64>, key: Option<&str>) -> Result<UserId
     ids::required_user(id, key, str::to_owned)
 }
 
+/// The user whose features are asked for, by a request that keeps every limit.
+pub(crate) fn user_of_features(request: &v1::GetUserFeaturesRequest) -> Result<UserId, CallError> {
+    FRESHNESS_TOKEN.check("freshness_token", request.freshness_token.len())?;
+    required_user(request.user_id, request.user_key.as_deref())
+}
+
 /// The requests of a batch.
 pub(crate) fn batch_requests(
     request: v1::BatchRecommendRequest,

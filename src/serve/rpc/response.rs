@@ -51,7 +51,7 @@ impl Answered<'_> {
             fallback_reason: fallback_reason(recommendation.fallback).into(),
             degraded: degraded != v1::DegradedReason::Unspecified,
             degraded_reason: degraded.into(),
-            state_age: Some(self.state_age()),
+            state_age: Some(state_age(user, self.now)),
             state_time: Some(timestamp(user.as_of())),
             engagement_feedback: user.counts_engagement(),
             popularity_weight: serving.loaded.popularity_weight(),
@@ -100,20 +100,20 @@ impl Answered<'_> {
             String::new()
         }
     }
+}
 
-    /// Age of the newest information about the user. In whole days: an answer must not
-    /// differ from an equal one a second later.
-    fn state_age(&self) -> prost_types::Duration {
-        let days = self.now.days_since(self.user.as_of()).max(0.0) as i64;
-        prost_types::Duration {
-            seconds: days * SECONDS_PER_DAY,
-            nanos: 0,
-        }
+/// Age at `now` of the newest information about `user`. In whole days: an answer must not
+/// differ from an equal one a second later.
+pub(crate) fn state_age(user: &UserContext<'_>, now: Timestamp) -> prost_types::Duration {
+    let days = now.days_since(user.as_of()).max(0.0) as i64;
+    prost_types::Duration {
+        seconds: days * SECONDS_PER_DAY,
+        nanos: 0,
     }
 }
 
 /// The key of `pin` as messages have it: empty for none.
-fn key_of(pin: PinId, serving: &Serving) -> String {
+pub(crate) fn key_of(pin: PinId, serving: &Serving) -> String {
     serving.pins().key(pin).unwrap_or_default().to_owned()
 }
 
@@ -234,7 +234,11 @@ fn folded_interest(interest: &Interest, serving: &Serving) -> v1::Interest {
 }
 
 /// Where the sampled medoid `pin` comes from, among medoids that come from `origin`.
-fn medoid_origin(origin: Origin, user: &UserContext<'_>, pin: PinId) -> v1::MedoidOrigin {
+pub(crate) fn medoid_origin(
+    origin: Origin,
+    user: &UserContext<'_>,
+    pin: PinId,
+) -> v1::MedoidOrigin {
     let folded = || {
         let mut interests = user.folded()?.interests.iter();
         interests.find(|interest| interest.medoid.pin == pin)
@@ -256,7 +260,8 @@ fn origin_of(interest: &Interest) -> v1::MedoidOrigin {
     }
 }
 
-fn fallback_reason(fallback: Option<Fallback>) -> v1::FallbackReason {
+/// Why an answer does not rest on the user's own profile, as a message has it.
+pub(crate) fn fallback_reason(fallback: Option<Fallback>) -> v1::FallbackReason {
     match fallback {
         None => v1::FallbackReason::Unspecified,
         Some(Fallback::UnknownUser) => v1::FallbackReason::UnknownUser,

@@ -6,12 +6,12 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
 use crate::durable::LogError;
-use crate::index::{Catalog, CatalogManifest, Delta, Index, NeighborLists};
+use crate::index::{Catalog, CatalogManifest, Delta, DeltaView, Index, NeighborLists};
 use crate::model::UserId;
 use crate::pool::Pool;
 use crate::recommend::{
     Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User,
+    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User, UserFeatures,
 };
 use crate::serve::middleware::VersionHeaders;
 use crate::serve::request_limits::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
@@ -176,6 +176,22 @@ impl Loaded {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         self.scratches
             .with(|scratch| recommender.recommend(&user, request, rng, scratch))
+    }
+
+    /// The medoids of `user` that could be sampled, with their vectors from `pins`.
+    pub(crate) fn user_features<'a>(
+        &self,
+        user: &UserContext<'_>,
+        pins: DeltaView<'a>,
+    ) -> UserFeatures<'a> {
+        let sources = MedoidSources {
+            user_medoids: user.medoids(),
+            popular_medoids: self.profiles.popular(),
+            sampling_factors: &[],
+            // Each is looked up for its vector.
+            all_in_catalog: false,
+        };
+        UserFeatures::new(sources, |pin| pins.vector(pin))
     }
 
     /// Checks the files that are only mapped, by reading all of them.

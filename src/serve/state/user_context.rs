@@ -149,6 +149,16 @@ impl<'a> UserContext<'a> {
         self.filter.recent()?.folded()
     }
 
+    /// Number of interests of the user that cannot be sampled.
+    pub(crate) fn silenced_interests(&self) -> usize {
+        let folded = self.folded().map(|folded| folded.interests.len());
+        let of_batch = self.batch_medoids.map_or(0, <[Medoid]>::len);
+        let all = folded
+            .filter(|&interests| interests > 0)
+            .unwrap_or(of_batch);
+        all - self.medoids().map_or(0, |user| user.medoids.len())
+    }
+
     /// The profile as the batch left it.
     pub(crate) fn batch_medoids(&self) -> Option<&[Medoid]> {
         self.batch_medoids
@@ -237,9 +247,11 @@ mod tests {
             (1, PROFILE_DAY + 2, ActionKind::Negative(0.1)),
         ]);
         let recent = fold(&loaded, KNOWN_USER, state);
-        let context =
-            UserContext::from_profile(loaded.profiles(), KNOWN_USER, now).with_recent(recent, 7.0);
+        let of_batch = UserContext::from_profile(loaded.profiles(), KNOWN_USER, now);
+        assert_eq!(of_batch.silenced_interests(), 0);
+        let context = of_batch.with_recent(recent, 7.0);
         assert_eq!(pins(&context), Some((vec![2], Origin::Profile)));
+        assert_eq!(context.silenced_interests(), 1);
         assert_eq!(
             context.folded().map(|folded| folded.interests.len()),
             Some(2)
