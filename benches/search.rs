@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use pinnersage::index::{
-    Approximate, Catalog, CatalogManifest, Exact, GraphParams, Pin, PinTable, QuantizedVectors,
-    build_graph,
+    Approximate, AttributeTable, Catalog, CatalogManifest, CatalogParts, Exact, GraphParams, Pin,
+    PinTable, QuantizedVectors, build_graph,
 };
 use pinnersage::kernel;
 use pinnersage::model::{Embeddings, PinId};
@@ -72,9 +72,16 @@ fn catalog() -> Arc<Catalog> {
         nodes: PINS,
         graph,
         string_ids: false,
+        attributes: Vec::new(),
     };
     let directory = tempfile::tempdir().expect("a directory");
-    Catalog::write(directory.path(), &pins, &codes, &links, facts).expect("a catalog");
+    let parts = CatalogParts {
+        pins: &pins,
+        codes: &codes,
+        graph: &links,
+        attributes: &AttributeTable::default(),
+    };
+    Catalog::write(directory.path(), parts, facts).expect("a catalog");
     Arc::new(Catalog::open(directory.path()).expect("a catalog"))
 }
 

@@ -325,7 +325,7 @@ mod tests {
         ActionFrame, ActionLog, ArchiveClaim, CHECKPOINT, Delivered, FrameId, Log, Message,
         PinRecord, Place, Position, Positions, Sink, UserDigest,
     };
-    use crate::model::{Action, ActionId, ActionWeights, PinId, Timestamp, UserId};
+    use crate::model::{Action, ActionId, ActionWeights, PinAttributes, PinId, Timestamp, UserId};
     use std::sync::Arc;
 
     const NOW: Timestamp = Timestamp::from_micros(20_000 * 86_400_000_000);
@@ -573,6 +573,7 @@ mod tests {
                 vector: vec![1.0],
                 title: title.to_owned(),
                 key: String::new(),
+                attributes: PinAttributes::default(),
             };
             (PinId(3), record)
         };

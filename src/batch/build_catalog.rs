@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 
+use super::attribute_columns::{AttributeColumns, AttributeLimits};
 use super::bad_rows::BadRowParams;
 use super::error::BatchError;
 use super::ids::TextIds;
 use super::input_files::{self, InputFile};
 use super::pin_changes::{self, ChangeFiles};
-use super::pin_reader::{self, PinIds, QualityColumn, ReadPins};
+use super::pin_reader::{self, PinColumnParams, PinIds, ReadPins};
 use super::raw_pins::{RawPin, RawPins};
 use crate::index::{
-    Catalog, CatalogManifest, GraphParams, Pin, PinTable, QuantizedVectors, build_graph,
+    AttributeTable, Catalog, CatalogManifest, CatalogParts, GraphParams, Pin, PinTable,
+    QuantizedVectors, build_graph,
 };
 use crate::memory::Stored;
 use crate::model::Embeddings;
@@ -29,6 +32,10 @@ pub struct CatalogParams {
     pub embedding_version: String,
     /// Pins of a lower quality are dropped.
     pub min_quality: Option<f64>,
+    /// Columns that become attributes.
+    pub attributes: AttributeColumns,
+    /// What attributes may be.
+    pub attribute_limits: AttributeLimits,
     /// Pins that changed since the files of pins were written.
     pub changes: ChangeFiles,
     /// How ids are spelled in files without types.
@@ -50,6 +57,7 @@ pub fn build_catalog(
     progress: Progress,
 ) -> Result<SnapshotManifest<CatalogManifest>, BatchError> {
     let (raw, counts) = read_pins(files, params, progress)?;
+    let attributes = attribute_table(&raw, &params.attribute_limits)?;
     let (vectors, position_of_row) = distinct_vectors(&raw);
     let pins = pin_table(raw, &vectors, &position_of_row, params.graph.seed);
     drop((vectors, position_of_row));
@@ -73,8 +81,35 @@ pub fn build_catalog(
         pins: pins.ids().len(),
         nodes: pins.vectors().len(),
         graph: params.graph,
+        attributes: attributes.facts(),
     };
-    Ok(Catalog::write(root, &pins, &codes, &graph, manifest)?)
+    let parts = CatalogParts {
+        pins: &pins,
+        codes: &codes,
+        graph: &graph,
+        attributes: &attributes,
+    };
+    Ok(Catalog::write(root, parts, manifest)?)
+}
+
+/// The attributes of the pins, which must keep the limits.
+fn attribute_table(raw: &RawPins, limits: &AttributeLimits) -> Result<AttributeTable, BatchError> {
+    if let Some(attribute) = raw.attributes.with_more_words_than(limits.max_words) {
+        return Err(BatchError::Attributes(format!(
+            "{} has more than {} different words, which attributes.max_words allows: leave it \
+             out if it is free text",
+            attribute.name, limits.max_words
+        )));
+    }
+    let rows: Vec<usize> = raw.pins.iter().map(|pin| pin.row).collect();
+    let table = raw.attributes.finish(&rows);
+    let (bytes, max) = (ByteSize(table.bytes()), limits.max_bytes);
+    if bytes > max {
+        return Err(BatchError::Attributes(format!(
+            "they have {bytes}, where attributes.max_bytes is {max}"
+        )));
+    }
+    Ok(table)
 }
 
 /// Outcome for the pins of the files.
@@ -101,13 +136,17 @@ fn read_pins(
         read: pin_reader::count_rows(&files)?,
         ..PinCounts::default()
     };
-    let quality = match params.min_quality {
-        Some(_) => QualityColumn::Required,
-        None => QualityColumn::Optional,
-    };
     let mut raw = {
         let stage = progress.stage("reading pins", counts.read);
-        let read = pin_reader::read(&files, ids, quality, &params.bad_rows, &stage)?;
+        let limits = &params.attribute_limits;
+        let attributes = params.attributes.definitions(&files, limits, &stage)?;
+        let columns = PinColumnParams {
+            ids,
+            requires_quality: params.min_quality.is_some(),
+            attributes: &attributes,
+            requires_attributes: true,
+        };
+        let read = pin_reader::read(&files, columns, &params.bad_rows, &stage)?;
         (counts.bad, counts.cut_titles) = (read.bad, read.cut_titles);
         read.pins
     };
@@ -143,8 +182,9 @@ fn upsert(
     }
     let stage = progress.stage("reading changed pins", rows);
     let none_bad = BadRowParams::default();
-    let ReadPins { pins, .. } =
-        pin_reader::read(&files, ids, QualityColumn::Optional, &none_bad, &stage)?;
+    let definitions = raw.attributes.definitions().to_vec();
+    let columns = PinColumnParams::of_changes(ids, &definitions);
+    let ReadPins { pins, .. } = pin_reader::read(&files, columns, &none_bad, &stage)?;
     raw.upsert(pins).map_err(|e| BatchError::file(path, e))
 }
 

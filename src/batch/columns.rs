@@ -111,7 +111,7 @@ pub(super) fn id(column: &ArrayRef, row: usize) -> Result<u64, Reason> {
 }
 
 /// The integer in `row` of a column of integers.
-fn integer(column: &ArrayRef, row: usize) -> i128 {
+pub(super) fn integer(column: &ArrayRef, row: usize) -> i128 {
     macro_rules! value {
         ($kind:ty) => {
             column.as_primitive::<$kind>().value(row).into()
@@ -205,6 +205,15 @@ pub(super) fn number(column: &ArrayRef, row: usize) -> Result<Option<f64>, Reaso
     if column.is_null(row) {
         return Ok(None);
     }
+    let number = number_or_nan(column, row)?;
+    if number.is_nan() {
+        return Err("is not a number".into());
+    }
+    Ok(Some(number))
+}
+
+/// The number in `row`, which is not null; NaN where it is that.
+pub(super) fn number_or_nan(column: &ArrayRef, row: usize) -> Result<f64, Reason> {
     let number = if let Some(text) = text(column, row) {
         let refused = |_| format!("{} is no number", quoted(text));
         text.parse().map_err(refused)?
@@ -217,10 +226,18 @@ pub(super) fn number(column: &ArrayRef, row: usize) -> Result<Option<f64>, Reaso
     } else {
         integer(column, row) as f64
     };
-    if number.is_nan() {
-        return Err("is not a number".into());
+    Ok(number)
+}
+
+/// The items of the list in `row`, which is not null.
+pub(super) fn items(column: &ArrayRef, row: usize) -> ArrayRef {
+    if let Some(lists) = column.as_list_opt::<i32>() {
+        lists.value(row)
+    } else if let Some(lists) = column.as_list_opt::<i64>() {
+        lists.value(row)
+    } else {
+        column.as_fixed_size_list().value(row)
     }
-    Ok(Some(number))
 }
 
 /// Replaces `out` by the vector in `row`.
@@ -229,13 +246,7 @@ pub(super) fn vector(column: &ArrayRef, row: usize, out: &mut Vec<f32>) -> Resul
     if column.is_null(row) {
         return Err(NULL);
     }
-    let items = if let Some(lists) = column.as_list_opt::<i32>() {
-        lists.value(row)
-    } else if let Some(lists) = column.as_list_opt::<i64>() {
-        lists.value(row)
-    } else {
-        column.as_fixed_size_list().value(row)
-    };
+    let items = items(column, row);
     if items.null_count() > 0 {
         return Err("has a null component".into());
     }

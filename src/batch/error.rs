@@ -37,6 +37,12 @@ pub enum BatchError {
         /// Number of rows that were read.
         read: u64,
     },
+    /// The attributes of pins cannot be what was asked for.
+    #[error("attributes: {0}")]
+    Attributes(String),
+    /// A filter does not fit the attributes of a catalog, or cannot be evaluated.
+    #[error("filter: {0}")]
+    Filter(String),
     /// No action is left to cluster.
     #[error(
         "none of the {} actions that were read can be clustered: {} of unknown pins, {} before \

@@ -53,12 +53,23 @@ pub(super) struct Rows {
 impl<'a> Table<'a> {
     /// Opens `file` for those of the columns `names` that it has.
     pub(super) fn open(file: &'a InputFile, names: &[&str]) -> Result<Self, BatchError> {
+        Self::open_with_lists(file, names, &[])
+    }
+
+    /// The same for `lists` as well, whose values may be lists of strings. Those of a text
+    /// file come as JSON.
+    pub(super) fn open_with_lists(
+        file: &'a InputFile,
+        names: &[&str],
+        lists: &[&str],
+    ) -> Result<Self, BatchError> {
+        let names = &[names, lists].concat()[..];
         let failed = |e: &dyn Display| BatchError::file(&file.path, e);
         let (schema, source) = match file.format {
             Format::Parquet => open_parquet(file, names)?,
             Format::Csv => text(TextRows::open_csv(&file.path, names).map_err(|e| failed(&e))?),
             Format::JsonLines => {
-                text(TextRows::open_json(&file.path, names).map_err(|e| failed(&e))?)
+                text(TextRows::open_json(&file.path, names, lists).map_err(|e| failed(&e))?)
             }
         };
         let folders = file.folders.iter();
@@ -89,6 +100,13 @@ impl<'a> Table<'a> {
 
     fn is_folder(&self, name: &str) -> bool {
         self.folders.iter().any(|(folder, _)| folder == name)
+    }
+
+    /// All columns with their types, those of folders left out; none for a text file, which
+    /// has no types.
+    pub(super) fn fields(&self) -> Option<impl Iterator<Item = &Field>> {
+        let is_typed = matches!(self.source, Source::Parquet { .. });
+        is_typed.then(|| self.schema.fields().iter().map(AsRef::as_ref))
     }
 
     /// The type of the column `name`; none for one of a text file or of a folder.

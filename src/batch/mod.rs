@@ -11,6 +11,7 @@
 mod action_columns;
 mod action_reader;
 pub(crate) mod atomic_parquet;
+mod attribute_columns;
 mod bad_rows;
 mod build_catalog;
 mod build_neighbors;
@@ -43,6 +44,7 @@ mod user_partitions;
 mod whole_actions;
 
 pub use action_reader::{ActionRecord, InputFacts};
+pub use attribute_columns::{AttributeColumns, AttributeLimits};
 pub use bad_rows::BadRowParams;
 pub use build_catalog::{CatalogParams, build_catalog};
 pub use build_neighbors::{NeighborCounts, build_neighbors};
@@ -53,7 +55,7 @@ pub use ids::TextIds;
 pub use pin_changes::{ChangeFiles, UpsertedPin, read_pins, write_changes};
 pub use profile_input::ProfileInput;
 pub use profile_params::{NegativeLimits, ProfileParams};
-pub use recall_curve::{CheckParams, CurvePoint, check_catalog};
+pub use recall_curve::{CheckParams, CurvePoint, FilteredSearches, check_catalog};
 pub use shift_actions::shift_actions;
 pub use user_actions::{ActionSelection, UserActions};
 pub use user_histories::Duplicates;

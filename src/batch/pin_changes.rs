@@ -2,13 +2,15 @@
 //! `upserted.parquet`, a file of pins, and `deleted.parquet`, of `pin_id`. Where pins have
 //! keys, the `pin_id` of the former is the key; that of the latter is always the id.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::builder::{Float32Builder, ListBuilder};
-use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_array::builder::{Float32Builder, ListBuilder, StringBuilder};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, ListArray, RecordBatch, StringArray, UInt64Array,
+};
 use arrow_schema::{ArrowError, Field};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -19,8 +21,8 @@ use super::error::BatchError;
 use super::ids::{self, IdColumn, IdFormat, PIN, TextIds};
 use super::input_files::{self, InputFile};
 use super::input_table::Table;
-use super::pin_reader::{self, PinIds, QualityColumn, ReadPins};
-use crate::model::{MAX_TITLE, PinId};
+use super::pin_reader::{self, PinColumnParams, PinIds, ReadPins};
+use crate::model::{AttributeDefinition, AttributeValue, MAX_TITLE, PinAttributes, PinId};
 use crate::progress::{Progress, Stage};
 
 const UPSERTED: &str = "upserted.parquet";
@@ -37,6 +39,8 @@ pub struct UpsertedPin {
     pub vector: Vec<f32>,
     /// Title for people; may be empty.
     pub title: String,
+    /// What filters go by.
+    pub attributes: PinAttributes,
 }
 
 /// Files of changes, as [`write_changes`] writes them; either may be missing.
@@ -84,14 +88,67 @@ pub fn write_changes(
         Some(keys) => Arc::new(StringArray::from(keys)),
         None => ids(&mut upserted.iter().map(|pin| pin.id)),
     };
-    let upserted = [
+    let attributes = attribute_arrays(upserted);
+    let mut upserted = vec![
         (PIN.id, called),
-        ("embedding", Arc::new(vectors.finish())),
+        ("embedding", Arc::new(vectors.finish()) as ArrayRef),
         ("title", titles),
     ];
+    upserted.extend(
+        attributes
+            .iter()
+            .map(|(name, array)| (*name, array.clone())),
+    );
     let deleted = [(PIN.id, ids(&mut deleted.iter().copied()))];
     write(&directory.join(UPSERTED), &upserted)?;
     write(&directory.join(DELETED), &deleted)
+}
+
+/// The attributes of `pins`, by name: bools, numbers, and words as lists of strings. A server
+/// sends values of one type for each; others would be left out.
+fn attribute_arrays(pins: &[UpsertedPin]) -> Vec<(&str, ArrayRef)> {
+    let all = pins.iter().flat_map(|pin| pin.attributes.iter());
+    let mut first: BTreeMap<&str, &AttributeValue> = BTreeMap::new();
+    for (name, value) in all {
+        first.entry(name).or_insert(value);
+    }
+    let arrays = first.into_iter().map(|(name, value)| {
+        let values = pins.iter().map(|pin| pin.attributes.get(name));
+        let array: ArrayRef = match value {
+            AttributeValue::Bool(_) => {
+                let flag = |value: Option<&AttributeValue>| match value {
+                    Some(AttributeValue::Bool(flag)) => Some(*flag),
+                    _ => None,
+                };
+                Arc::new(BooleanArray::from_iter(values.map(flag)))
+            }
+            AttributeValue::Number(_) => {
+                let number = |value: Option<&AttributeValue>| match value {
+                    Some(AttributeValue::Number(number)) => Some(*number),
+                    _ => None,
+                };
+                Arc::new(Float64Array::from_iter(values.map(number)))
+            }
+            AttributeValue::Words(_) => Arc::new(word_lists(values)),
+        };
+        (name, array)
+    });
+    arrays.collect()
+}
+
+fn word_lists<'a>(values: impl Iterator<Item = Option<&'a AttributeValue>>) -> ListArray {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for value in values {
+        if let Some(AttributeValue::Words(words)) = value {
+            words
+                .iter()
+                .for_each(|word| lists.values().append_value(word));
+            lists.append(true);
+        } else {
+            lists.append(false);
+        }
+    }
+    lists.finish()
 }
 
 /// The keys of `pins`; none where no pin has one. Some with and some without are an error.
@@ -111,9 +168,9 @@ fn keys_of_all(pins: &[UpsertedPin]) -> Result<Option<Vec<&str>>, String> {
 
 fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
     let write = || -> Result<(), ArrowError> {
-        let fields = columns
-            .iter()
-            .map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
+        let fields = columns.iter().map(|(name, column)| {
+            Field::new(*name, column.data_type().clone(), column.is_nullable())
+        });
         let schema = Arc::new(arrow_schema::Schema::new(fields.collect::<Vec<_>>()));
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
@@ -128,11 +185,12 @@ fn write(path: &Path, columns: &[(&str, ArrayRef)]) -> Result<(), BatchError> {
     write().map_err(|e| BatchError::file(path, &e))
 }
 
-/// Reads the pins of `files`, which are as for a catalog, by ascending id. Vectors are
-/// normalized; any bad row is an error that names it.
+/// Reads the pins of `files`, which are as for a catalog of these `attributes`, by ascending
+/// id. Vectors are normalized; any bad row is an error that names it.
 pub fn read_pins(
     files: &[PathBuf],
     text_ids: TextIds,
+    attributes: &[AttributeDefinition],
     progress: Progress,
 ) -> Result<Vec<UpsertedPin>, BatchError> {
     let files = input_files::resolve(files, progress)?;
@@ -143,16 +201,27 @@ pub fn read_pins(
         pins: raw,
         cut_titles,
         ..
-    } = pin_reader::read(&files, ids, QualityColumn::Optional, &none_bad, &stage)?;
+    } = pin_reader::read(
+        &files,
+        PinColumnParams::of_changes(ids, attributes),
+        &none_bad,
+        &stage,
+    )?;
     if cut_titles > 0 {
         stage.note(&format!("{cut_titles} titles are cut to {MAX_TITLE} bytes"));
     }
     let vectors = &raw.vectors;
+    let of_row = |row: usize| {
+        let named = attributes.iter().zip(raw.attributes.row(row));
+        let named = named.filter_map(|(one, value)| Some((one.name.clone(), value?)));
+        PinAttributes::new(named)
+    };
     let pins = raw.pins.into_iter().map(|pin| UpsertedPin {
         id: pin.id,
         key: pin.key,
         vector: vectors.row(pin.row).to_vec(),
         title: pin.title,
+        attributes: of_row(pin.row),
     });
     Ok(pins.collect())
 }
@@ -193,6 +262,7 @@ mod tests {
             key: key.map(str::to_owned),
             vector: vec![1.0, 0.0],
             title: String::new(),
+            attributes: PinAttributes::default(),
         };
         let mixed = [pin(1, Some("tea")), pin(7, None)];
         let refused = write_changes(&directory, &mixed, &[]).expect_err("a mixture");

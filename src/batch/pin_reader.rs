@@ -7,6 +7,7 @@ use std::path::Path;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 
+use super::attribute_columns::{self, AttributeArrays};
 use super::bad_rows::{BadRowParams, BadRows, Reason, quoted};
 use super::columns;
 use super::error::{BatchError, same_hash};
@@ -15,18 +16,36 @@ use super::input_files::InputFile;
 use super::input_table::{Rows, Table, column};
 use super::raw_pins::{RawPin, RawPins};
 use super::text_rows::EMBEDDING;
-use crate::model::{MAX_TITLE, PinId};
+use crate::model::{AttributeDefinition, AttributeKind, AttributeValue, MAX_TITLE, PinId};
 use crate::progress::{Progress, Stage};
 
 const TITLE: &str = "title";
 const QUALITY: &str = "quality";
 const SIGNATURE: &str = "signature";
 
-/// Whether a file must have a column of qualities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QualityColumn {
-    Required,
-    Optional,
+/// Which columns are read beside those that every file has or may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PinColumnParams<'a> {
+    /// How pins are called.
+    pub(super) ids: PinIds,
+    /// Whether a file must have a column of qualities.
+    pub(super) requires_quality: bool,
+    /// Columns that become attributes.
+    pub(super) attributes: &'a [AttributeDefinition],
+    /// Whether a file must have all of these.
+    pub(super) requires_attributes: bool,
+}
+
+impl<'a> PinColumnParams<'a> {
+    /// Those of a file of changed pins, which may lack all that a pin may lack.
+    pub(super) fn of_changes(ids: PinIds, attributes: &'a [AttributeDefinition]) -> Self {
+        Self {
+            ids,
+            requires_quality: false,
+            attributes,
+            requires_attributes: false,
+        }
+    }
 }
 
 /// What was read.
@@ -48,16 +67,23 @@ pub(super) fn count_rows(files: &[InputFile]) -> Result<u64, BatchError> {
 /// names them.
 pub(super) fn read(
     files: &[InputFile],
-    ids: PinIds,
-    quality: QualityColumn,
+    params: PinColumnParams<'_>,
     bad_rows: &BadRowParams,
     stage: &Stage,
 ) -> Result<ReadPins, BatchError> {
-    let mut reader = PinReader::new(BadRows::new(bad_rows)?);
+    let mut reader = PinReader::new(BadRows::new(bad_rows)?, params.attributes);
+    let names = params.attributes.iter().map(|one| one.name.as_str());
+    let columns = [PIN.id, EMBEDDING, TITLE, QUALITY, SIGNATURE];
+    let columns = columns.into_iter().chain(names);
+    let (lists, columns): (Vec<&str>, Vec<&str>) = columns.partition(|name| {
+        let mut lists = params.attributes.iter();
+        lists.any(|one| one.kind == AttributeKind::Keywords && one.name == *name)
+    });
     for file in files {
-        let table = Table::open(file, &[PIN.id, EMBEDDING, TITLE, QUALITY, SIGNATURE])?;
-        check_columns(&table, quality)?;
-        let format = ids.check(&table)?;
+        let table = Table::open_with_lists(file, &columns, &lists)?;
+        check_columns(&table, params.requires_quality)?;
+        attribute_columns::check(&table, params.attributes, params.requires_attributes)?;
+        let format = params.ids.check(&table)?;
         for rows in table.batches() {
             let rows = rows?;
             reader.read_batch(&file.path, &rows, format);
@@ -108,13 +134,13 @@ impl PinIds {
     }
 }
 
-fn check_columns(table: &Table<'_>, quality: QualityColumn) -> Result<(), BatchError> {
+fn check_columns(table: &Table<'_>, requires_quality: bool) -> Result<(), BatchError> {
     ids::require(table, PIN)?;
     table.require(EMBEDDING, "a list of floats", columns::is_vector)?;
     if table.has(TITLE) {
         table.require(TITLE, "a string", columns::is_text)?;
     }
-    if quality == QualityColumn::Required || table.has(QUALITY) {
+    if requires_quality || table.has(QUALITY) {
         table.require(QUALITY, "a number", columns::is_number)?;
     }
     if table.has(SIGNATURE) {
@@ -127,6 +153,7 @@ fn check_columns(table: &Table<'_>, quality: QualityColumn) -> Result<(), BatchE
 struct PinReader<'a> {
     /// None until the first vectors tell the dimension.
     raw: Option<RawPins>,
+    attributes: &'a [AttributeDefinition],
     /// File and row of each pin, in the order of the pins.
     origins: Vec<(&'a Path, u64)>,
     /// Where each pin stands among them.
@@ -136,9 +163,10 @@ struct PinReader<'a> {
 }
 
 impl<'a> PinReader<'a> {
-    fn new(bad: BadRows) -> Self {
+    fn new(bad: BadRows, attributes: &'a [AttributeDefinition]) -> Self {
         Self {
             raw: None,
+            attributes,
             origins: Vec::new(),
             positions: HashMap::new(),
             bad,
@@ -154,28 +182,40 @@ impl<'a> PinReader<'a> {
         if self.raw.is_none() {
             // A dimension that is none is refused row by row.
             let dimension = usual_dimension(columns.vectors);
-            self.raw = dimension.and_then(|dimension| RawPins::new(dimension).ok());
+            let new = |dimension| RawPins::new(dimension, self.attributes).ok();
+            self.raw = dimension.and_then(new);
         }
-        let mut vector = Vec::new();
+        let attributes = AttributeArrays::new(&rows.batch, self.attributes);
+        let (mut vector, mut values) = (Vec::new(), Vec::new());
         for row in 0..rows.batch.num_rows() {
             let origin_row = rows.first + row as u64;
             let pin = match rows.malformed.get(&row) {
                 Some(reason) => Err(reason.clone()),
-                None => columns.pin(row, &mut vector),
+                None => columns.pin(row, &mut vector).and_then(|pin| {
+                    let read = attributes.read(row, &mut values);
+                    let failed = |reason| pin_error(pin.id, pin.key.as_deref(), &reason);
+                    read.map_err(failed).map(|()| pin)
+                }),
             };
-            let pushed = pin.and_then(|pin| self.push(pin, &vector, (path, origin_row)));
+            let of_row = (vector.as_slice(), values.as_slice());
+            let pushed = pin.and_then(|pin| self.push(pin, of_row, (path, origin_row)));
             if let Err(reason) = pushed {
                 self.bad.push(path, origin_row, reason);
             }
         }
     }
 
-    fn push(&mut self, pin: RawPin, vector: &[f32], origin: (&'a Path, u64)) -> Result<(), String> {
+    fn push(
+        &mut self,
+        pin: RawPin,
+        (vector, values): (&[f32], &[Option<AttributeValue>]),
+        origin: (&'a Path, u64),
+    ) -> Result<(), String> {
         let failed = |reason: &dyn Display| pin_error(pin.id, pin.key.as_deref(), reason);
         let raw = match &mut self.raw {
             Some(raw) => raw,
             None => {
-                let raw = RawPins::new(vector.len());
+                let raw = RawPins::new(vector.len(), self.attributes);
                 self.raw.insert(raw.map_err(|e| failed(&e))?)
             }
         };
@@ -193,6 +233,7 @@ impl<'a> PinReader<'a> {
             });
         }
         raw.vectors.push(vector).map_err(|e| failed(&e))?;
+        raw.attributes.push(values);
         self.positions.insert(pin.id, raw.pins.len());
         self.origins.push(origin);
         let row = raw.vectors.len() - 1;

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::error::same_hash;
-use crate::model::{EmbeddingError, Embeddings, PinId};
+use crate::index::AttributeBuilder;
+use crate::model::{AttributeDefinition, EmbeddingError, Embeddings, PinId};
 
 /// One pin of a file.
 pub(super) struct RawPin {
@@ -23,14 +24,20 @@ pub(super) struct RawPins {
     /// By ascending id, each once.
     pub(super) pins: Vec<RawPin>,
     pub(super) vectors: Embeddings,
+    /// By row, as vectors are.
+    pub(super) attributes: AttributeBuilder,
 }
 
 impl RawPins {
-    /// No pins yet, with vectors of `dimension` components.
-    pub(super) fn new(dimension: usize) -> Result<Self, EmbeddingError> {
+    /// No pins yet, with vectors of `dimension` components and these attributes.
+    pub(super) fn new(
+        dimension: usize,
+        attributes: &[AttributeDefinition],
+    ) -> Result<Self, EmbeddingError> {
         Ok(Self {
             pins: Vec::new(),
             vectors: Embeddings::new(dimension)?,
+            attributes: AttributeBuilder::new(attributes.to_vec()),
         })
     }
 
@@ -82,6 +89,7 @@ impl RawPins {
         for pin in changed.pins {
             let vector = changed.vectors.row(pin.row);
             self.vectors.push(vector).map_err(|e| e.to_string())?;
+            self.attributes.push(&changed.attributes.row(pin.row));
             let row = self.vectors.len() - 1;
             self.pins.push(RawPin { row, ..pin });
         }
@@ -107,9 +115,10 @@ mod tests {
     use crate::model::SAME_HASH;
 
     fn pins(pins: &[(u64, Option<f64>, Option<u64>)]) -> RawPins {
-        let mut raw = RawPins::new(2).expect("a dimension");
+        let mut raw = RawPins::new(2, &[]).expect("a dimension");
         for &(id, quality, signature) in pins {
             raw.vectors.push(&[1.0, id as f32]).expect("a vector");
+            raw.attributes.push(&[]);
             raw.pins.push(RawPin {
                 id: PinId(id),
                 key: None,

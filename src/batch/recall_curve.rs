@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 use super::error::BatchError;
 use super::process_memory::ProcessMemory;
-use crate::index::{Approximate, Catalog, Exact};
-use crate::model::PinId;
-use crate::progress::{Progress, Stage};
+use crate::index::{Approximate, Catalog, Exact, Selection};
+use crate::model::{Filter, Neighbor, PinId};
+use crate::progress::Progress;
 use crate::recommend::Retrieve;
 
 /// The searches that a catalog is measured with.
@@ -29,6 +29,8 @@ pub struct CheckParams {
     pub efforts: Vec<usize>,
     /// Seed of the draw of the pins.
     pub seed: u64,
+    /// Which pins may be neighbors; none for all.
+    pub filter: Option<Filter>,
 }
 
 /// One point of the curve of recall against rate.
@@ -36,7 +38,10 @@ pub struct CheckParams {
 pub struct CurvePoint {
     /// Number of neighbors of a search.
     pub k: usize,
-    /// Nodes that each search expanded.
+    /// How the pins that a filter selects were found; none without a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<FilteredSearches>,
+    /// Nodes that each search expanded; with a filter, those that hold selected pins.
     pub effort: usize,
     /// Share of the true neighbors that were found.
     pub recall: f64,
@@ -53,6 +58,15 @@ pub struct CurvePoint {
     pub cached_bytes_per_pin: f64,
 }
 
+/// How the pins that a filter selects were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FilteredSearches {
+    /// Number of pins that the filter selects.
+    pub selected_pins: usize,
+    /// `search` of the graph, or `scan` of all selected pins.
+    pub plan: &'static str,
+}
+
 /// Checks every file of the catalog in `path`, and measures its curve.
 ///
 /// Queries are pins of the catalog, drawn evenly, each left out of its own
@@ -66,14 +80,74 @@ pub fn check_catalog(
     let queries = Queries::draw(path, params, progress)?;
     // Opened anew, so that pages that the scan has read do not count as resident.
     let before = ProcessMemory::now();
-    let index = Approximate::new(Arc::new(Catalog::open(path)?), 1);
+    let catalog = Arc::new(Catalog::open(path)?);
+    let selection = select(&catalog, params)?;
     let measure = |&effort: &usize| {
+        let index = Approximate::new(catalog.clone(), effort);
+        let searcher = Searcher {
+            index: &index,
+            selection: selection.as_ref(),
+            // One more than asked for: the pin itself is among them.
+            k: params.k.saturating_add(1),
+            effort,
+        };
         // The first searches wait for cold memory, which is not the cost of a search.
-        queries.search_all(&index, params, effort);
-        let round = queries.search_all(&index, params, effort);
-        queries.curve_point(&round, params.k, effort, before)
+        queries.search_all(&searcher, params);
+        let round = queries.search_all(&searcher, params);
+        CurvePoint {
+            filtered: searcher.filtered(),
+            ..queries.curve_point(&round, params.k, effort, before)
+        }
     };
     Ok(params.efforts.iter().map(measure).collect())
+}
+
+/// The pins that the filter of `params` selects; none without a filter.
+fn select(catalog: &Catalog, params: &CheckParams) -> Result<Option<Selection>, BatchError> {
+    let Some(filter) = &params.filter else {
+        return Ok(None);
+    };
+    let invalid = |reason: &dyn std::fmt::Display| BatchError::Filter(reason.to_string());
+    filter
+        .check(catalog.attributes.definitions())
+        .map_err(|e| invalid(&e))?;
+    let selection = Selection::new(filter, &catalog.attributes, &catalog.pins);
+    selection.map(Some).map_err(|e| invalid(&e))
+}
+
+/// Searches of one effort.
+struct Searcher<'a> {
+    index: &'a Approximate,
+    /// The pins that may be found; none for all.
+    selection: Option<&'a Selection>,
+    /// Number of neighbors.
+    k: usize,
+    /// Nodes that a search expands.
+    effort: usize,
+}
+
+impl Searcher<'_> {
+    fn nearest(&self, position: usize) -> Vec<Neighbor> {
+        match self.selection {
+            None => self.index.nearest(position, self.k, self.effort),
+            Some(selection) => {
+                let index = self.index;
+                index.nearest_selected(position, selection, self.k, self.effort)
+            }
+        }
+    }
+
+    fn filtered(&self) -> Option<FilteredSearches> {
+        let selection = self.selection?;
+        let plan = match self.index.is_scanned(selection, self.k) {
+            true => "scan",
+            false => "search",
+        };
+        Some(FilteredSearches {
+            selected_pins: selection.pins(),
+            plan,
+        })
+    }
 }
 
 /// Pins whose neighbors are searched, with the true ones.
@@ -109,7 +183,20 @@ impl Queries {
         let rng = &mut ChaCha8Rng::seed_from_u64(params.seed);
         let positions = rand::seq::index::sample(rng, pins, params.queries.min(pins)).into_vec();
         let stage = progress.stage("exact neighbors", positions.len() as u64);
-        let exact = |&position: &usize| true_neighbors(&catalog, position, params.k, &stage);
+        let selection = select(&catalog, params)?;
+        let is_selected = |pin: PinId| {
+            let selects = |selection: &Selection| selection.selects(pin, &catalog.pins);
+            selection.as_ref().is_none_or(selects)
+        };
+        let exact = |&position: &usize| {
+            let pin = catalog.pins.ids()[position];
+            let is_other = |other: PinId| other != pin && is_selected(other);
+            let found = Exact(&catalog.pins).neighbors_of(pin, params.k, &is_other);
+            let mut pins: Vec<PinId> = found.into_iter().map(|found| found.pin).collect();
+            pins.sort_unstable();
+            stage.advance(1);
+            pins
+        };
         let truth = positions.par_iter().map(exact).collect();
         Ok(Self {
             positions,
@@ -118,14 +205,13 @@ impl Queries {
         })
     }
 
-    fn search_all(&self, index: &Approximate, params: &CheckParams, effort: usize) -> Round {
+    fn search_all(&self, searcher: &Searcher<'_>, params: &CheckParams) -> Round {
         let search = |query: usize| {
             let position = self.positions[query];
             let begun = Instant::now();
-            // One more than `k`: the pin itself is among them.
-            let found = index.nearest(position, params.k.saturating_add(1), effort);
+            let found = searcher.nearest(position);
             let latency = begun.elapsed();
-            let pin = index.catalog().pins.ids()[position];
+            let pin = searcher.index.catalog().pins.ids()[position];
             let others = found.into_iter().map(|found| found.pin);
             Search {
                 query,
@@ -170,6 +256,7 @@ impl Queries {
         let bytes_per_pin = |bytes: f64| bytes.max(0.0) / self.pins as f64;
         CurvePoint {
             k,
+            filtered: None,
             effort,
             recall: self.recall(searches),
             queries_per_second: searches.len() as f64 / round.seconds,
@@ -191,16 +278,6 @@ impl Queries {
         let all: usize = self.truth.iter().map(Vec::len).sum();
         hits as f64 / all.max(1) as f64
     }
-}
-
-/// The `k` nearest pins to the one at `position`, by ascending id.
-fn true_neighbors(catalog: &Catalog, position: usize, k: usize, stage: &Stage) -> Vec<PinId> {
-    let pin = catalog.pins.ids()[position];
-    let found = Exact(&catalog.pins).neighbors_of(pin, k, &|other| other != pin);
-    let mut pins: Vec<PinId> = found.into_iter().map(|found| found.pin).collect();
-    pins.sort_unstable();
-    stage.advance(1);
-    pins
 }
 
 /// The quantile `q` of ascending latencies, in microseconds.

@@ -29,6 +29,8 @@ pub(super) struct TextRows {
     names: Vec<String>,
     /// Whether the file is known to have each of them.
     found: Vec<String>,
+    /// Columns whose values may be lists of strings.
+    lists: Vec<String>,
 }
 
 enum Lines {
@@ -80,11 +82,13 @@ impl TextRows {
             },
             found: names.clone(),
             names,
+            lists: Vec::new(),
         })
     }
 
-    /// Opens a JSON Lines file for the columns `names`, of which each row has some.
-    pub(super) fn open_json(path: &Path, names: &[&str]) -> Result<Self, Failure> {
+    /// Opens a JSON Lines file for the columns `names`, of which each row has some. The
+    /// values of `lists` may be lists of strings, which come as JSON.
+    pub(super) fn open_json(path: &Path, names: &[&str], lists: &[&str]) -> Result<Self, Failure> {
         let mut found: Vec<String> = Vec::new();
         for line in BufReader::new(File::open(path)?)
             .split(b'\n')
@@ -102,6 +106,7 @@ impl TextRows {
             lines: Lines::Json(BufReader::new(File::open(path)?)),
             names: names.iter().map(|&name| name.to_owned()).collect(),
             found,
+            lists: lists.iter().map(|&name| name.to_owned()).collect(),
         })
     }
 
@@ -135,7 +140,7 @@ impl TextRows {
                 let named = self.names.iter().zip(&values);
                 named
                     .clone()
-                    .try_for_each(|(name, value)| check(name, value))?;
+                    .try_for_each(|(name, value)| check(name, value, self.lists.contains(name)))?;
                 Ok(values)
             });
             let values = values.unwrap_or_else(|reason| {
@@ -222,13 +227,14 @@ fn csv_value(field: &[u8]) -> Result<Value, String> {
     }
 }
 
-/// Refuses a value that does not fit its column.
-fn check(name: &str, value: &Value) -> Result<(), String> {
+/// Refuses a value that does not fit its column, which may be one of lists of strings.
+fn check(name: &str, value: &Value, may_be_list: bool) -> Result<(), String> {
     let is_list = |items: &[Value]| items.iter().all(|item| item.is_number() || item.is_null());
     match (name, value) {
         (_, Value::Null) => Ok(()),
         (EMBEDDING, Value::Array(items)) if is_list(items) => Ok(()),
         (EMBEDDING, _) => Err(format!("{name} is no list of numbers")),
+        (_, Value::Array(items)) if may_be_list && items.iter().all(Value::is_string) => Ok(()),
         (_, Value::Array(_) | Value::Object(_)) => Err(format!("{name} is a list or an object")),
         (_, Value::Bool(_) | Value::Number(_) | Value::String(_)) => Ok(()),
     }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use crate::actions::{ActionLimits, FeedbackParams};
 use crate::archive::ArchiveParams;
-use crate::batch::ProfileParams;
+use crate::batch::{AttributeLimits, ProfileParams};
 use crate::durable::ActionLogParams;
-use crate::index::{IndexParams, NeighborParams};
+use crate::index::{FilterParams, IndexParams, NeighborParams};
 use crate::recommend::RankingParams;
 use crate::serve::{AuthParams, ConnectionParams, OverloadParams, ServerParams, TlsParams};
 use crate::setting_rules::{InvalidSetting, require_duration_in_range};
@@ -31,6 +31,10 @@ pub struct Settings {
     pub index: IndexParams,
     /// Neighbor lists, which answer without a search.
     pub neighbors: NeighborParams,
+    /// Attributes of pins.
+    pub attributes: AttributeLimits,
+    /// Filters by attributes.
+    pub filters: FilterParams,
     /// Building profiles.
     pub profiles: ProfileParams,
     /// Ranking of candidates.
@@ -122,6 +126,9 @@ impl Settings {
         let Self {
             index,
             neighbors,
+            attributes,
+            // Any number of bytes may be.
+            filters: _,
             profiles,
             recommend,
             actions,
@@ -137,6 +144,7 @@ impl Settings {
         } = self;
         index.validate()?;
         neighbors.validate()?;
+        attributes.validate()?;
         profiles.validate()?;
         recommend.validate()?;
         actions.limits.validate()?;

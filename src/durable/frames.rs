@@ -372,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::durable::PinRecord;
-    use crate::model::ActionKeys;
+    use crate::model::{ActionKeys, PinAttributes};
 
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -520,6 +520,7 @@ mod tests {
             vector: vec![0.6, -0.8],
             title: "a pin".to_owned(),
             key: "tea".to_owned(),
+            attributes: PinAttributes::default(),
         };
         for record in [PinRecord::Deleted, upserted] {
             let change = (PinId(9), record);

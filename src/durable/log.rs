@@ -338,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::durable::records::encode_action;
-    use crate::model::UserId;
+    use crate::model::{PinAttributes, UserId};
 
     const NOW: Timestamp = Timestamp::from_micros(7_000_000);
 
@@ -377,6 +377,7 @@ mod tests {
             vector: vec![0.6, 0.8],
             title: title.to_owned(),
             key: String::new(),
+            attributes: PinAttributes::default(),
         }
     }
 

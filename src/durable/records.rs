@@ -1,6 +1,8 @@
 //! Encoding of records in the store: numbers in little endian, texts in UTF-8.
 
-use crate::model::{Action, ActionId, ActionKeys, MAX_KEY, PinId, Timestamp, UserId};
+use crate::model::{
+    Action, ActionId, ActionKeys, MAX_KEY, PinAttributes, PinId, Timestamp, UserId,
+};
 
 /// Bytes before the name in the record of an action.
 const HEAD: usize = 33;
@@ -18,6 +20,8 @@ pub enum PinRecord {
         title: String,
         /// What the caller calls it; empty where that is the id.
         key: String,
+        /// What filters go by.
+        attributes: PinAttributes,
     },
     /// It is gone.
     Deleted,
@@ -41,6 +45,9 @@ const HAS_KEYS: u8 = 8;
 
 /// Bit of the first length of a pin: its key stands before the title.
 const HAS_KEY: u32 = 1 << 31;
+/// Bit of the same length: its attributes stand before the title, behind the key. Only
+/// records of pins that have some are so.
+const HAS_ATTRIBUTES: u32 = 1 << 30;
 
 /// Where an action stands in the order in which the log took them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +187,8 @@ fn decode_key(bytes: &[u8]) -> Option<(String, &[u8])> {
 }
 
 /// Encodes a deleted pin as nothing, and another one as the lengths of version and vector
-/// in 4 bytes each, then both, then the key where there is one, then the title.
+/// in 4 bytes each, then both, then the key where there is one, then the attributes where
+/// there are some, as their length in 4 bytes and JSON, then the title.
 pub(super) fn encode_pin(record: &PinRecord) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let PinRecord::Upserted {
@@ -188,15 +196,24 @@ pub(super) fn encode_pin(record: &PinRecord) -> Vec<u8> {
         vector,
         title,
         key,
+        attributes,
     } = record
     {
         let has_key = u32::from(!key.is_empty()) * HAS_KEY;
-        bytes.extend((embedding_version.len() as u32 | has_key).to_le_bytes());
+        let has_attributes = u32::from(!attributes.is_empty()) * HAS_ATTRIBUTES;
+        let version_length = embedding_version.len() as u32;
+        bytes.extend((version_length | has_key | has_attributes).to_le_bytes());
         bytes.extend((vector.len() as u32).to_le_bytes());
         bytes.extend(embedding_version.as_bytes());
         vector.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
         if !key.is_empty() {
             encode_key(key, &mut bytes);
+        }
+        if !attributes.is_empty() {
+            // Names, words, bools and finite numbers always have a spelling.
+            let attributes = serde_json::to_vec(attributes).unwrap_or_default();
+            bytes.extend((attributes.len() as u32).to_le_bytes());
+            bytes.extend(attributes);
         }
         bytes.extend(title.as_bytes());
     }
@@ -212,12 +229,17 @@ pub(super) fn decode_pin(key: &[u8], value: &[u8]) -> Option<(PinId, PinRecord)>
     let (lengths, rest) = value.split_at_checked(8)?;
     let (lengths, _) = lengths.as_chunks::<4>();
     let [version, vector] = [0, 1].map(|at| u32::from_le_bytes(lengths[at]));
-    let has_key = version & HAS_KEY != 0;
-    let (version, rest) = rest.split_at_checked((version & !HAS_KEY) as usize)?;
+    let (has_key, has_attributes) = (version & HAS_KEY != 0, version & HAS_ATTRIBUTES != 0);
+    let version_length = version & !(HAS_KEY | HAS_ATTRIBUTES);
+    let (version, rest) = rest.split_at_checked(version_length as usize)?;
     let (vector, rest) = rest.split_at_checked((vector as usize).checked_mul(4)?)?;
-    let (key, title) = match has_key {
+    let (key, rest) = match has_key {
         true => decode_key(rest)?,
         false => (String::new(), rest),
+    };
+    let (attributes, title) = match has_attributes {
+        true => decode_attributes(rest)?,
+        false => (PinAttributes::default(), rest),
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let (components, _) = vector.as_chunks::<4>();
@@ -228,13 +250,23 @@ pub(super) fn decode_pin(key: &[u8], value: &[u8]) -> Option<(PinId, PinRecord)>
             vector: components.iter().map(|x| f32::from_le_bytes(*x)).collect(),
             title: text(title)?,
             key,
+            attributes,
         },
     ))
+}
+
+/// Decodes the attributes at the beginning of `bytes`, and returns what follows.
+fn decode_attributes(bytes: &[u8]) -> Option<(PinAttributes, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (attributes, rest) = rest.split_at_checked(length)?;
+    Some((serde_json::from_slice(attributes).ok()?, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AttributeValue;
 
     fn action(keys: Option<Box<ActionKeys>>) -> Action {
         Action {
@@ -254,6 +286,34 @@ mod tests {
             vector: vec![0.6, -0.8],
             title: "a pin".to_owned(),
             key: key.to_owned(),
+            attributes: PinAttributes::default(),
+        }
+    }
+
+    fn pin_with_attributes(key: &str) -> PinRecord {
+        let PinRecord::Upserted {
+            embedding_version,
+            vector,
+            title,
+            key,
+            ..
+        } = pin(key)
+        else {
+            unreachable!("the pin is upserted");
+        };
+        PinRecord::Upserted {
+            embedding_version,
+            vector,
+            title,
+            key,
+            attributes: PinAttributes::new([
+                ("price".to_owned(), AttributeValue::Number(0.1)),
+                ("safe".to_owned(), AttributeValue::Bool(true)),
+                (
+                    "brand".to_owned(),
+                    AttributeValue::words(vec!["a".to_owned()]),
+                ),
+            ]),
         }
     }
 
@@ -290,7 +350,14 @@ mod tests {
             decode_pin(&key, &deleted),
             Some((PinId(9), PinRecord::Deleted))
         );
-        for record in [pin(""), pin("tea"), pin(&"x".repeat(MAX_KEY))] {
+        let records = [
+            pin(""),
+            pin("tea"),
+            pin(&"x".repeat(MAX_KEY)),
+            pin_with_attributes(""),
+            pin_with_attributes("tea"),
+        ];
+        for record in records {
             let bytes = encode_pin(&record);
             for length in 1..bytes.len() - "a pin".len() {
                 assert_eq!(decode_pin(&key, &bytes[..length]), None, "{length}");

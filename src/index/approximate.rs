@@ -5,19 +5,16 @@ use std::sync::Arc;
 
 use super::graph_search::{GraphSearch, ScoredNode, SearchLimits, SearchScratch, StopReason};
 use super::quantization::Query;
-use super::{Catalog, Exact, RetrieveByVector};
-use crate::kernel;
-use crate::memory::prefetch;
-use crate::model::{Embeddings, Neighbor, PinId};
+use super::ranking::{RankScratch, Wanted, rescored};
+use super::selected_scan::{ScanScratch, SelectedScan};
+use super::selection::Selection;
+use super::{Catalog, Exact};
+use crate::model::{Neighbor, PinId};
 use crate::pool::Pool;
 use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 
 /// Pins that a search looks for, for each one that is asked for.
 const EF_PER_PIN: usize = 2;
-/// Pins whose cosine is computed from the vectors, for each one that is asked
-/// for, as a fraction. With 5/4 the recall of 100 among 200,000 clustered pins was
-/// the same, but for one in the fourth digit.
-const RESCORED: (usize, usize) = (10, 9);
 /// A search that keeps this many nodes for each pin it looks for meets a filter
 /// that blocks nearly everything near; the exact scan is then the cheaper way.
 const MAX_CANDIDATES_PER_EF: usize = 16;
@@ -25,9 +22,14 @@ const MAX_CANDIDATES_PER_EF: usize = 16;
 const ENTRY_CANDIDATES: usize = 1024;
 /// How many of them a search starts at.
 const STARTS: usize = 4;
-/// How many vectors ahead to fetch while cosines are computed.
-const PREFETCH_DISTANCE: usize = 4;
-
+/// Selected nodes that are scanned in the time in which a search expands one node.
+const SCANNED_PER_EXPANSION: f64 = 20.0;
+/// Up to so many selected pins are scanned by their vectors, which costs less than to look at
+/// codes first.
+const SCANNED_BY_VECTOR: usize = 1024;
+/// What a search with a filter inside looks for, of what one without it does: its neighbors
+/// lie further away, and more of the way to them is through pins that are not selected.
+pub(super) const FILTERED_EFFORT: f32 = 1.25;
 /// Approximate retrieval over a catalog.
 #[derive(Debug)]
 pub struct Approximate {
@@ -40,20 +42,17 @@ pub struct Approximate {
 #[derive(Debug, Default)]
 struct RetrievalScratch {
     search: SearchScratch,
+    scan: ScanScratch,
     query: Query,
-    /// Nodes whose cosines are computed from the vectors.
-    nodes: Vec<u32>,
-    cosines: Vec<f32>,
+    ranking: RankScratch,
 }
 
-/// One search: the unit vector that pins should be near to, and how to look for them.
+/// One search of the graph.
 #[derive(Clone, Copy)]
 struct VectorSearch<'a> {
-    target: &'a [f32],
+    wanted: Wanted<'a>,
     /// Nodes to start at.
     starts: &'a [u32],
-    /// Number of pins.
-    k: usize,
     limits: SearchLimits<'a>,
 }
 
@@ -91,9 +90,12 @@ impl Approximate {
         let pins = &self.catalog.pins;
         let node = pins.node(position);
         let search = VectorSearch {
-            target: pins.vectors().row(node),
+            wanted: Wanted {
+                target: pins.vectors().row(node),
+                k,
+                eligible: &|_| true,
+            },
             starts: &[node as u32],
-            k,
             limits: SearchLimits {
                 max_expansions: ef,
                 deadline,
@@ -102,13 +104,22 @@ impl Approximate {
         };
         let multiplicity = |node: u32| pins.multiplicity(node as usize);
         let mut found = Vec::new();
-        let searched = self.search(search, multiplicity, |_| true, &mut found);
+        let searched = self.search(search, multiplicity, &mut found);
         searched.ok().map(|()| found)
     }
 
     /// How many pins a search looks for when `k` are asked for.
     pub(super) fn ef(&self, k: usize) -> usize {
         self.ef_search.max(k.saturating_mul(EF_PER_PIN))
+    }
+
+    /// Nodes to start at for the unit vector `target`.
+    fn starts_for(&self, target: &[f32]) -> Vec<u32> {
+        self.scratches.with(|scratch| {
+            let RetrievalScratch { query, .. } = scratch;
+            self.catalog.codes.prepare(target, query);
+            self.entry_nodes(query)
+        })
     }
 
     /// Nodes to start at for `query`: the nearest of those that were put into the
@@ -123,6 +134,134 @@ impl Approximate {
         nearest.iter().take(STARTS).map(|&(_, node)| node).collect()
     }
 
+    /// Whether a scan of all selected pins takes less time than a search for `k` of them,
+    /// which expands about `ef` nodes that hold selected pins, and those between them.
+    pub fn is_scanned(&self, selection: &Selection, k: usize) -> bool {
+        let expansions = self.ef(k) as f64 / selection.selectivity().max(f64::MIN_POSITIVE);
+        selection.pins() as f64 <= expansions * SCANNED_PER_EXPANSION
+    }
+
+    /// [`Retrieve::neighbors`] of the pin at `position` among the selected pins.
+    pub(super) fn selected_neighbors(
+        &self,
+        position: usize,
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let pins = &self.catalog.pins;
+        let node = pins.node(position);
+        let target = pins.vectors().row(node);
+        self.search_or_scan_selected((target, &[node as u32]), selection, params, out)
+    }
+
+    /// The same of the unit vector `target`.
+    pub(super) fn selected_nearest(
+        &self,
+        target: &[f32],
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let starts = self.starts_for(target);
+        self.search_or_scan_selected((target, &starts), selection, params, out)
+    }
+
+    /// Searches for selected pins near to a target, from where to start for it, or scans
+    /// all of them.
+    fn search_or_scan_selected(
+        &self,
+        (target, starts): (&[f32], &[u32]),
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let pins = &self.catalog.pins;
+        let eligible = |pin| selection.selects(pin, pins) && (params.eligible)(pin);
+        let of_pins = SearchParams {
+            eligible: &eligible,
+            ..*params
+        };
+        // Only selected nodes are looked at. Where each has one pin, that is selected, too.
+        let params = match pins.has_duplicates() {
+            true => &of_pins,
+            false => params,
+        };
+        let eligible_pins = self.eligible_pins(params.eligible);
+        let multiplicity = |node: u32| match selection.has_node(node) {
+            true => eligible_pins(node),
+            false => 0,
+        };
+        if !self.is_scanned(selection, params.k) {
+            let search = SearchParams {
+                effort: FILTERED_EFFORT * params.effort,
+                ..*params
+            };
+            match self.search_with_effort((target, starts), &search, multiplicity, out) {
+                Err(StopReason::OutOfTime) => return Retrieved::DeadlinePassed,
+                Ok(()) if out.len() == params.k => return params.completed(),
+                Ok(()) | Err(StopReason::TooManyCandidates) => {}
+            }
+        }
+        self.scan(target, selection, params, out)
+    }
+
+    /// Scans all selected pins: few by their vectors, more by their codes first.
+    fn scan(
+        &self,
+        target: &[f32],
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let codes = &self.catalog.codes;
+        let eligible_pins = self.eligible_pins(params.eligible);
+        let has_eligible = |node: u32| eligible_pins(node) > 0;
+        let wanted = Wanted {
+            target,
+            k: params.k,
+            eligible: params.eligible,
+        };
+        if params.deadline.has_passed() {
+            return Retrieved::DeadlinePassed;
+        }
+        out.clear();
+        self.scratches.with(|scratch| {
+            let ranking = &mut scratch.ranking;
+            if selection.pins() <= SCANNED_BY_VECTOR {
+                ranking.select_all(selection.nodes().filter(|&node| has_eligible(node)));
+                ranking.rank(wanted, &self.catalog.pins, out);
+                return Retrieved::Complete;
+            }
+            codes.prepare(target, &mut scratch.query);
+            codes.prepare_sketch(target, &mut scratch.query);
+            let scan = SelectedScan {
+                codes,
+                query: &scratch.query,
+                selection,
+                count: self.ef(params.k),
+                deadline: params.deadline,
+            };
+            let Some(found) = scan.run(has_eligible, &mut scratch.scan) else {
+                return Retrieved::DeadlinePassed;
+            };
+            ranking.select(found, params.k, &eligible_pins);
+            ranking.rank(wanted, &self.catalog.pins, out);
+            Retrieved::Complete
+        })
+    }
+
+    /// Number of eligible pins of a node.
+    fn eligible_pins<'a>(
+        &'a self,
+        eligible: &'a dyn Fn(PinId) -> bool,
+    ) -> impl Fn(u32) -> usize + 'a {
+        move |node: u32| {
+            let pins = self.catalog.pins.duplicates(node as usize);
+            pins.filter(|&pin| eligible(pin)).count()
+        }
+    }
+
     /// Searches from `starts` for the pins nearest to `target`, or scans all pins where
     /// the search falls short.
     fn search_or_scan(
@@ -132,7 +271,26 @@ impl Approximate {
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        let pins = &self.catalog.pins;
+        let multiplicity = self.eligible_pins(params.eligible);
+        match self.search_with_effort((target, starts), params, multiplicity, out) {
+            Err(StopReason::OutOfTime) => Retrieved::DeadlinePassed,
+            // Fewer than k are an answer only when they are all; the scan can tell.
+            Ok(()) if out.len() == params.k => params.completed(),
+            Ok(()) | Err(StopReason::TooManyCandidates) => {
+                Exact(&self.catalog.pins).nearest_to_vector(target, params, out)
+            }
+        }
+    }
+
+    /// Searches with the effort of `params`; `multiplicity` is the number of eligible pins
+    /// of a node.
+    fn search_with_effort(
+        &self,
+        (target, starts): (&[f32], &[u32]),
+        params: &SearchParams<'_>,
+        multiplicity: impl Fn(u32) -> usize,
+        out: &mut Vec<Neighbor>,
+    ) -> Result<(), StopReason> {
         let SearchParams { k, eligible, .. } = *params;
         let full_ef = self.ef(k);
         // What is re-scored must have been found.
@@ -143,25 +301,16 @@ impl Approximate {
             deadline: params.deadline,
             ..SearchLimits::with_ef(ef)
         };
-        let multiplicity = |node: u32| {
-            pins.duplicates(node as usize)
-                .filter(|&pin| eligible(pin))
-                .count()
-        };
         let search = VectorSearch {
-            target,
+            wanted: Wanted {
+                target,
+                k,
+                eligible,
+            },
             starts,
-            k,
             limits,
         };
-        match self.search(search, multiplicity, eligible, out) {
-            Err(StopReason::OutOfTime) => Retrieved::DeadlinePassed,
-            // Fewer than k are an answer only when they are all; the scan can tell.
-            Ok(()) if out.len() == k => params.completed(),
-            Ok(()) | Err(StopReason::TooManyCandidates) => {
-                Exact(pins).nearest_to_vector(target, params, out)
-            }
-        }
+        self.search(search, multiplicity, out)
     }
 
     /// Makes `out` the `k` eligible pins nearest to the target, where `multiplicity` is
@@ -170,28 +319,21 @@ impl Approximate {
         &self,
         search: VectorSearch<'_>,
         multiplicity: impl Fn(u32) -> usize,
-        eligible: impl Fn(PinId) -> bool,
         out: &mut Vec<Neighbor>,
     ) -> Result<(), StopReason> {
-        let VectorSearch { target, k, .. } = search;
-        let pins = &self.catalog.pins;
+        let wanted = search.wanted;
         self.scratches.with(|scratch| {
             let RetrievalScratch {
                 search: memory,
                 query,
-                nodes,
-                cosines,
+                ranking,
+                ..
             } = scratch;
             let found = self.search_graph(search, &multiplicity, query, memory)?;
-            let held = select_nodes(found, rescored(k), multiplicity, nodes);
-            compute_cosines(target, pins.vectors(), nodes, cosines);
+            let held = ranking.select(found, wanted.k, multiplicity);
             out.clear();
             out.reserve(held);
-            for (&node, &cosine) in nodes.iter().zip(&*cosines) {
-                let neighbors = pins.neighbors_of_node(node as usize, cosine);
-                out.extend(neighbors.filter(|neighbor| eligible(neighbor.pin)));
-            }
-            Neighbor::keep_best(out, k);
+            ranking.rank(wanted, &self.catalog.pins, out);
             Ok(())
         })
     }
@@ -207,8 +349,8 @@ impl Approximate {
         let Catalog {
             pins, codes, graph, ..
         } = &*self.catalog;
-        codes.prepare(search.target, query);
-        codes.prepare_sketch(search.target, query);
+        codes.prepare(search.wanted.target, query);
+        codes.prepare_sketch(search.wanted.target, query);
         let graph_search = GraphSearch {
             graph,
             codes,
@@ -218,48 +360,6 @@ impl Approximate {
         let starts = search.starts.iter().copied();
         graph_search.run(starts, multiplicity, memory.reset(pins.vectors().len()))
     }
-}
-
-/// Makes `nodes` the first of `found` that hold more than `pins` pins together, without
-/// those that hold none. Returns how many pins they hold.
-fn select_nodes(
-    found: &[ScoredNode],
-    pins: usize,
-    multiplicity: impl Fn(u32) -> usize,
-    nodes: &mut Vec<u32>,
-) -> usize {
-    nodes.clear();
-    let mut held = 0;
-    for found in found {
-        if held > pins {
-            break;
-        }
-        let of_node = multiplicity(found.node());
-        if of_node > 0 {
-            nodes.push(found.node());
-            held += of_node;
-        }
-    }
-    held
-}
-
-/// Makes `cosines` the cosines of `target` and each of `nodes`.
-fn compute_cosines(target: &[f32], vectors: &Embeddings, nodes: &[u32], cosines: &mut Vec<f32>) {
-    let row = |node: u32| vectors.row(node as usize);
-    // Vectors lie in pages of 4 KiB. To find one costs as much as to fetch a row, so
-    // all are found first, several at a time.
-    nodes.iter().for_each(|&node| prefetch(&row(node)[..1]));
-    nodes
-        .iter()
-        .take(PREFETCH_DISTANCE)
-        .for_each(|&node| prefetch(row(node)));
-    let rows = nodes.iter().enumerate().map(|(at, &node)| {
-        if let Some(&ahead) = nodes.get(at + PREFETCH_DISTANCE) {
-            prefetch(row(ahead));
-        }
-        row(node)
-    });
-    kernel::dot_rows(target, rows, cosines);
 }
 
 impl Retrieve for Approximate {
@@ -282,25 +382,14 @@ impl Retrieve for Approximate {
         let target = pins.vectors().row(node);
         self.search_or_scan(target, &[node as u32], params, out)
     }
-}
 
-impl RetrieveByVector for Approximate {
     fn nearest_to_vector(
         &self,
         target: &[f32],
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        let starts = self.scratches.with(|scratch| {
-            let RetrievalScratch { query, .. } = scratch;
-            self.catalog.codes.prepare(target, query);
-            self.entry_nodes(query)
-        });
+        let starts = self.starts_for(target);
         self.search_or_scan(target, &starts, params, out)
     }
-}
-
-/// How many pins are put into their true order when `k` are asked for.
-fn rescored(k: usize) -> usize {
-    k.saturating_mul(RESCORED.0) / RESCORED.1
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::{CatalogManifest, Graph, PinTable, QuantizedVectors};
+use super::{AttributeTable, CatalogManifest, Graph, PinTable, QuantizedVectors};
 use crate::snapshot::{Reader, SnapshotError, SnapshotManifest, Writer};
 
 /// One version of a catalog.
@@ -16,8 +16,23 @@ pub struct Catalog {
     pub codes: QuantizedVectors,
     /// Links between near nodes.
     pub graph: Graph,
+    /// What filters go by.
+    pub attributes: AttributeTable,
     /// When it was written, by the clock of the file system.
     pub written_at: SystemTime,
+}
+
+/// What a version of a catalog is written from.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogParts<'a> {
+    /// Ids, vectors and titles.
+    pub pins: &'a PinTable,
+    /// The vectors in 8 bits.
+    pub codes: &'a QuantizedVectors,
+    /// Links between near nodes.
+    pub graph: &'a Graph,
+    /// What filters go by; of as many pins, or none at all.
+    pub attributes: &'a AttributeTable,
 }
 
 impl Catalog {
@@ -29,6 +44,7 @@ impl Catalog {
             pins: PinTable::read(&reader)?,
             codes: QuantizedVectors::read(&reader)?,
             graph: Graph::read(&reader)?,
+            attributes: AttributeTable::read(&reader)?,
             written_at: reader.written_at()?,
             reader,
         })
@@ -54,25 +70,25 @@ impl Catalog {
         check_mapped(&self.reader)
     }
 
-    /// Writes `pins`, their `codes` and the `graph` over them as the current
-    /// version of the catalog in `root`.
+    /// Writes `parts` as the current version of the catalog in `root`.
     pub fn write(
         root: &Path,
-        pins: &PinTable,
-        codes: &QuantizedVectors,
-        graph: &Graph,
+        parts: CatalogParts<'_>,
         facts: CatalogManifest,
     ) -> Result<SnapshotManifest<CatalogManifest>, SnapshotError> {
         let mut writer = Writer::create(root)?;
-        pins.write(&mut writer)?;
-        codes.write(&mut writer)?;
-        graph.write(&mut writer)?;
+        parts.pins.write(&mut writer)?;
+        parts.codes.write(&mut writer)?;
+        parts.graph.write(&mut writer)?;
+        parts.attributes.write(&mut writer)?;
         writer.finish(facts)
     }
 }
 
 fn check_mapped(reader: &Reader<CatalogManifest>) -> Result<(), SnapshotError> {
-    PinTable::mapped(&reader.manifest().facts)
+    let facts = &reader.manifest().facts;
+    PinTable::mapped(facts)
         .iter()
-        .try_for_each(|name| reader.check(name))
+        .try_for_each(|name| reader.check(name))?;
+    AttributeTable::mapped(facts).try_for_each(|name| reader.check(&name))
 }

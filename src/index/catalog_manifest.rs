@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::GraphParams;
 #[cfg(test)]
 use super::PinTable;
+use super::{AttributeFacts, GraphParams};
 use crate::snapshot::ManifestFacts;
 
 /// Facts in the manifest of a catalog.
@@ -45,6 +45,9 @@ pub struct CatalogManifest {
     pub nodes: usize,
     /// Parameters that the graph was built with.
     pub graph: GraphParams,
+    /// The attributes that pins may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<AttributeFacts>,
 }
 
 #[cfg(test)]
@@ -66,6 +69,7 @@ impl CatalogManifest {
             pins: table.ids().len(),
             nodes: table.vectors().len(),
             graph,
+            attributes: Vec::new(),
         }
     }
 }
@@ -106,6 +110,7 @@ mod tests {
                 ef_construction: 128,
                 seed: 3,
             },
+            attributes: Vec::new(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Pins upserted or deleted since the catalog was built: a small table beside it
 //! that is scanned as a whole, and hides what it replaces.
 
-use super::{PinTable, RetrieveByVector};
+use super::PinTable;
 use crate::kernel;
-use crate::model::{Embeddings, Neighbor, PinId};
+use crate::model::{Embeddings, Filter, Neighbor, PinAttributes, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
 /// Changes of pins since one catalog was built.
@@ -17,8 +17,21 @@ pub struct Delta {
     titles: Vec<String>,
     /// In the order of the ids; none for a pin that is called by its number.
     keys: Vec<Option<String>>,
+    /// In the order of the ids.
+    attributes: Vec<PinAttributes>,
     /// Ascending.
     deleted: Vec<PinId>,
+}
+
+/// What a pin that was upserted has beside its vector.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpsertedPin {
+    /// A title for people; may be empty.
+    pub title: String,
+    /// What the caller calls it; none where that is the id.
+    pub key: Option<String>,
+    /// What filters go by.
+    pub attributes: PinAttributes,
 }
 
 /// Number of changes in a [`Delta`].
@@ -38,19 +51,26 @@ impl Delta {
             vectors: vectors.empty_like(),
             titles: Vec::new(),
             keys: Vec::new(),
+            attributes: Vec::new(),
             deleted: Vec::new(),
         }
     }
 
     /// Appends a pin that is new or changed. Pins must come by ascending id, each with a
-    /// unit vector. It has no key where it is called by its number.
-    pub fn push(&mut self, pin: PinId, vector: &[f32], title: String, key: Option<String>) {
-        debug_assert!(self.ids.last().is_none_or(|&last| last < pin));
+    /// unit vector.
+    pub fn push(&mut self, id: PinId, vector: &[f32], pin: UpsertedPin) {
+        debug_assert!(self.ids.last().is_none_or(|&last| last < id));
         // The vector was checked when it was upserted; one of another length is left out.
         if self.vectors.push(vector).is_ok() {
-            self.ids.push(pin);
+            let UpsertedPin {
+                title,
+                key,
+                attributes,
+            } = pin;
+            self.ids.push(id);
             self.titles.push(title);
             self.keys.push(key);
+            self.attributes.push(attributes);
         }
     }
 
@@ -88,9 +108,21 @@ impl Delta {
         self.ids.binary_search(&pin).ok()
     }
 
-    /// Adds the upserted pins to `out`, the neighbors that the catalog has, and keeps the
-    /// best `k` of both.
-    fn add_neighbors(&self, target: &[f32], params: &SearchParams<'_>, out: &mut Vec<Neighbor>) {
+    /// Whether `filter` selects the upserted pin `pin`.
+    fn is_selected(&self, pin: PinId, filter: &Filter) -> bool {
+        let position = self.position(pin);
+        position.is_some_and(|position| filter.selects(&self.attributes[position]))
+    }
+
+    /// Adds the upserted pins that are eligible, and that `filter` selects where there is
+    /// one, to `out`, the neighbors that the catalog has, and keeps the best `k` of both.
+    fn add_neighbors(
+        &self,
+        target: &[f32],
+        filter: Option<&Filter>,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) {
         let SearchParams { k, eligible, .. } = *params;
         // Pins further away than all that was found are not even looked up, unless
         // fewer were found than are needed.
@@ -105,7 +137,8 @@ impl Delta {
             score: cosine.clamp(-1.0, 1.0),
         });
         let near = neighbors.filter(|neighbor| neighbor.score >= min_score);
-        out.extend(near.filter(|neighbor| eligible(neighbor.pin)));
+        let is_selected = |pin| filter.is_none_or(|filter| self.is_selected(pin, filter));
+        out.extend(near.filter(|found| eligible(found.pin) && is_selected(found.pin)));
         Neighbor::keep_best(out, k);
     }
 }
@@ -161,8 +194,24 @@ impl<'a> DeltaView<'a> {
     }
 
     /// Retrieval over this view, where `base` retrieves over the catalog alone.
-    pub fn retriever<'b, R: RetrieveByVector>(&'b self, base: &'b R) -> DeltaRetriever<'b, R> {
-        DeltaRetriever { view: *self, base }
+    pub fn retriever<'b, R: Retrieve>(&'b self, base: &'b R) -> DeltaRetriever<'b, R> {
+        DeltaRetriever {
+            view: *self,
+            base,
+            filter: None,
+        }
+    }
+
+    /// The same, of the pins that `filter` selects, as `base` does.
+    pub fn filtered_retriever<'b, R: Retrieve>(
+        &'b self,
+        base: &'b R,
+        filter: &'b Filter,
+    ) -> DeltaRetriever<'b, R> {
+        DeltaRetriever {
+            filter: Some(filter),
+            ..self.retriever(base)
+        }
     }
 }
 
@@ -171,9 +220,11 @@ impl<'a> DeltaView<'a> {
 pub struct DeltaRetriever<'a, R> {
     view: DeltaView<'a>,
     base: &'a R,
+    /// What selects among the upserted pins; none selects all.
+    filter: Option<&'a Filter>,
 }
 
-impl<R: RetrieveByVector> Retrieve for DeltaRetriever<'_, R> {
+impl<R: Retrieve> Retrieve for DeltaRetriever<'_, R> {
     fn contains(&self, pin: PinId) -> bool {
         self.view.contains(pin)
     }
@@ -192,18 +243,48 @@ impl<R: RetrieveByVector> Retrieve for DeltaRetriever<'_, R> {
         let Some(target) = self.view.vector(pin) else {
             return Retrieved::Complete;
         };
+        if delta.is_replaced(pin) {
+            return self.nearest_to_vector(target, params, out);
+        }
+        self.with_upserted(target, params, out, |params, out| {
+            self.base.neighbors(pin, params, out)
+        })
+    }
+
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        if self.view.delta.is_empty() {
+            return self.base.nearest_to_vector(target, params, out);
+        }
+        self.with_upserted(target, params, out, |params, out| {
+            self.base.nearest_to_vector(target, params, out)
+        })
+    }
+}
+
+impl<R: Retrieve> DeltaRetriever<'_, R> {
+    /// What `of_base` retrieves over the catalog, without the pins that changed, and the
+    /// upserted pins near `target`.
+    fn with_upserted(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+        of_base: impl FnOnce(&SearchParams<'_>, &mut Vec<Neighbor>) -> Retrieved,
+    ) -> Retrieved {
+        let DeltaView { delta, .. } = self.view;
         let is_current = |pin: PinId| !delta.is_replaced(pin) && (params.eligible)(pin);
         let base_params = SearchParams {
             eligible: &is_current,
             ..*params
         };
-        let retrieved = if delta.is_replaced(pin) {
-            self.base.nearest_to_vector(target, &base_params, out)
-        } else {
-            self.base.neighbors(pin, &base_params, out)
-        };
+        let retrieved = of_base(&base_params, out);
         if retrieved.has_neighbors() {
-            delta.add_neighbors(target, params, out);
+            delta.add_neighbors(target, self.filter, params, out);
         }
         retrieved
     }
@@ -241,7 +322,7 @@ mod tests {
         fn catalog_and_delta_answer_as_one_table_would(
             base in prop::collection::btree_map(0u64..30, vector(), 1..30),
             changes in prop::collection::btree_map(0u64..40, prop::option::of(vector()), 0..20),
-            k in 1usize..40,
+            (k, target) in (1usize..40, vector()),
         ) {
             let pins: Vec<(u64, [f32; 3])> = base.clone().into_iter().collect();
             let mut delta = Delta::new(&Embeddings::new(3).expect("a dimension"));
@@ -252,7 +333,11 @@ mod tests {
                         all.insert(pin, *vector);
                         let unit = table(&[(0, *vector)]);
                         let title = format!("pin {pin} of {vector:?}");
-                        delta.push(PinId(pin), unit.vectors().row(0), title, None);
+                        let upserted = UpsertedPin {
+                            title,
+                            ..UpsertedPin::default()
+                        };
+                        delta.push(PinId(pin), unit.vectors().row(0), upserted);
                     }
                     None => {
                         all.remove(&pin);
@@ -274,6 +359,14 @@ mod tests {
                     prop_assert_eq!(found, expected.neighbors_of(pin, k, &eligible));
                 }
             }
+            let target = table(&[(0, target)]);
+            let nearest = |index: &dyn Retrieve| {
+                let mut found = Vec::new();
+                let params = SearchParams::unbounded(k, &eligible);
+                let retrieved = index.nearest_to_vector(target.vectors().row(0), &params, &mut found);
+                (retrieved, found)
+            };
+            prop_assert_eq!(nearest(&retriever), nearest(&expected));
         }
     }
 }

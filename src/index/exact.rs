@@ -1,7 +1,7 @@
 //! The exact scan of all pins. It is the reference for recall, and the fallback of the
 //! graph search when that would have to visit most pins anyway.
 
-use super::{PinTable, RetrieveByVector};
+use super::PinTable;
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
@@ -32,9 +32,7 @@ impl Retrieve for Exact<'_> {
             }
         }
     }
-}
 
-impl RetrieveByVector for Exact<'_> {
     /// A scan always takes the same effort, whatever `params.effort` is.
     fn nearest_to_vector(
         &self,

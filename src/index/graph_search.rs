@@ -13,6 +13,8 @@
 //! expansions at once: while the sketches of the newest links are on their way, the
 //! links of the expansion before, whose codes have arrived, are put into the beam.
 
+use std::cmp::Ordering;
+
 use super::graph::Graph;
 use super::quantization::{QuantizedVectors, Query};
 use crate::recommend::Deadline;
@@ -32,6 +34,20 @@ pub(super) struct ScoredNode {
 }
 
 impl ScoredNode {
+    /// A node that is not expanded.
+    pub(super) fn new(node: u32, similarity: i32) -> Self {
+        Self {
+            similarity,
+            marked: node,
+        }
+    }
+
+    /// Most similar first, of equally similar ones the lower node.
+    pub(super) fn by_falling_similarity(a: &Self, b: &Self) -> Ordering {
+        let by_node = || a.node().cmp(&b.node());
+        b.similarity.cmp(&a.similarity).then_with(by_node)
+    }
+
     /// The node.
     pub(super) fn node(self) -> u32 {
         self.marked & !EXPANDED
@@ -252,8 +268,7 @@ impl<'a> Beam<'a> {
         let rank = self
             .nodes
             .partition_point(|old| old.similarity >= similarity);
-        let marked = node;
-        self.nodes.insert(rank, ScoredNode { similarity, marked });
+        self.nodes.insert(rank, ScoredNode::new(node, similarity));
         while let Some(worst) = self.nodes.last() {
             let left = self.held - multiplicity(worst.node());
             if left < self.ef {

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use super::lookups::ListSource;
+use super::lookups::{FilterPlan, ListSource};
 use super::neighbor_cache::{Index, ListLookup};
-use super::retrieve_by_vector::RetrieveByVector;
+use super::selection::Selection;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
 
@@ -16,6 +16,8 @@ pub struct ListsOnly<'a> {
     /// Hits that are not counted yet.
     hits_ahead: Cell<u64>,
     hits_cached: Cell<u64>,
+    /// Of both, those with a filter.
+    hits_filtered: Cell<u64>,
 }
 
 impl<'a> ListsOnly<'a> {
@@ -25,6 +27,7 @@ impl<'a> ListsOnly<'a> {
             index,
             hits_ahead: Cell::new(0),
             hits_cached: Cell::new(0),
+            hits_filtered: Cell::new(0),
         }
     }
 
@@ -34,6 +37,35 @@ impl<'a> ListsOnly<'a> {
         let counters = self.index.counters();
         counters.add_hits(ListSource::Ahead, self.hits_ahead.get());
         counters.add_hits(ListSource::Cache, self.hits_cached.get());
+        counters.add_filtered(FilterPlan::List, self.hits_filtered.get());
+    }
+}
+
+impl ListsOnly<'_> {
+    /// [`Retrieve::neighbors`] among the selected pins.
+    pub(super) fn selected_neighbors(
+        &self,
+        pin: PinId,
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let index = self.index;
+        let retrieved = self.found(&index.look_up_selected(pin, selection, params, out));
+        let hits = u64::from(retrieved.has_neighbors());
+        self.hits_filtered.set(self.hits_filtered.get() + hits);
+        retrieved
+    }
+
+    /// Notes a hit; without one there is no answer.
+    fn found(&self, lookup: &ListLookup) -> Retrieved {
+        let hits = match lookup {
+            ListLookup::Found(ListSource::Ahead) => &self.hits_ahead,
+            ListLookup::Found(ListSource::Cache) => &self.hits_cached,
+            ListLookup::TooShort | ListLookup::Missing => return Retrieved::NotCached,
+        };
+        hits.set(hits.get() + 1);
+        Retrieved::Complete
     }
 }
 
@@ -48,17 +80,9 @@ impl Retrieve for ListsOnly<'_> {
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        let hits = match self.index.look_up(pin, params, out) {
-            ListLookup::Found(ListSource::Ahead) => &self.hits_ahead,
-            ListLookup::Found(ListSource::Cache) => &self.hits_cached,
-            ListLookup::TooShort | ListLookup::Missing => return Retrieved::NotCached,
-        };
-        hits.set(hits.get() + 1);
-        Retrieved::Complete
+        self.found(&self.index.look_up(pin, true, params, out))
     }
-}
 
-impl RetrieveByVector for ListsOnly<'_> {
     /// No list is kept for a vector.
     fn nearest_to_vector(
         &self,

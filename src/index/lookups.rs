@@ -11,6 +11,17 @@ pub(super) enum ListSource {
     Cache,
 }
 
+/// How the pins that a filter selects were found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FilterPlan {
+    /// In a list.
+    List,
+    /// By a search with the filter inside.
+    Search,
+    /// By a scan of all selected pins.
+    Scan,
+}
+
 /// Number of lookups by outcome, up to one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookups {
@@ -22,6 +33,12 @@ pub struct Lookups {
     pub missing: u64,
     /// The list did not hold enough eligible pins, so a search followed.
     pub too_short: u64,
+    /// With a filter: answered from a list.
+    pub filtered_lists: u64,
+    /// With a filter: answered by a search.
+    pub filtered_searches: u64,
+    /// With a filter: answered by a scan of what it selects.
+    pub filtered_scans: u64,
 }
 
 /// Number of lookups by outcome, since the first index was opened.
@@ -31,6 +48,9 @@ pub(super) struct LookupCounters {
     cached: AtomicU64,
     missing: AtomicU64,
     too_short: AtomicU64,
+    filtered_lists: AtomicU64,
+    filtered_searches: AtomicU64,
+    filtered_scans: AtomicU64,
 }
 
 impl LookupCounters {
@@ -45,6 +65,14 @@ impl LookupCounters {
         add(&self.missing, 1);
     }
 
+    pub(super) fn add_filtered(&self, plan: FilterPlan, count: u64) {
+        match plan {
+            FilterPlan::List => add(&self.filtered_lists, count),
+            FilterPlan::Search => add(&self.filtered_searches, count),
+            FilterPlan::Scan => add(&self.filtered_scans, count),
+        }
+    }
+
     pub(super) fn add_too_short(&self) {
         add(&self.too_short, 1);
     }
@@ -56,6 +84,9 @@ impl LookupCounters {
             cached: read(&self.cached),
             missing: read(&self.missing),
             too_short: read(&self.too_short),
+            filtered_lists: read(&self.filtered_lists),
+            filtered_searches: read(&self.filtered_searches),
+            filtered_scans: read(&self.filtered_scans),
         }
     }
 }

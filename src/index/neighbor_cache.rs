@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, GuardResult};
 
-use super::lookups::{ListSource, LookupCounters, Lookups};
-use super::params::NeighborParams;
-use super::retrieve_by_vector::RetrieveByVector;
-use super::{Approximate, Catalog, NeighborLists};
-use crate::model::{Neighbor, PinId};
+use super::lookups::{FilterPlan, ListSource, LookupCounters, Lookups};
+use super::params::{FilterParams, NeighborParams};
+use super::selection::{Selection, SelectionCache};
+use super::{Approximate, Catalog, DamagedAttribute, NeighborLists};
+use crate::model::{Filter, Neighbor, PinId};
 use crate::recommend::{Deadline, Retrieve, Retrieved, SearchParams};
 
 /// Time between two looks at the deadline while another call computes the list.
 const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// Of this many searches with less than the usual effort, one computes a list.
 const REDUCED_SEARCHES_PER_LIST: u64 = 8;
+/// A cached list is used for selected pins where it is expected to hold this many times as
+/// many as are needed.
+const LIST_MARGIN: f64 = 1.25;
 
 /// Retrieval over one catalog.
 ///
@@ -30,6 +33,7 @@ pub struct Index {
     lists: NeighborLists,
     cache: Cache<PinId, Arc<[Neighbor]>>,
     depth: usize,
+    selections: SelectionCache,
     /// Number of searches with less than the usual effort that found no list.
     reduced_searches: AtomicU64,
     counters: Arc<LookupCounters>,
@@ -47,12 +51,14 @@ pub(super) enum ListLookup {
 
 impl Index {
     /// Retrieval over `catalog` with its `lists`. A search finds at least `ef_search`
-    /// nodes; lists that are computed on demand have the depth of `params`.
+    /// nodes; lists that are computed on demand have the depth of `params`; what filters
+    /// select is kept as `filters` says.
     pub fn new(
         catalog: Arc<Catalog>,
         lists: NeighborLists,
         ef_search: usize,
         params: NeighborParams,
+        filters: FilterParams,
     ) -> Self {
         let bytes_of_list = (params.depth * size_of::<Neighbor>()).max(1) as u64;
         let capacity = usize::try_from(params.cache.as_u64() / bytes_of_list).unwrap_or(usize::MAX);
@@ -61,6 +67,7 @@ impl Index {
             lists,
             cache: Cache::new(capacity),
             depth: params.depth,
+            selections: SelectionCache::new(filters.cache.as_u64()),
             reduced_searches: AtomicU64::new(0),
             counters: Arc::default(),
         }
@@ -100,16 +107,18 @@ impl Index {
         &self.counters
     }
 
-    /// Looks `pin` up among the lists. `out` is the answer if one is found.
+    /// Looks `pin` up among the lists, those in the cache only if they may be used. `out`
+    /// is the answer if one is found.
     pub(super) fn look_up(
         &self,
         pin: PinId,
+        use_cache: bool,
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> ListLookup {
         let (is_enough, source) = if let Some(list) = self.lists.get(pin) {
             (self.take_eligible(list, params, out), ListSource::Ahead)
-        } else if let Some(list) = self.cache.get(&pin) {
+        } else if let Some(list) = use_cache.then(|| self.cache.get(&pin)).flatten() {
             let list = list.iter().copied();
             (self.take_eligible(list, params, out), ListSource::Cache)
         } else {
@@ -208,6 +217,130 @@ enum ComputedList {
     DeadlinePassed,
 }
 
+impl Index {
+    /// The answer of a list; where there is none that holds enough, that of `search`.
+    fn neighbors_or(
+        &self,
+        pin: PinId,
+        use_cache: bool,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+        search: impl FnOnce(&mut Vec<Neighbor>) -> Retrieved,
+    ) -> Retrieved {
+        match self.look_up(pin, use_cache, params, out) {
+            ListLookup::Found(source) => {
+                self.counters.add_hits(source, 1);
+                return Retrieved::Complete;
+            }
+            ListLookup::TooShort => self.counters.add_too_short(),
+            ListLookup::Missing => {
+                self.counters.add_missing();
+                if use_cache && self.is_worth_a_list(params) {
+                    match self.compute_and_take(pin, params, out) {
+                        ComputedList::Enough => return Retrieved::Complete,
+                        ComputedList::DeadlinePassed => return Retrieved::DeadlinePassed,
+                        ComputedList::TooShort => {}
+                    }
+                }
+            }
+        }
+        search(out)
+    }
+
+    /// The pins that `filter` selects; found once and kept, within the bytes for that.
+    ///
+    /// # Errors
+    ///
+    /// The files of an attribute are damaged.
+    pub fn select(&self, filter: &Filter) -> Result<Arc<Selection>, DamagedAttribute> {
+        let Catalog {
+            pins, attributes, ..
+        } = &**self.catalog();
+        self.selections.get_or_select(filter, attributes, pins)
+    }
+
+    /// The pins that `filter` selects, if they were found before.
+    pub fn known_selection(&self, filter: &Filter) -> Option<Arc<Selection>> {
+        self.selections.get(filter)
+    }
+
+    /// [`Retrieve::neighbors`] among the selected pins.
+    pub(super) fn selected_neighbors(
+        &self,
+        pin: PinId,
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let pins = &self.catalog().pins;
+        let eligible = |pin: PinId| selection.selects(pin, pins) && (params.eligible)(pin);
+        let of_list = SearchParams {
+            eligible: &eligible,
+            ..*params
+        };
+        let use_cache = self.has_list_enough(selection, params);
+        let mut plan = FilterPlan::List;
+        let retrieved = self.neighbors_or(pin, use_cache, &of_list, out, |out| {
+            out.clear();
+            plan = self.plan_beside_lists(selection, params.k);
+            match pins.position(pin) {
+                Some(position) => {
+                    let approximate = &self.approximate;
+                    approximate.selected_neighbors(position, selection, params, out)
+                }
+                None => Retrieved::Complete,
+            }
+        });
+        self.counters.add_filtered(plan, 1);
+        retrieved
+    }
+
+    /// How selected pins are found where no list holds enough.
+    fn plan_beside_lists(&self, selection: &Selection, k: usize) -> FilterPlan {
+        match self.approximate.is_scanned(selection, k) {
+            true => FilterPlan::Scan,
+            false => FilterPlan::Search,
+        }
+    }
+
+    /// Looks `pin` up among the lists, for selected pins only.
+    pub(super) fn look_up_selected(
+        &self,
+        pin: PinId,
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> ListLookup {
+        let pins = &self.catalog().pins;
+        let eligible = |pin: PinId| selection.selects(pin, pins) && (params.eligible)(pin);
+        let params = SearchParams {
+            eligible: &eligible,
+            ..*params
+        };
+        let use_cache = self.has_list_enough(selection, &params);
+        self.look_up(pin, use_cache, &params, out)
+    }
+
+    /// [`Retrieve::nearest_to_vector`] among the selected pins.
+    pub(super) fn selected_nearest(
+        &self,
+        target: &[f32],
+        selection: &Selection,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let plan = self.plan_beside_lists(selection, params.k);
+        self.counters.add_filtered(plan, 1);
+        let approximate = &self.approximate;
+        approximate.selected_nearest(target, selection, params, out)
+    }
+
+    /// Whether a list is expected to hold enough selected pins.
+    fn has_list_enough(&self, selection: &Selection, params: &SearchParams<'_>) -> bool {
+        self.depth as f64 * selection.selectivity() >= params.min_k as f64 * LIST_MARGIN
+    }
+}
+
 impl Retrieve for Index {
     fn contains(&self, pin: PinId) -> bool {
         self.approximate.contains(pin)
@@ -219,28 +352,11 @@ impl Retrieve for Index {
         params: &SearchParams<'_>,
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
-        match self.look_up(pin, params, out) {
-            ListLookup::Found(source) => {
-                self.counters.add_hits(source, 1);
-                return Retrieved::Complete;
-            }
-            ListLookup::TooShort => self.counters.add_too_short(),
-            ListLookup::Missing => {
-                self.counters.add_missing();
-                if self.is_worth_a_list(params) {
-                    match self.compute_and_take(pin, params, out) {
-                        ComputedList::Enough => return Retrieved::Complete,
-                        ComputedList::DeadlinePassed => return Retrieved::DeadlinePassed,
-                        ComputedList::TooShort => {}
-                    }
-                }
-            }
-        }
-        self.approximate.neighbors(pin, params, out)
+        self.neighbors_or(pin, true, params, out, |out| {
+            self.approximate.neighbors(pin, params, out)
+        })
     }
-}
 
-impl RetrieveByVector for Index {
     fn nearest_to_vector(
         &self,
         target: &[f32],
@@ -256,7 +372,9 @@ mod tests {
     use bytesize::ByteSize;
 
     use super::*;
-    use crate::index::{Exact, GraphParams, ListsOnly, PinTable, exact_lists};
+    use crate::index::{
+        AttributeTable, CatalogParts, Exact, GraphParams, ListsOnly, PinTable, exact_lists,
+    };
 
     fn catalog(pins: u64) -> (tempfile::TempDir, Arc<Catalog>) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -286,7 +404,13 @@ mod tests {
         let stage = crate::progress::Progress::Silent.stage("", 0);
         let graph = crate::index::build_graph(&codes, params, &stage).expect("memory");
         let facts = crate::index::CatalogManifest::of_table(&table, "e", params);
-        Catalog::write(directory.path(), &table, &codes, &graph, facts).expect("a catalog");
+        let parts = CatalogParts {
+            pins: &table,
+            codes: &codes,
+            graph: &graph,
+            attributes: &AttributeTable::default(),
+        };
+        Catalog::write(directory.path(), parts, facts).expect("a catalog");
         let catalog = Arc::new(Catalog::open(directory.path()).expect("a catalog"));
         (directory, catalog)
     }
@@ -297,7 +421,10 @@ mod tests {
             budget: ByteSize::mib(1),
             cache: ByteSize::mib(1),
         };
-        Index::new(catalog.clone(), lists, 50, params)
+        let filters = FilterParams {
+            cache: ByteSize::kib(64),
+        };
+        Index::new(catalog.clone(), lists, 50, params, filters)
     }
 
     /// The neighbors that lists alone give; none when a search is needed.

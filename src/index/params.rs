@@ -30,6 +30,15 @@ pub struct NeighborParams {
     pub cache: ByteSize,
 }
 
+/// The section `filters` of the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterParams {
+    /// Bytes of the pins that filters select, which a server keeps in memory: a quarter of a
+    /// byte a pin and filter.
+    pub cache: ByteSize,
+}
+
 impl IndexParams {
     /// Refuses values that break their rules, by key.
     pub fn validate(&self) -> Result<(), InvalidSetting> {

@@ -8,6 +8,7 @@ use crate::model::{Embeddings, Neighbor, PinId, check_dimension};
 use crate::snapshot::{Reader, SnapshotError, Texts, Writer};
 
 use super::CatalogManifest;
+use super::id_buckets::IdBuckets;
 
 const IDS: &str = "ids.bin";
 const NODES: &str = "nodes.bin";
@@ -22,6 +23,7 @@ const KEYS: &str = "keys.bin";
 pub struct PinTable {
     /// Ascending.
     ids: Vec<PinId>,
+    id_buckets: IdBuckets,
     /// For each pin its node: the row of its vector.
     nodes: Vec<u32>,
     /// One row a node.
@@ -90,6 +92,7 @@ impl PinTable {
             duplicate_ends = Vec::new();
         }
         Self {
+            id_buckets: IdBuckets::new(&ids),
             ids,
             nodes,
             vectors,
@@ -108,7 +111,7 @@ impl PinTable {
 
     /// Position of a pin in the table.
     pub fn position(&self, pin: PinId) -> Option<usize> {
-        self.ids.binary_search(&pin).ok()
+        self.id_buckets.position(pin, &self.ids)
     }
 
     /// Node of the pin at `position`: the row of its vector.
@@ -144,6 +147,11 @@ impl PinTable {
         let score = cosine.clamp(-1.0, 1.0);
         self.duplicates(node)
             .map(move |pin| Neighbor { pin, score })
+    }
+
+    /// Whether some pins share a node.
+    pub(super) fn has_duplicates(&self) -> bool {
+        !self.multiplicities.is_empty()
     }
 
     /// Number of pins that share `node`, at most 255.

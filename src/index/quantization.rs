@@ -170,6 +170,13 @@ impl QuantizedVectors {
         }
     }
 
+    /// The standard deviation of a similarity by sketch, in units of the query; 0 where there
+    /// are no sketches.
+    pub(super) fn sketch_deviation(&self, query: &Query) -> i32 {
+        let deviation = self.sketches.as_ref().map_or(0.0, Sketches::deviation);
+        (deviation / query.unit) as i32
+    }
+
     /// Cosine of `query` and `node`, approximated by its code.
     pub(super) fn cosine(&self, query: &Query, node: u32) -> f32 {
         kernel::dot_codes(&query.weights, self.row(node)) as f32 * query.unit

@@ -97,6 +97,11 @@ impl Sketches {
         *offset = 1.5 * weights.iter().map(|&weight| f32::from(weight)).sum::<f32>();
     }
 
+    /// The standard deviation of a cosine by sketch.
+    pub(super) fn deviation(&self) -> f32 {
+        DEVIATION / (self.dimension as f32).sqrt()
+    }
+
     /// Begins to fetch the sketches of `nodes`.
     pub(super) fn prefetch(&self, nodes: &[u32]) {
         let width = width(self.dimension);
@@ -113,7 +118,7 @@ impl Sketches {
         nodes: &mut Vec<u32>,
         sums: &mut Vec<i32>,
     ) {
-        let margin = MARGIN * DEVIATION / (self.dimension as f32).sqrt();
+        let margin = MARGIN * self.deviation();
         let min_sum = ((cosine - margin) / query.unit + query.offset).ceil() as i32;
         kernel::dot_sketch_rows(&query.weights, &self.rows, nodes, sums);
         // Without branches: whether a node is kept cannot be predicted.

@@ -3,12 +3,12 @@
 
 use super::PinId;
 
-/// A pin that retrieval found near a medoid.
+/// A pin that retrieval found near a medoid or a seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbor {
     /// The pin.
     pub pin: PinId,
-    /// Its cosine to the medoid, in [-1, 1].
+    /// Its cosine to what it was found near, in [-1, 1].
     pub score: f32,
 }
 
@@ -30,8 +30,9 @@ impl Neighbor {
 pub struct Candidate {
     /// The pin.
     pub pin: PinId,
-    /// Its cosine to the medoid that found it, in [-1, 1].
+    /// Its cosine to the seed or the medoid that found it, in [-1, 1].
     pub score: f32,
-    /// Index of that medoid among the sampled ones.
+    /// Index of that among the seeds of the request, which come first, and the sampled
+    /// medoids.
     pub medoid_index: usize,
 }

@@ -3,8 +3,10 @@
 
 mod action;
 mod action_identity;
+mod attribute;
 mod candidate;
 mod embedding;
+mod filter;
 mod ids;
 mod profile;
 mod time;
@@ -14,8 +16,13 @@ pub use action::{
     RecordedAction,
 };
 pub use action_identity::ActionIdentity;
+pub use attribute::{
+    AttributeDefinition, AttributeKind, AttributeValue, InvalidAttribute, MAX_ATTRIBUTE_BYTES,
+    MAX_ATTRIBUTE_NAME, MAX_WORD, MAX_WORDS_OF_PIN, PinAttributes,
+};
 pub use candidate::{Candidate, Neighbor};
 pub use embedding::{EmbeddingError, Embeddings, MAX_DIMENSION, MIN_DIMENSION, check_dimension};
+pub use filter::{Condition, Filter, InvalidFilter, Range, Test};
 #[cfg(test)]
 pub(crate) use ids::SAME_HASH;
 pub use ids::{MAX_KEY, MAX_TITLE, PinId, UserId, id_of_key};

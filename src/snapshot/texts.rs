@@ -48,6 +48,11 @@ impl Texts {
         writer.write(texts, &self.bytes)
     }
 
+    /// Bytes of the texts and of where they end.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.ends) + self.bytes.len()
+    }
+
     /// The text at `position`; empty when there is none.
     pub fn get(&self, position: usize) -> &str {
         let begin = match position.checked_sub(1) {
