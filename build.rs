@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "pinnersage/v1/actions.proto",
     "pinnersage/v1/admin.proto",
+    "pinnersage/v1/attributes.proto",
     "pinnersage/v1/catalog.proto",
     "pinnersage/v1/recommendation.proto",
 ];

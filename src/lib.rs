@@ -7,7 +7,8 @@
 //! -> a versioned directory.
 //!
 //! Online, [`recommend::Recommender::recommend`]: look up the user's medoids -> sample a few
-//! in proportion to importance -> retrieve the nearest pins of each -> merge.
+//! in proportion to importance -> retrieve the nearest pins of each -> merge. Seeds, which
+//! are pins or vectors of the request, go the same way beside medoids or in their place.
 //! [`serve::run`] puts it behind gRPC.
 //!
 //! Between two batches, what users do goes into [`actions`], which makes it durable

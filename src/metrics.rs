@@ -77,6 +77,9 @@ metrics_table! {
     pub const FALLBACK: (Counter, Count) =
         "pinnersage_recommend_fallback_total",
         "Answers without the user's own profile, by reason";
+    pub const UNKNOWN_SEEDS: (Counter, Count) =
+        "pinnersage_recommend_unknown_seeds_total",
+        "Pins that requests named as seeds, as context or to be like, and the catalog lacks";
     pub const CANDIDATES: (Histogram, Count) =
         "pinnersage_recommend_candidates",
         "Candidates in an answer";
@@ -86,6 +89,9 @@ metrics_table! {
     pub const NEIGHBOR_MISSES: (Counter, Count) =
         "pinnersage_neighbor_cache_misses_total",
         "Neighbors that needed a walk, by reason";
+    pub const FILTERED: (Counter, Count) =
+        "pinnersage_filtered_retrievals_total",
+        "Retrievals among the pins that a filter selects, by how they were found";
     pub const RECALL: (Gauge, Count) =
         "pinnersage_index_recall_ratio",
         "Share of the true neighbors that the index finds, over the latest probes";

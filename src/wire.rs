@@ -9,6 +9,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
+pub(crate) mod attributes;
+
 /// The messages and services of package `pinnersage.v1`.
 #[expect(
     clippy::large_enum_variant,

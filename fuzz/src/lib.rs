@@ -14,8 +14,13 @@ use pinnersage::durable::{
     ActionFrame, FrameId, Log, Message, Origin, PinRecord, Position, UserDigest, decode_message,
     encode_message,
 };
-use pinnersage::index::{Catalog, Index, NeighborLists, NeighborParams};
-use pinnersage::model::{Action, ActionId, ActionKeys, Medoid, PinId, Timestamp, UserId};
+use pinnersage::index::{
+    AttributeTable, Catalog, FilterParams, Filtered, Index, NeighborLists, NeighborParams,
+};
+use pinnersage::model::{
+    Action, ActionId, ActionKeys, AttributeDefinition, AttributeValue, Condition, Filter, Medoid,
+    Neighbor, PinAttributes, PinId, Range, Test, Timestamp, UserId,
+};
 use pinnersage::recommend::Retrieve;
 use pinnersage::snapshot::FileEntry;
 use pinnersage::store::{ProfileStore, ProfilesReader};
@@ -110,6 +115,11 @@ impl Version {
         &self.format
     }
 
+    /// Names of the files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.name.as_str())
+    }
+
     /// The parts that can be damaged.
     pub fn parts(&self) -> &[Vec<u8>] {
         &self.parts
@@ -159,7 +169,7 @@ fn facts_of(manifest: &str) -> String {
     facts.to_owned()
 }
 
-/// Opens a catalog, and searches its graph.
+/// Opens a catalog, searches its graph, and asks for what filters select.
 pub fn is_catalog_accepted(directory: &Path) -> bool {
     const K: usize = 10;
     let Ok(catalog) = Catalog::open(directory) else {
@@ -174,7 +184,10 @@ pub fn is_catalog_accepted(directory: &Path) -> bool {
         cache: ByteSize::b(0),
     };
     let catalog = Arc::new(catalog);
-    let index = Index::new(catalog.clone(), no_lists, 20, params);
+    let filters = FilterParams {
+        cache: ByteSize::b(0),
+    };
+    let index = Index::new(catalog.clone(), no_lists, 20, params, filters);
     for &pin in catalog.pins.ids().iter().step_by(9) {
         let found = index.neighbors_of(pin, K, &|_| true);
         assert!(found.len() <= K, "{} neighbors of {K}", found.len());
@@ -183,7 +196,76 @@ pub fn is_catalog_accepted(directory: &Path) -> bool {
         // Titles may be anything, but not out of bounds.
         let _ = catalog.pins.title(pin);
     }
+    try_filters(&index);
     true
+}
+
+/// Searches with filters on all attributes of a catalog, of its type and of others.
+fn try_filters(index: &Index) {
+    const K: usize = 10;
+    let Catalog {
+        pins, attributes, ..
+    } = &**index.catalog();
+    for filter in filters_on(attributes, pins.ids().len()) {
+        // What is damaged may say so.
+        let Ok(selection) = index.select(&filter) else {
+            continue;
+        };
+        let filtered = Filtered {
+            index,
+            selection: &selection,
+        };
+        assert!(selection.pins() <= pins.ids().len());
+        let middle = pins.ids()[pins.ids().len() / 2];
+        let found = filtered.neighbors_of(middle, K, &|_| true);
+        assert!(found.len() <= K, "{} neighbors of {K}", found.len());
+        let is_selected = |neighbor: &Neighbor| selection.selects(neighbor.pin, pins);
+        assert!(found.iter().all(is_selected));
+    }
+}
+
+/// For each attribute a filter with each test, and one with all of them that no pin may
+/// meet. The words are those of the first `count` pins.
+fn filters_on(attributes: &AttributeTable, count: usize) -> Vec<Filter> {
+    let mut words = vec!["a word that no pin has".to_owned()];
+    let mut price = 0.0;
+    for position in 0..count {
+        for (_, value) in attributes.of_pin(position).iter() {
+            match value {
+                AttributeValue::Words(own) => words.extend_from_slice(own),
+                AttributeValue::Number(number) => price = *number,
+                AttributeValue::Bool(_) => {}
+            }
+        }
+    }
+    let range = Range {
+        gt: Some(0.5),
+        lte: Some(price),
+        ..Range::default()
+    };
+    let tests = [
+        Test::AnyOf(words),
+        Test::Range(range),
+        Test::Is(true),
+        Test::Exists(true),
+        Test::Exists(false),
+    ];
+    let mut filters = Vec::new();
+    for AttributeDefinition { name, .. } in attributes.definitions() {
+        let condition = |test: &Test| Condition {
+            attribute: name.clone(),
+            test: test.clone(),
+        };
+        filters.extend(tests.iter().map(|test| Filter {
+            must: vec![condition(test)],
+            must_not: Vec::new(),
+        }));
+        filters.push(Filter {
+            must: Vec::new(),
+            must_not: tests[..3].iter().map(condition).collect(),
+        });
+    }
+    filters
 }
 
 /// Opens profiles, and reads all of every user.
@@ -360,12 +442,22 @@ pub fn messages() -> Vec<Vec<u8>> {
             actions: (0..4).map(action).collect(),
         })
     };
-    let upserted = PinRecord::Upserted {
+    let upserted = |attributes| PinRecord::Upserted {
         embedding_version: "model-1".to_owned(),
         vector: vec![0.6, -0.8],
         title: "a pin".to_owned(),
         key: "tea".to_owned(),
+        attributes,
     };
+    let attributes = [
+        ("price", AttributeValue::Number(3.5)),
+        ("safe", AttributeValue::Bool(true)),
+        (
+            "countries",
+            AttributeValue::words(vec!["DE".to_owned(), "AT".to_owned()]),
+        ),
+    ];
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
     let erasure = Message::Erasure {
         user: UserDigest([3; 16]),
         erased_at: Timestamp::from_micros(4),
@@ -373,7 +465,8 @@ pub fn messages() -> Vec<Vec<u8>> {
     let all = [
         frame(None),
         frame(Some(origin)),
-        Message::Pin((PinId(1), upserted)),
+        Message::Pin((PinId(1), upserted(PinAttributes::default()))),
+        Message::Pin((PinId(3), upserted(PinAttributes::new(attributes)))),
         Message::Pin((PinId(2), PinRecord::Deleted)),
         erasure,
         Message::ArchiveClaim(vec![1; 40]),

@@ -8,12 +8,13 @@ use crate::batch::{
     CatalogParams, NeighborCounts, ProfileInput, ProfileParams, build_catalog, build_neighbors,
     build_profiles,
 };
-use crate::index::{CatalogManifest, NeighborParams};
+use crate::index::{AttributeFacts, CatalogManifest, NeighborParams};
 use crate::model::MAX_TITLE;
 use crate::progress::Progress;
 use crate::setting_rules::in_days;
 use crate::snapshot::SnapshotManifest;
 use crate::store::{ActionCounts, ErasedThrough, ProfileManifest};
+use crate::terminal::printable;
 
 /// Builds a catalog from files of `pins` as the current version of `root`.
 pub(super) fn catalog(
@@ -74,9 +75,11 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
         string_ids,
         pins,
         nodes,
+        attributes,
         ..
     } = facts;
     let strings = note_of_strings(*string_ids);
+    let attributes: String = attributes.iter().map(attribute_summary).collect();
     format!(
         "catalog {version}, embedding version {embedding_version}, in {}
   {read} pins read
@@ -85,9 +88,26 @@ fn catalog_summary(manifest: &SnapshotManifest<CatalogManifest>, root: &Path) ->
   {low_quality} dropped: quality too low
   {near_duplicates} dropped: near-duplicates of a better pin
   {upserted} came or changed on a server, {deleted} went
-  {pins} pins indexed{strings}: {nodes} distinct vectors of {dimension} dimensions",
+  {pins} pins indexed{strings}: {nodes} distinct vectors of {dimension} dimensions{attributes}",
         root.display()
     )
+}
+
+/// A line on one attribute of a catalog.
+fn attribute_summary(facts: &AttributeFacts) -> String {
+    let AttributeFacts {
+        name,
+        kind,
+        pins,
+        words,
+    } = facts;
+    // The name is that of a column, which may be anything.
+    let name = printable(name);
+    let words = match kind.has_words() {
+        true => format!(", {words} different words"),
+        false => String::new(),
+    };
+    format!("\n  attribute {name} ({kind}): {pins} pins have it{words}")
 }
 
 /// What follows the number of pins or users who are called by strings.

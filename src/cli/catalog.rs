@@ -6,12 +6,14 @@ use clap::{Args, Subcommand};
 
 use super::bad_row_args::BadRowArgs;
 use super::client::ServerArgs;
+use super::filter_arg::FilterArg;
 use super::pins::fetch_changes;
 use super::runtime::block_on;
 use super::text_id_args::TextIdArgs;
 use super::{build_steps, output};
 use crate::batch::{
-    CatalogParams, ChangeFiles, CheckParams, CurvePoint, check_catalog, write_changes,
+    AttributeColumns, CatalogParams, ChangeFiles, CheckParams, CurvePoint, FilteredSearches,
+    check_catalog, write_changes,
 };
 use crate::config::Settings;
 use crate::progress::Progress;
@@ -21,7 +23,8 @@ pub(super) enum CatalogCommand {
     /// Build a catalog from files of pins.
     ///
     /// Columns: pin_id (integer, string or the 16 bytes of a UUID), embedding (list of floats), and optionally title
-    /// (string), quality (number), signature (integer).
+    /// (string), quality (number), signature (integer); further columns become attributes
+    /// by --attributes.
     Build(BuildArgs),
     /// Check the files of a catalog, and measure recall against speed.
     ///
@@ -54,6 +57,8 @@ pub(super) struct CheckArgs {
     /// Seed of the draw of the pins.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    filter: FilterArg,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -74,6 +79,11 @@ pub(super) struct BuildArgs {
     /// Leave out pins of a lower quality, and pins without a quality.
     #[arg(long, value_name = "Q")]
     min_quality: Option<f64>,
+    /// Columns that become attributes, which filters go by: NAME:TYPE, separated by commas,
+    /// where TYPE is keyword, keywords, bool, int, float or timestamp; `auto` takes all other
+    /// columns by their types.
+    #[arg(long, value_name = "COLUMNS", value_parser = attribute_columns)]
+    attributes: Option<AttributeColumns>,
     /// Directory of changes on a server, written by `catalog changes`.
     #[arg(long, value_name = "DIR")]
     changes: Option<PathBuf>,
@@ -104,6 +114,8 @@ fn build(args: BuildArgs, settings: &Settings) -> anyhow::Result<()> {
     let params = CatalogParams {
         embedding_version: args.embedding_version,
         min_quality: args.min_quality,
+        attributes: args.attributes.unwrap_or_default(),
+        attribute_limits: settings.attributes,
         changes: args.changes.map_or_else(ChangeFiles::default, |directory| {
             ChangeFiles::in_directory(&directory)
         }),
@@ -131,6 +143,7 @@ fn check(args: CheckArgs) -> anyhow::Result<()> {
         threads: args.threads,
         efforts: args.effort,
         seed: args.seed,
+        filter: args.filter.filter(),
     };
     let progress = if args.json {
         Progress::Silent
@@ -147,6 +160,15 @@ fn check(args: CheckArgs) -> anyhow::Result<()> {
 }
 
 fn print_curve(curve: &[CurvePoint], k: usize) -> anyhow::Result<()> {
+    if let Some(filtered) = curve.first().and_then(|point| point.filtered) {
+        let FilteredSearches {
+            selected_pins,
+            plan,
+        } = filtered;
+        output::print(&format!(
+            "the filter selects {selected_pins} pins; plan: {plan}"
+        ))?;
+    }
     output::print(&format!(
         "{:>6} {:>10} {:>12} {:>8} {:>8} {:>14} {:>12}",
         "effort",
@@ -169,6 +191,18 @@ fn print_curve(curve: &[CurvePoint], k: usize) -> anyhow::Result<()> {
             point.cached_bytes_per_pin,
         ))
     })
+}
+
+fn attribute_columns(text: &str) -> Result<AttributeColumns, String> {
+    match text {
+        "auto" => Ok(AttributeColumns::Auto),
+        text => {
+            let definitions = text.split(',').map(str::parse);
+            Ok(AttributeColumns::These(
+                definitions.collect::<Result<_, _>>()?,
+            ))
+        }
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

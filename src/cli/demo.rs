@@ -19,8 +19,8 @@ use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
 use crate::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, TextIds, shift_actions,
+    AttributeColumns, BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits,
+    ProfileInput, ProfileParams, TextIds, shift_actions,
 };
 use crate::config::Settings;
 use crate::index::Catalog;
@@ -35,6 +35,9 @@ const EMBEDDING_VERSION: &str = "complete-journey-64";
 /// A user with this many interests makes a good example.
 const MANY_INTERESTS: usize = 8;
 const CANDIDATES_SHOWN: u32 = 15;
+/// An attribute of the sample's pins, and a filter by it to try.
+const EXAMPLE_ATTRIBUTE: &str = "department";
+const EXAMPLE_FILTER: &str = r#"{"must": [{"attribute": "department", "any_of": ["Produce"]}]}"#;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -102,7 +105,9 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         let startup = Startup {
             source,
             load,
-            on_ready: |_: &Loaded, _: Option<&Actions>| show_in_background(user, grpc, ops),
+            on_ready: |loaded: &Loaded, _: Option<&Actions>| {
+                show_in_background(user, grpc, ops, example_filter(loaded));
+            },
         };
         crate::serve::run(listeners, params, startup, stop_signal()?).await?;
         Ok(())
@@ -149,6 +154,8 @@ impl BuiltSample {
         let params = CatalogParams {
             embedding_version: EMBEDDING_VERSION.to_owned(),
             min_quality: None,
+            attributes: AttributeColumns::Auto,
+            attribute_limits: settings.attributes,
             changes: ChangeFiles::default(),
             text_ids: TextIds::Auto,
             bad_rows: BadRowParams::default(),
@@ -205,6 +212,9 @@ fn cache_key(files: &SampleFiles, settings: &Settings) -> anyhow::Result<String>
     let Settings {
         index,
         neighbors,
+        // They only refuse.
+        attributes: _,
+        filters: _,
         profiles,
         recommend: _,
         actions: _,
@@ -232,29 +242,44 @@ fn example_user(profiles: &Path) -> anyhow::Result<u64> {
     Ok(user.0)
 }
 
-fn show_in_background(user: u64, grpc: SocketAddr, ops: SocketAddr) {
+/// A filter to try, if the pins have the attribute that it goes by: other data may not.
+fn example_filter(loaded: &Loaded) -> Option<&'static str> {
+    let definitions = loaded.catalog().attributes.definitions();
+    let is_there = definitions.iter().any(|one| one.name == EXAMPLE_ATTRIBUTE);
+    is_there.then_some(EXAMPLE_FILTER)
+}
+
+fn show_in_background(user: u64, grpc: SocketAddr, ops: SocketAddr, filter: Option<&'static str>) {
     tokio::spawn(async move {
-        if let Err(error) = show(user, grpc, ops).await {
+        if let Err(error) = show(user, grpc, ops, filter).await {
             tracing::error!("{error:#}");
         }
     });
 }
 
-async fn show(user: u64, grpc: SocketAddr, ops: SocketAddr) -> anyhow::Result<()> {
+async fn show(
+    user: u64,
+    grpc: SocketAddr,
+    ops: SocketAddr,
+    filter: Option<&str>,
+) -> anyhow::Result<()> {
     let url = format!("http://{grpc}");
     let (server, called) = (ServerArgs::new(url.clone()), IdOrKey::Id(user));
     output::print(&interest_list::fetch(&called, &server).await?)?;
     output::print(&"")?;
-    let request = recommendation::request(&called, CANDIDATES_SHOWN);
-    output::print(&recommendation::fetch(&called, request, &server).await?)?;
+    let request = recommendation::request(Some(&called), CANDIDATES_SHOWN);
+    output::print(&recommendation::fetch(Some(&called), request, &server).await?)?;
     let command = env::args()
         .next()
         .unwrap_or_else(|| "pinnersage".to_owned());
+    let filtered = filter.map_or_else(String::new, |filter| {
+        format!("  {command} recommend --user {user} --filter '{filter}' --server {url}\n")
+    });
     output::print(&format!(
         "
 Serving at {grpc} until ctrl-c. In another terminal:
   {command} recommend --user {user} --server {url}
-  {command} explain --user {user} --server {url}
+{filtered}  {command} explain --user {user} --server {url}
   {command} record --user {user} --pin PIN --server {url}
   grpcurl -plaintext -d '{{\"user_id\": {user}, \"limit\": 5}}' {grpc} \\
     pinnersage.v1.RecommendationService/Recommend

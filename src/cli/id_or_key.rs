@@ -29,11 +29,29 @@ pub(super) struct UserArgs {
     user_key: Option<String>,
 }
 
+/// The user of a command that needs none.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct OptionalUserArgs {
+    /// The user that the answer is for.
+    #[arg(long, value_name = "ID")]
+    user: Option<u64>,
+    /// The same by its key, where users are called by strings.
+    #[arg(long, value_name = "KEY")]
+    user_key: Option<String>,
+}
+
 impl IdOrKey {
     /// All of these `ids` and `keys`.
     pub(super) fn all(ids: &[u64], keys: &[String]) -> Vec<Self> {
         let ids = ids.iter().copied().map(Self::Id);
         ids.chain(keys.iter().cloned().map(Self::Key)).collect()
+    }
+
+    /// What two options give, of which one may be there.
+    pub(super) fn one_of(id: Option<u64>, key: Option<&str>) -> Option<Self> {
+        let key = key.map(|key| Self::Key(key.to_owned()));
+        id.map(Self::Id).or(key)
     }
 
     /// The values of the fields for an id and for a key in a message: one of them.
@@ -69,9 +87,14 @@ impl fmt::Display for IdOrKey {
 
 impl UserArgs {
     pub(super) fn user(&self) -> IdOrKey {
-        let id = self.user.map(IdOrKey::Id);
-        let key = self.user_key.clone().map(IdOrKey::Key);
-        id.or(key).expect("one of the two options is required")
+        let user = IdOrKey::one_of(self.user, self.user_key.as_deref());
+        user.expect("one of the two options is required")
+    }
+}
+
+impl OptionalUserArgs {
+    pub(super) fn user(&self) -> Option<IdOrKey> {
+        IdOrKey::one_of(self.user, self.user_key.as_deref())
     }
 }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod bad_row_args;
 mod build_steps;
+mod candidate;
 mod catalog;
 mod client;
 mod clock;
@@ -13,6 +14,7 @@ mod diff;
 #[cfg(feature = "evaluation")]
 mod evaluate;
 mod explain;
+mod filter_arg;
 mod health;
 mod id_or_key;
 mod importance_bar;
@@ -31,6 +33,7 @@ mod replay;
 mod runtime;
 mod serve;
 mod server_parts;
+mod similar;
 #[cfg(feature = "evaluation")]
 mod simulate;
 mod status;
@@ -110,6 +113,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Fetch candidates for a user from a running server.
     Recommend(recommend::RecommendArgs),
+    /// Fetch pins like others from a running server.
+    Similar(similar::SimilarArgs),
     /// Fetch the interests of a user from a running server.
     Explain(explain::ExplainArgs),
     /// Record actions of a user on a running server.
@@ -184,6 +189,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Serve(args) => serve::run(args, &settings),
         Command::Recommend(args) => recommend::run(args),
+        Command::Similar(args) => similar::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Actions(command) => actions::run(command),

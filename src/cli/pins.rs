@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tonic::Code;
 
 use super::client::{PinClient, ServerArgs, display_title, status_error};
 use super::id_or_key::{IdOrKey, display_id};
@@ -12,21 +13,22 @@ use super::runtime::block_on;
 use super::table::TextTable;
 use super::text_id_args::TextIdArgs;
 use crate::batch::{UpsertedPin, read_pins};
-use crate::model::{MAX_KEY, PinId};
+use crate::model::{AttributeDefinition, MAX_KEY, PinAttributes, PinId};
 use crate::progress::Progress;
-use crate::wire::v1;
+use crate::wire::{attributes, v1};
 
 /// Most pins of one request.
 const MAX_PINS: usize = 1_000;
 /// Most components of all vectors of one request: 1 MiB of the 2 MiB that a server takes
-/// by default; titles come on top, and keys count as components.
+/// by default; titles come on top, and keys and attributes count as components.
 const MAX_COMPONENTS: usize = 1 << 18;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PinsCommand {
     /// Add or replace pins.
     ///
-    /// Reads files as `catalog build` does; quality and signature are not looked at.
+    /// Reads files as `catalog build` does; quality and signature are not looked at. Columns
+    /// that are attributes of the catalog that is served become those of the pins.
     Upsert(UpsertArgs),
     /// Delete pins.
     Delete(DeleteArgs),
@@ -80,7 +82,8 @@ pub(super) fn run(command: PinsCommand) -> anyhow::Result<()> {
 
 fn upsert(args: &UpsertArgs) -> anyhow::Result<()> {
     let progress = Progress::for_stderr();
-    let pins = read_pins(&args.files, args.text_ids.text_ids(), progress)?;
+    let attributes = block_on(fetch_attributes(&args.server))?;
+    let pins = read_pins(&args.files, args.text_ids.text_ids(), &attributes, progress)?;
     let changed = block_on(upsert_all(&args.server, &pins, progress))?;
     let count = pins.len();
     output::print(&format!(
@@ -113,9 +116,10 @@ async fn upsert_all(
 /// How many of `pins`, which all have vectors of one length, and all keys or none, go into
 /// one request.
 fn pins_per_request(pins: &[UpsertedPin]) -> usize {
+    let attributes = pins.iter().map(|pin| pin.attributes.bytes()).max();
     let components = pins.first().map_or(0, |pin| {
-        let key = pin.key.as_ref().map_or(0, |_| MAX_KEY / size_of::<f32>());
-        pin.vector.len() + key
+        let key = pin.key.as_ref().map_or(0, |_| MAX_KEY);
+        pin.vector.len() + (key + attributes.unwrap_or(0)) / size_of::<f32>()
     });
     (MAX_COMPONENTS / components.max(1)).clamp(1, MAX_PINS)
 }
@@ -126,6 +130,7 @@ async fn upsert_part(client: &mut PinClient, pins: &[UpsertedPin]) -> anyhow::Re
         embedding: pin.vector.clone(),
         title: pin.title.clone(),
         pin_key: pin.key.clone(),
+        attributes: attributes::messages_of(&pin.attributes),
     });
     let request = v1::UpsertPinsRequest {
         pins: pins.collect(),
@@ -195,6 +200,30 @@ fn changes_table(changes: &ChangedPins) -> TextTable {
     table
 }
 
+/// Fetches the attributes that the pins of a server may have.
+async fn fetch_attributes(server: &ServerArgs) -> anyhow::Result<Vec<AttributeDefinition>> {
+    let mut client = server.connect().await?;
+    let listed = client.list_attributes(v1::ListAttributesRequest {}).await;
+    let listed = match listed {
+        // A server of the release before has none.
+        Err(status) if status.code() == Code::Unimplemented => return Ok(Vec::new()),
+        listed => listed.map_err(|status| status_error(&status))?.into_inner(),
+    };
+    let definitions = listed.attributes.into_iter().map(|info| {
+        let kind = attributes::kind_of(info.r#type()).with_context(|| {
+            format!(
+                "the attribute {} is of a type that is not known here",
+                info.name
+            )
+        })?;
+        Ok(AttributeDefinition {
+            name: info.name,
+            kind,
+        })
+    });
+    definitions.collect()
+}
+
 /// Fetches the pins that differ from the catalog of a server.
 pub(super) async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<ChangedPins> {
     let mut client = server.connect_for_pins().await?;
@@ -213,6 +242,10 @@ pub(super) async fn fetch_changes(server: &ServerArgs) -> anyhow::Result<Changed
             key: pin.pin_key.filter(|key| !key.is_empty()),
             vector: pin.embedding,
             title: pin.title,
+            attributes: PinAttributes::new(pin.attributes.into_iter().filter_map(|one| {
+                let value = attributes::value_of(one.value?);
+                Some((one.name, value))
+            })),
         });
         changes.upserted.extend(upserted);
         let deleted = part.deleted_pin_ids.into_iter().map(PinId);
@@ -231,6 +264,7 @@ mod tests {
             key: None,
             vector: vec![1.0; dimension],
             title: "tea".to_owned(),
+            attributes: PinAttributes::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::candidate::{Candidate, letter, write_candidates};
 use super::client::{ServerArgs, display_title, status_error};
 use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
@@ -13,16 +14,24 @@ use crate::wire::v1;
 /// JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Recommendation {
-    user_id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     user_key: String,
     seed: u64,
     fallback_reason: &'static str,
     degraded_reason: &'static str,
+    exhausted_reason: &'static str,
     state_age_seconds: i64,
     catalog_version: String,
     profile_version: String,
     popularity_weight: f32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_seed_pin_ids: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_seed_pin_keys: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unknown_context_pin: bool,
     medoids: Vec<Medoid>,
     candidates: Vec<Candidate>,
 }
@@ -38,19 +47,9 @@ struct Medoid {
     origin: &'static str,
 }
 
-#[derive(Debug, Serialize)]
-struct Candidate {
-    pin_id: u64,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pin_key: String,
-    title: String,
-    score: f32,
-    medoid_index: u32,
-}
-
 /// A request for `limit` candidates with titles.
-pub(super) fn request(user: &IdOrKey, limit: u32) -> v1::RecommendRequest {
-    let (user_id, user_key) = user.fields();
+pub(super) fn request(user: Option<&IdOrKey>, limit: u32) -> v1::RecommendRequest {
+    let (user_id, user_key) = user.map_or((None, None), IdOrKey::fields);
     v1::RecommendRequest {
         user_id,
         user_key,
@@ -60,9 +59,9 @@ pub(super) fn request(user: &IdOrKey, limit: u32) -> v1::RecommendRequest {
     }
 }
 
-/// Fetches candidates for `user` from a server.
+/// Fetches candidates for `user`, or for nobody, from a server.
 pub(super) async fn fetch(
-    user: &IdOrKey,
+    user: Option<&IdOrKey>,
     request: v1::RecommendRequest,
     server: &ServerArgs,
 ) -> anyhow::Result<Recommendation> {
@@ -76,21 +75,26 @@ pub(super) async fn fetch(
 }
 
 impl Recommendation {
-    fn new(user: &IdOrKey, response: v1::RecommendResponse) -> Self {
+    fn new(user: Option<&IdOrKey>, response: v1::RecommendResponse) -> Self {
         let fallback_reason = response.fallback_reason().as_str_name();
         let degraded_reason = response.degraded_reason().as_str_name();
+        let exhausted_reason = response.exhausted_reason().as_str_name();
         let medoids = response.medoids.into_iter().map(Medoid::from);
         let candidates = response.candidates.into_iter().map(Candidate::from);
         Self {
-            user_id: user.id(),
-            user_key: user.key().to_owned(),
+            user_id: user.map(IdOrKey::id),
+            user_key: user.map_or_else(String::new, |user| user.key().to_owned()),
             seed: response.seed,
             fallback_reason,
             degraded_reason,
+            exhausted_reason,
             popularity_weight: response.popularity_weight,
             state_age_seconds: response.state_age.map_or(0, |age| age.seconds),
             medoids: medoids.collect(),
             candidates: candidates.collect(),
+            unknown_seed_pin_ids: response.unknown_seed_pin_ids,
+            unknown_seed_pin_keys: response.unknown_seed_pin_keys,
+            unknown_context_pin: response.unknown_context_pin,
             catalog_version: response.catalog_version,
             profile_version: response.profile_version,
         }
@@ -110,33 +114,17 @@ impl From<v1::SampledMedoid> for Medoid {
     }
 }
 
-impl From<v1::Candidate> for Candidate {
-    fn from(candidate: v1::Candidate) -> Self {
-        let v1::Candidate {
-            pin_id,
-            score,
-            medoid_index,
-            title,
-            pin_key,
-        } = candidate;
-        Self {
-            pin_id,
-            pin_key,
-            title,
-            score,
-            medoid_index,
-        }
-    }
-}
-
 impl fmt::Display for Recommendation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = display_id(self.user_id, &self.user_key);
         let (count, seed) = (self.candidates.len(), self.seed);
-        writeln!(f, "user {user}: {count} candidates (seed {seed})")?;
+        match self.user_id {
+            Some(id) => write!(f, "user {}: ", display_id(id, &self.user_key))?,
+            None => write!(f, "nobody: ")?,
+        }
+        writeln!(f, "{count} candidates (seed {seed})")?;
         self.write_remarks(f)?;
         self.write_medoids(f)?;
-        self.write_candidates(f)
+        write_candidates(f, &self.candidates)
     }
 }
 
@@ -151,11 +139,31 @@ impl Recommendation {
                 "  degraded: the catalog lacks some of the user's medoids"
             )?;
         }
+        if self.exhausted_reason == v1::ExhaustedReason::Filter.as_str_name() {
+            writeln!(
+                f,
+                "  exhausted: the filter selects no other pin that this user may see"
+            )?;
+        }
+        self.write_unknown(f)?;
         if self.popularity_weight > 0.0 {
             let weight = self.popularity_weight;
             writeln!(f, "  ranked by score + {weight} * popularity of the pin")?;
         }
         Ok(())
+    }
+
+    /// Names the pins of the request that the catalog lacks.
+    fn write_unknown(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.unknown_context_pin {
+            writeln!(f, "  without its context: the catalog lacks the pin")?;
+        }
+        let unknown = IdOrKey::all(&self.unknown_seed_pin_ids, &self.unknown_seed_pin_keys);
+        let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "  seeds that the catalog lacks: {}", unknown.join(", "))
     }
 
     fn write_medoids(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,25 +180,21 @@ impl Recommendation {
                 inclusion_probability: probability,
                 ..
             } = medoid;
-            let bar = importance_bar(*importance, max_importance);
-            let (letter, title) = (medoid_letter(index), display_title(&medoid.title));
+            let (letter, title) = (letter(index), display_title(&medoid.title));
             let pin = display_id(medoid.pin_id, &medoid.pin_key);
+            if medoid.origin == v1::MedoidOrigin::Seed.as_str_name() {
+                writeln!(
+                    f,
+                    "  {:>20}  {:>10} {:>11}  [{letter}] {pin} {title}",
+                    "", "seed", ""
+                )?;
+                continue;
+            }
+            let bar = importance_bar(*importance, max_importance);
             writeln!(
                 f,
                 "  {bar}  {importance:>10.3} {probability:>11.3}  [{letter}] {pin} {title}"
             )?;
-        }
-        Ok(())
-    }
-
-    fn write_candidates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  {:>5}  {:>6}  from  pin", "place", "score")?;
-        for (rank, candidate) in (1..).zip(&self.candidates) {
-            let score = candidate.score;
-            let letter = medoid_letter(candidate.medoid_index as usize);
-            let pin = display_id(candidate.pin_id, &candidate.pin_key);
-            let title = display_title(&candidate.title);
-            write!(f, "\n  {rank:>5}  {score:>6.3}  [{letter}]   {pin} {title}")?;
         }
         Ok(())
     }
@@ -209,13 +213,11 @@ fn fallback_remark(reason: &str) -> Option<&'static str> {
         v1::FallbackReason::NothingWanted => {
             Some("from popular interests: the user has turned against all others")
         }
+        v1::FallbackReason::SeedsNotInCatalog => {
+            Some("from popular interests: the catalog has none of the seeds")
+        }
         v1::FallbackReason::Unspecified => None,
     }
-}
-
-/// A letter for a sampled medoid: there are at most 20.
-fn medoid_letter(index: usize) -> char {
-    ('a'..='z').nth(index).unwrap_or('?')
 }
 
 #[cfg(test)]
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_candidate_names_the_medoid_that_found_it() {
-        let text = Recommendation::new(&IdOrKey::Id(5), response()).to_string();
+        let text = Recommendation::new(Some(&IdOrKey::Id(5)), response()).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 6, "{text}");
         assert_eq!(lines[0], "user 5: 1 candidates (seed 9)");
@@ -266,7 +268,7 @@ mod tests {
         response.set_fallback_reason(v1::FallbackReason::UnknownUser);
         response.set_degraded_reason(v1::DegradedReason::MedoidsNotInCatalog);
         response.popularity_weight = 0.5;
-        let text = Recommendation::new(&IdOrKey::Id(5), response).to_string();
+        let text = Recommendation::new(Some(&IdOrKey::Id(5)), response).to_string();
         for remark in [
             "  from popular interests: the user has no profile\n",
             "  degraded: the catalog lacks some of the user's medoids\n",
@@ -277,9 +279,32 @@ mod tests {
     }
 
     #[test]
+    fn seeds_stand_beside_medoids_and_unknown_ones_are_named() {
+        let mut response = response();
+        response.medoids[0].set_origin(v1::MedoidOrigin::Seed);
+        response.unknown_context_pin = true;
+        response.unknown_seed_pin_ids = vec![7];
+        response.unknown_seed_pin_keys = vec!["tea\n".to_owned()];
+        let recommendation = Recommendation::new(None, response);
+        let text = recommendation.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "nobody: 1 candidates (seed 9)");
+        assert_eq!(lines[1], "  without its context: the catalog lacks the pin");
+        assert_eq!(lines[2], r"  seeds that the catalog lacks: 7, tea\n");
+        let seed = lines[4].trim();
+        assert!(
+            seed.starts_with("seed ") && seed.ends_with("[a] 1 tea"),
+            "{text}"
+        );
+        let json = serde_json::to_string(&recommendation).expect("JSON");
+        assert!(json.starts_with(r#"{"seed":9,"#), "{json}");
+        assert!(json.contains(r#""unknown_seed_pin_ids":[7]"#), "{json}");
+    }
+
+    #[test]
     fn keys_stand_in_place_of_ids_and_beside_them_in_json() {
         let json = |user: &IdOrKey, response| {
-            serde_json::to_string(&Recommendation::new(user, response)).expect("JSON")
+            serde_json::to_string(&Recommendation::new(Some(user), response)).expect("JSON")
         };
         let numbers = json(&IdOrKey::Id(5), response());
         assert!(!numbers.contains("_key"), "{numbers}");
@@ -287,7 +312,7 @@ mod tests {
         response.medoids[0].pin_key = "tea-1".to_owned();
         response.candidates[0].pin_key = "tea\u{1b}2".to_owned();
         let user = IdOrKey::Key("user-1".to_owned());
-        let text = Recommendation::new(&user, response.clone()).to_string();
+        let text = Recommendation::new(Some(&user), response.clone()).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "user user-1: 1 candidates (seed 9)");
         assert!(lines[2].ends_with("[a] tea-1 tea"), "{text}");

@@ -29,6 +29,7 @@ pub(super) fn source(catalog: PathBuf, profiles: PathBuf, settings: &Settings) -
         profiles,
         ef_search: settings.index.ef_search,
         neighbors: settings.neighbors,
+        filters: settings.filters,
         popularity: settings.recommend.popularity,
     }
 }

@@ -1,10 +1,10 @@
 //! The pins that no answer to one request may contain.
 
 use super::pin_set::PinSet;
-use super::recommendation::SampledMedoid;
+use super::targets::Targets;
 use crate::model::{Medoid, PinId};
 
-/// The user's medoids, the sampled medoids, and the pins that the request excludes.
+/// The user's medoids, what the lists are of, and the pins that the request excludes.
 #[derive(Debug, Default)]
 pub(super) struct BlockedPins {
     medoids: PinSet,
@@ -17,13 +17,12 @@ impl BlockedPins {
     pub(super) fn reset(
         &mut self,
         user_medoids: &[Medoid],
-        sampled: &[SampledMedoid],
+        targets: Targets<'_>,
         excluded: &[PinId],
     ) {
-        self.medoids.reset(user_medoids.len() + sampled.len());
+        self.medoids.reset(user_medoids.len() + targets.len());
         let of_user = user_medoids.iter().map(|medoid| medoid.pin);
-        let of_sample = sampled.iter().map(|sampled| sampled.medoid.pin);
-        for pin in of_user.chain(of_sample) {
+        for pin in of_user.chain(targets.pins()) {
             self.medoids.insert(pin);
         }
         self.excluded.clear();

@@ -1,5 +1,6 @@
 //! Cold-start fallback: the medoids of the user, else the popular ones.
 
+use super::seeds::{SeedMode, Seeds};
 use super::user::{MedoidSources, Origin, UserMedoids};
 use crate::model::{Medoid, PinId};
 
@@ -14,6 +15,8 @@ pub enum Fallback {
     RecentActionsOnly,
     /// Negative actions silenced every interest of the user.
     NothingWanted,
+    /// Seeds should take the place of medoids, and the catalog has none of them.
+    SeedsNotInCatalog,
 }
 
 /// Medoids to sample from.
@@ -28,10 +31,11 @@ pub(super) struct SelectedMedoids<'a> {
 }
 
 /// Selects the user's medoids, from a profile or from recent actions alone, if the
-/// catalog has one of them; else the popular ones. `in_catalog` is a buffer for medoids
-/// that the catalog `contains`.
+/// catalog has one of them; else the popular ones. None where `seeds` take their place.
+/// `in_catalog` is a buffer for medoids that the catalog `contains`.
 pub(super) fn select_medoids<'a>(
     sources: MedoidSources<'a>,
+    seeds: Seeds<'_>,
     contains: impl Fn(PinId) -> bool,
     in_catalog: &'a mut Vec<Medoid>,
 ) -> SelectedMedoids<'a> {
@@ -43,14 +47,18 @@ pub(super) fn select_medoids<'a>(
         in_catalog.extend(medoids.iter().filter(|medoid| contains(medoid.pin)));
         in_catalog.len()
     };
-    let user_medoids = sources.user_medoids.map_or(&[][..], |user| user.medoids);
-    let user_count = count_in_catalog(user_medoids);
-    let (medoids, origin, fallback) = match sources.user_medoids {
-        Some(user) if user_count > 0 => (user.medoids, user.origin, recent_only(user.origin)),
-        user => {
-            count_in_catalog(sources.popular_medoids);
-            let reason = reason_for_popular(user);
-            (sources.popular_medoids, Origin::Popular, Some(reason))
+    let own = sources
+        .user_medoids
+        .filter(|_| seeds.mode == SeedMode::Join);
+    let own_medoids = own.map_or(&[][..], |user| user.medoids);
+    let own_count = count_in_catalog(own_medoids);
+    let (medoids, origin, fallback) = match own {
+        Some(user) if own_count > 0 => (user.medoids, user.origin, recent_only(user.origin)),
+        own => {
+            let reason = reason_for_popular(own, seeds);
+            let popular = reason.map_or(&[][..], |_| sources.popular_medoids);
+            count_in_catalog(popular);
+            (popular, Origin::Popular, reason)
         }
     };
     SelectedMedoids {
@@ -61,7 +69,7 @@ pub(super) fn select_medoids<'a>(
         },
         origin,
         fallback,
-        medoids_missing: origin != Origin::Popular && user_count < user_medoids.len(),
+        medoids_missing: origin != Origin::Popular && own_count < own_medoids.len(),
     }
 }
 
@@ -69,11 +77,16 @@ fn recent_only(origin: Origin) -> Option<Fallback> {
     (origin == Origin::Recent).then_some(Fallback::RecentActionsOnly)
 }
 
-fn reason_for_popular(user: Option<UserMedoids<'_>>) -> Fallback {
-    match user {
-        None => Fallback::UnknownUser,
-        Some(UserMedoids { medoids: [], .. }) => Fallback::NothingWanted,
-        Some(_) => Fallback::ProfileNotInCatalog,
+/// Why popular medoids stand for those of the user; none where no medoids are asked for.
+fn reason_for_popular(own: Option<UserMedoids<'_>>, seeds: Seeds<'_>) -> Option<Fallback> {
+    match seeds.mode {
+        SeedMode::Join => Some(match own {
+            None => Fallback::UnknownUser,
+            Some(UserMedoids { medoids: [], .. }) => Fallback::NothingWanted,
+            Some(_) => Fallback::ProfileNotInCatalog,
+        }),
+        SeedMode::Replace => seeds.list.is_empty().then_some(Fallback::SeedsNotInCatalog),
+        SeedMode::Only => None,
     }
 }
 
@@ -111,7 +124,8 @@ mod tests {
         let select_medoids = |own, in_catalog: &dyn Fn(u64) -> bool| {
             let sources = sources(own, &popular, false);
             let mut buffer = vec![medoid(9)];
-            let found = select_medoids(sources, |pin| in_catalog(pin.0), &mut buffer);
+            let contains = |pin: PinId| in_catalog(pin.0);
+            let found = select_medoids(sources, Seeds::NONE, contains, &mut buffer);
             let SelectedMedoids {
                 medoids,
                 origin,
@@ -158,7 +172,7 @@ mod tests {
         let select_medoids = |own| {
             let sources = sources(own, &popular, true);
             let mut buffer = Vec::new();
-            let found = select_medoids(sources, |_| panic!("looked up"), &mut buffer);
+            let found = select_medoids(sources, Seeds::NONE, |_| panic!("looked up"), &mut buffer);
             assert!(!found.medoids_missing);
             (found.medoids.to_vec(), found.fallback)
         };

@@ -1,4 +1,6 @@
 //! The flow of a request: look up -> sample -> retrieve -> merge.
+//!
+//! Seeds of the request join the sampled medoids before retrieval, or stand in their place.
 
 use std::fmt;
 
@@ -16,6 +18,7 @@ use super::retrieval::Retrieval;
 use super::retrieve::{NotCached, Retrieve, SearchParams};
 use super::sample::{self, SampleScratch, SampleSize};
 use super::stage::{Stage, StageObserver};
+use super::targets::Targets;
 use super::user::User;
 use crate::model::{Candidate, Medoid, PinId};
 
@@ -27,7 +30,7 @@ pub struct RecommendScratch {
     sample: SampleScratch,
     blocked: BlockedPins,
     quotas: Vec<QuotaShare>,
-    /// One for each sampled medoid; further ones are left over from earlier requests.
+    /// One for each seed and sampled medoid; further ones are left over from earlier requests.
     lists: Vec<NeighborList>,
     merge: MergeScratch,
 }
@@ -67,7 +70,8 @@ impl<O: StageObserver> Recommender<'_, O> {
             merge,
         } = scratch;
         let selected = self.observer.observe(Stage::Lookup, || {
-            fallback::select_medoids(user.sources, |pin| self.index.contains(pin), in_catalog)
+            let contains = |pin| self.index.contains(pin);
+            fallback::select_medoids(user.sources, request.seeds, contains, in_catalog)
         });
         let sampled = self.observer.observe(Stage::Sample, || {
             let factors = user.sources.sampling_factors;
@@ -77,7 +81,11 @@ impl<O: StageObserver> Recommender<'_, O> {
             .sources
             .user_medoids
             .map_or(&[][..], |user| user.medoids);
-        blocked.reset(user_medoids, &sampled, request.excluded);
+        let targets = Targets {
+            seeds: request.seeds.list,
+            sampled: &sampled,
+        };
+        blocked.reset(user_medoids, targets, request.excluded);
         let eligible = |pin: PinId| !blocked.contains(pin) && !(user.is_blocked)(pin);
         let search = SearchParams {
             effort: request.effort,
@@ -85,8 +93,8 @@ impl<O: StageObserver> Recommender<'_, O> {
             ..SearchParams::unbounded(0, &eligible)
         };
         let params = merge_params(user, request);
-        let lists = reset_lists(&sampled, request.limit, quotas, lists);
-        let mut retrieval = Retrieval::new(self.index, &sampled, lists, search, params);
+        let lists = reset_lists(targets, request.limit, quotas, lists);
+        let mut retrieval = Retrieval::new(self.index, targets, lists, search, params);
         let candidates = self.retrieve_and_merge(&mut retrieval, &params, merge)?;
         Ok(Recommendation {
             candidates,
@@ -125,7 +133,8 @@ impl<O> fmt::Debug for Recommender<'_, O> {
     }
 }
 
-/// Draws medoids in proportion to importance times factor.
+/// Draws medoids in proportion to importance times factor, and to their nearness to the
+/// context of the request where it has one.
 fn sample_medoids(
     medoids: &[Medoid],
     factors: &[(PinId, f64)],
@@ -133,21 +142,30 @@ fn sample_medoids(
     rng: &mut impl Rng,
     scratch: &mut SampleScratch,
 ) -> Vec<SampledMedoid> {
-    let weight = |medoid: &Medoid| {
-        let found = factors.binary_search_by_key(&medoid.pin, |&(pin, _)| pin);
-        found.map_or(medoid.importance, |index| {
-            medoid.importance * factors[index].1
-        })
+    let near = request.context.map(|context| context.nearest(medoids));
+    let (medoids, context_factors) = match &near {
+        Some(near) => (&near.medoids[..], &near.factors[..]),
+        None => (medoids, &[][..]),
+    };
+    let context_factor = |index: usize| context_factors.get(index).copied().unwrap_or(1.0);
+    let weight = |index: usize| {
+        let Medoid {
+            pin, importance, ..
+        } = medoids[index];
+        let found = factors.binary_search_by_key(&pin, |&(pin, _)| pin);
+        let weight = found.map_or(importance, |found| importance * factors[found].1);
+        weight * context_factor(index)
     };
     let size = SampleSize {
         k: request.medoids,
         top: request.top,
     };
-    let draws = sample::sample(medoids.iter().map(weight), size, rng, scratch);
+    let draws = sample::sample((0..medoids.len()).map(weight), size, rng, scratch);
     draws
         .map(|draw| SampledMedoid {
             medoid: medoids[draw.index],
-            weight: weight(&medoids[draw.index]),
+            weight: weight(draw.index),
+            context_factor: context_factor(draw.index),
             inclusion_probability: draw.inclusion_probability,
         })
         .collect()
@@ -161,17 +179,16 @@ fn merge_params<'a, B>(user: &User<'a, B>, request: &Request<'_>) -> MergeParams
     }
 }
 
-/// Empties a list for each sampled medoid, with a quota in proportion to importance.
+/// Empties a list for each target, with its quota.
 fn reset_lists<'a>(
-    sampled: &[SampledMedoid],
+    targets: Targets<'_>,
     limit: usize,
     quotas: &mut Vec<QuotaShare>,
     lists: &'a mut Vec<NeighborList>,
 ) -> &'a mut [NeighborList] {
-    let importances = sampled.iter().map(|sampled| sampled.medoid.importance);
-    quota::split(importances, limit, quotas);
-    lists.resize_with(lists.len().max(sampled.len()), Default::default);
-    let lists = &mut lists[..sampled.len()];
+    quota::split(targets.weights(), limit, quotas);
+    lists.resize_with(lists.len().max(targets.len()), Default::default);
+    let lists = &mut lists[..targets.len()];
     for (list, share) in lists.iter_mut().zip(&*quotas) {
         list.reset(share.quota);
     }
@@ -181,7 +198,7 @@ fn reset_lists<'a>(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::collections::HashSet;
+    use std::collections::{BTreeMap, HashSet};
 
     use proptest::prelude::*;
     use rand::SeedableRng;
@@ -190,8 +207,8 @@ mod tests {
     use super::*;
     use crate::model::{Neighbor, Timestamp};
     use crate::recommend::{
-        Deadline, MedoidSources, MergeStrategy, Origin, PopularityPrior, Retrieved, Unobserved,
-        UserMedoids,
+        Context, Deadline, Fallback, MedoidSources, MergeStrategy, Origin, PopularityPrior,
+        Retrieved, Seed, SeedMode, Seeds, Target, Unobserved, UserMedoids,
     };
 
     /// A catalog of the pins from 0 to this, near one another when their ids are.
@@ -208,12 +225,22 @@ mod tests {
             params: &SearchParams<'_>,
             out: &mut Vec<Neighbor>,
         ) -> Retrieved {
+            self.nearest_to_vector(&[pin.0 as f32], params, out)
+        }
+
+        /// A vector is a point on the line.
+        fn nearest_to_vector(
+            &self,
+            target: &[f32],
+            params: &SearchParams<'_>,
+            out: &mut Vec<Neighbor>,
+        ) -> Retrieved {
             if params.deadline.has_passed() {
                 return Retrieved::DeadlinePassed;
             }
-            let neighbor = |other: u64| Neighbor {
-                pin: PinId(other),
-                score: 1.0 - pin.0.abs_diff(other) as f32 / 1000.0,
+            let neighbor = |pin: u64| Neighbor {
+                pin: PinId(pin),
+                score: 1.0 - (target[0] - pin as f32).abs() / 1000.0,
             };
             out.clear();
             let eligible = params.eligible;
@@ -282,6 +309,15 @@ mod tests {
                 Retrieved::NotCached
             }
         }
+
+        fn nearest_to_vector(
+            &self,
+            _: &[f32],
+            _: &SearchParams<'_>,
+            _: &mut Vec<Neighbor>,
+        ) -> Retrieved {
+            Retrieved::NotCached
+        }
     }
 
     #[test]
@@ -291,6 +327,8 @@ mod tests {
             medoids: 2,
             top: 0,
             strategy: MergeStrategy::Interleave,
+            seeds: Seeds::NONE,
+            context: None,
             excluded: &[],
             effort: 1.0,
             deadline: Deadline::never(),
@@ -329,6 +367,8 @@ mod tests {
                     } else {
                         MergeStrategy::Interleave
                     },
+                    seeds: Seeds::NONE,
+                    context: None,
                     excluded: &excluded,
                     effort: 1.0,
                     deadline: Deadline::never(),
@@ -367,6 +407,198 @@ mod tests {
         }
     }
 
+    /// The pins of the line that may be recommended, all of them, nearest first.
+    fn sorted(target: Target<'_>, may: impl Fn(PinId) -> bool) -> Vec<Neighbor> {
+        let mut all = Vec::new();
+        let params = SearchParams::unbounded(usize::MAX, &may);
+        let _ = match target {
+            Target::Pin(pin) => Line(60).neighbors(pin, &params, &mut all),
+            Target::Vector(vector) => Line(60).nearest_to_vector(vector, &params, &mut all),
+        };
+        all
+    }
+
+    proptest! {
+        /// The twin sorts everything: each candidate must be the nearest pin to what found it
+        /// that no candidate before it is, and each target must bring its quota.
+        #[test]
+        fn seeds_and_medoids_bring_their_nearest_pins_in_proportion_to_weight(
+            pins in prop::collection::vec(0u64..=60, 0..4),
+            points in prop::collection::vec(-9.0f32..70.0, 0..4),
+            weights in prop::collection::vec(0.05f64..8.0, 8),
+            own in prop::collection::vec(0u64..=60, 0..6),
+            (limit, mode, seed) in (1usize..70, 0usize..3, any::<u64>()),
+        ) {
+            let points: Vec<[f32; 1]> = points.into_iter().map(|point| [point]).collect();
+            let targets = pins.iter().map(|&pin| Target::Pin(PinId(pin)));
+            let targets = targets.chain(points.iter().map(|point| Target::Vector(point)));
+            let seeds: Vec<Seed<'_>> = targets
+                .zip(&weights)
+                .map(|(target, &weight)| Seed { target, weight })
+                .collect();
+            let mode = [SeedMode::Join, SeedMode::Replace, SeedMode::Only][mode];
+            let (own, popular) = (medoids(&own), medoids(&[7, 9]));
+            let is_blocked = |pin: PinId| pin.0 % 7 == 3;
+            let user = User {
+                sources: MedoidSources {
+                    user_medoids: Some(of_profile(&own)),
+                    popular_medoids: &popular,
+                    sampling_factors: &[],
+                    all_in_catalog: true,
+                },
+                prior: None,
+                is_blocked,
+            };
+            let request = Request {
+                limit,
+                medoids: 2,
+                top: 0,
+                seeds: Seeds { list: &seeds, mode },
+                context: None,
+                strategy: MergeStrategy::Interleave,
+                excluded: &[PinId(1), PinId(40)],
+                effort: 1.0,
+                deadline: Deadline::never(),
+            };
+            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+            let scratch = &mut RecommendScratch::default();
+            let found = over(&Line(60)).recommend(&user, &request, rng, scratch);
+            let found = found.expect("a search");
+
+            let samples = match mode {
+                SeedMode::Join => true,
+                SeedMode::Replace => seeds.is_empty(),
+                SeedMode::Only => false,
+            };
+            prop_assert_eq!(!found.sampled.is_empty(), samples);
+            let fallback = match mode {
+                SeedMode::Join => own.is_empty().then_some(Fallback::NothingWanted),
+                SeedMode::Replace => samples.then_some(Fallback::SeedsNotInCatalog),
+                SeedMode::Only => None,
+            };
+            prop_assert_eq!(found.fallback, fallback);
+
+            let sampled = found.sampled.iter().map(|sampled| sampled.medoid);
+            let of_sampled = sampled.clone().map(|medoid| Target::Pin(medoid.pin));
+            let seed_pins = pins.iter().map(|&pin| PinId(pin));
+            let targets = seeds.iter().map(|seed| seed.target).chain(of_sampled);
+            let blocked: HashSet<PinId> = own
+                .iter()
+                .map(|medoid| medoid.pin)
+                .chain(sampled.clone().map(|medoid| medoid.pin))
+                .chain(seed_pins)
+                .chain([PinId(1), PinId(40)])
+                .collect();
+            let lists: Vec<Vec<Neighbor>> = targets
+                .map(|target| sorted(target, |pin| !blocked.contains(&pin) && !is_blocked(pin)))
+                .collect();
+            let mut taken = HashSet::new();
+            let mut brought = vec![0; lists.len()];
+            for candidate in &found.candidates {
+                let list = &lists[candidate.medoid_index];
+                let next = list.iter().find(|neighbor| !taken.contains(&neighbor.pin));
+                let next = next.expect("a pin that is left");
+                prop_assert_eq!((candidate.pin, candidate.score), (next.pin, next.score));
+                taken.insert(candidate.pin);
+                brought[candidate.medoid_index] += 1;
+            }
+            let eligible = lists.first().map_or(0, Vec::len);
+            prop_assert_eq!(taken.len(), limit.min(eligible));
+            if eligible >= limit {
+                let total: f64 = sampled.clone().map(|medoid| medoid.importance).sum();
+                let weights = seeds.iter().map(|seed| seed.weight);
+                let weights = weights.chain(sampled.map(|medoid| medoid.importance / total));
+                let mut shares = Vec::new();
+                quota::split(weights, limit, &mut shares);
+                let quotas: Vec<usize> = shares.iter().map(|share| share.quota).collect();
+                prop_assert_eq!(brought, quotas);
+            }
+        }
+    }
+
+    /// Medoids and a request in the context of a pin on the line.
+    fn sample_near(
+        own: &[Medoid],
+        (point, nearest, strength): (u64, usize, f64),
+        seed: u64,
+    ) -> Recommendation {
+        let cosine = |pin: PinId| 1.0 - pin.0.abs_diff(point) as f32 / 60.0;
+        let request = Request {
+            limit: 9,
+            medoids: 2,
+            top: 0,
+            seeds: Seeds::NONE,
+            context: Some(Context {
+                cosine: &cosine,
+                medoids: nearest,
+                strength,
+            }),
+            strategy: MergeStrategy::Interleave,
+            excluded: &[],
+            effort: 1.0,
+            deadline: Deadline::never(),
+        };
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let scratch = &mut RecommendScratch::default();
+        let found = over(&Line(60)).recommend(&user_of(own), &request, rng, scratch);
+        found.expect("a search")
+    }
+
+    proptest! {
+        /// The twin sorts all medoids by their distance to the context pin.
+        #[test]
+        fn medoids_are_sampled_among_the_nearest_by_importance_and_nearness(
+            own in prop::collection::hash_set(0u64..=60, 1..12),
+            (point, nearest, strength) in (0u64..=60, 1usize..6, 0.0f64..9.0),
+            seed: u64,
+        ) {
+            let own = medoids(&own.into_iter().collect::<Vec<_>>());
+            let mut near: Vec<Medoid> = own.clone();
+            near.sort_by_key(|medoid| medoid.pin.0.abs_diff(point));
+            near.truncate(nearest);
+            let found = sample_near(&own, (point, nearest, strength), seed);
+            prop_assert_eq!(found.sampled.len(), nearest.min(own.len()).min(2));
+            let cosine = |pin: PinId| f64::from(1.0 - pin.0.abs_diff(point) as f32 / 60.0);
+            let weight = |one: &Medoid| one.importance * (strength * cosine(one.pin)).exp();
+            let total: f64 = near.iter().map(weight).sum();
+            for sampled in &found.sampled {
+                prop_assert!(near.contains(&sampled.medoid));
+                let expected = weight(&sampled.medoid);
+                prop_assert!((sampled.weight / expected - 1.0).abs() < 1e-12);
+                // Of a draw of one the probability is the share; a draw of two includes more.
+                let p = sampled.inclusion_probability;
+                prop_assert!(p >= expected / total - 1e-12 && p <= 1.0 + 1e-12);
+                prop_assert!(near.len() > 2 || p == 1.0);
+            }
+            if let [a, b] = &found.sampled[..] {
+                let count = |list| found.candidates.iter().filter(|c| c.medoid_index == list).count();
+                let exact = 9.0 * a.weight / (a.weight + b.weight);
+                prop_assert!((count(0) as f64 - exact.clamp(1.0, 8.0)).abs() <= 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn frequencies_in_a_context_match_the_reported_probabilities() {
+        let own = medoids(&[3, 20, 26, 31, 45, 50]);
+        const DRAWS: u32 = 4_000;
+        let mut counts: BTreeMap<PinId, (u32, f64)> = BTreeMap::new();
+        for seed in 0..DRAWS {
+            for sampled in sample_near(&own, (28, 4, 6.0), seed.into()).sampled {
+                let (count, probability) = counts.entry(sampled.medoid.pin).or_default();
+                *count += 1;
+                *probability = sampled.inclusion_probability;
+            }
+        }
+        let pins: Vec<u64> = counts.keys().map(|pin| pin.0).collect();
+        assert_eq!(pins, [20, 26, 31, 45]);
+        for (count, p) in counts.into_values() {
+            let deviation = (p * (1.0 - p) / f64::from(DRAWS)).sqrt();
+            let frequency = f64::from(count) / f64::from(DRAWS);
+            assert!((frequency - p).abs() < 4.5 * deviation, "{frequency} {p}");
+        }
+    }
+
     #[test]
     fn what_was_found_in_time_is_merged_and_the_rest_is_reported() {
         let own = medoids(&[5, 30, 55]);
@@ -379,6 +611,8 @@ mod tests {
                 medoids: 3,
                 top: 0,
                 strategy,
+                seeds: Seeds::NONE,
+                context: None,
                 excluded: &[],
                 effort,
                 deadline: Deadline::new(&has_passed),

@@ -10,6 +10,8 @@ mod flow;
 mod fallback;
 mod sample;
 
+mod context;
+
 mod inclusion;
 mod orders;
 mod quadrature;
@@ -17,6 +19,7 @@ mod rates;
 
 mod quota;
 mod retrieval;
+mod targets;
 
 mod merge;
 mod neighbor_list;
@@ -32,10 +35,12 @@ mod popularity_prior;
 mod recommendation;
 mod request;
 mod retrieve;
+mod seeds;
 mod stage;
 mod user;
 mod user_features;
 
+pub use context::Context;
 pub use deadline::Deadline;
 pub use fallback::Fallback;
 pub use flow::{RecommendScratch, Recommender};
@@ -45,6 +50,7 @@ pub use popularity_prior::PopularityPrior;
 pub use recommendation::{Recommendation, SampledMedoid};
 pub use request::Request;
 pub use retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
+pub use seeds::{Seed, SeedMode, Seeds, Target};
 pub use stage::{Stage, StageObserver, Unobserved};
 pub use user::{MedoidSources, Origin, User, UserMedoids};
 pub use user_features::{MedoidVector, UserFeatures, mean_by_importance};

@@ -1,11 +1,11 @@
-//! The neighbor list of one sampled medoid, as far as it was retrieved.
+//! The neighbor list of one target, a sampled medoid or a seed, as far as it was retrieved.
 
 use super::merge_params::{MergeParams, MergeStrategy};
 use super::popularity_prior::{self, RankScratch};
 use super::retrieve::Retrieved;
 use crate::model::Neighbor;
 
-/// The neighbors of one sampled medoid, as far as they were retrieved.
+/// The neighbors of one target, as far as they were retrieved.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NeighborList {
     /// By [`popularity_prior::by_descending_rank`].

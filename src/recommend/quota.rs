@@ -1,9 +1,9 @@
-//! Quotas: the number of candidates that each sampled medoid may bring.
+//! Quotas: the number of candidates that each target, a sampled medoid or a seed, may bring.
 
-/// The share of one medoid in the candidates.
+/// The share of one target in the candidates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotaShare {
-    /// In proportion to importance, with a fraction.
+    /// In proportion to weight, with a fraction.
     exact: f64,
     /// In whole candidates.
     pub(super) quota: usize,
@@ -16,25 +16,25 @@ impl QuotaShare {
     }
 }
 
-/// Splits `limit` in proportion to the importances, by the largest remainder,
-/// with at least one for each medoid. When `limit` is too small for that, the
-/// most important medoids get one each. The quotas, which replace the contents of
+/// Splits `limit` in proportion to the weights, by the largest remainder, with at
+/// least one for each target. When `limit` is too small for that, those of the greatest
+/// weight get one each. The quotas, which replace the contents of
 /// `shares`, add up to `limit`; equal remainders are settled in favor of the
-/// earlier medoid.
+/// earlier target.
 pub(super) fn split(
-    importances: impl Iterator<Item = f64> + Clone,
+    weights: impl Iterator<Item = f64> + Clone,
     limit: usize,
     shares: &mut Vec<QuotaShare>,
 ) {
-    let total: f64 = importances.clone().sum();
+    let total: f64 = weights.clone().sum();
     shares.clear();
-    shares.extend(importances.map(|importance| {
-        let exact = importance / total * limit as f64;
+    shares.extend(weights.map(|weight| {
+        let exact = weight / total * limit as f64;
         let quota = (exact as usize).max(1);
         QuotaShare { exact, quota }
     }));
     let given: usize = shares.iter().map(|share| share.quota).sum();
-    // Each round moves one candidate, so there are at most as many as medoids.
+    // Each round moves one candidate, so there are at most as many as targets.
     for _ in given..limit {
         raise_one(shares);
     }

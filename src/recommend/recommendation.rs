@@ -11,6 +11,8 @@ pub struct SampledMedoid {
     pub medoid: Medoid,
     /// The weight that it was drawn in proportion to.
     pub weight: f64,
+    /// How many times its importance it counts for the context of the request; 1 without.
+    pub context_factor: f64,
     /// Probability with which a draw of this size includes it.
     pub inclusion_probability: f64,
 }
@@ -30,7 +32,7 @@ pub struct Recommendation {
     pub medoids_missing: bool,
     /// Whether searches ran with less than the usual effort.
     pub with_less_effort: bool,
-    /// Number of sampled medoids that were answered, when the deadline passed before
-    /// all were. The candidates come from these alone, and may be fewer.
+    /// Number of seeds and sampled medoids that were answered, when the deadline passed
+    /// before all were. The candidates come from these alone, and may be fewer.
     pub answered_in_time: Option<usize>,
 }

@@ -1,7 +1,9 @@
 //! The parameters of one request.
 
+use super::context::Context;
 use super::deadline::Deadline;
 use super::merge_params::MergeStrategy;
+use super::seeds::Seeds;
 use crate::model::PinId;
 
 /// Parameters of one request.
@@ -13,6 +15,10 @@ pub struct Request<'a> {
     pub medoids: usize,
     /// Number of them that are the most important ones, which are not left to chance.
     pub top: usize,
+    /// What candidates are retrieved for beside the medoids or in their place.
+    pub seeds: Seeds<'a>,
+    /// A pin near to which medoids are sampled.
+    pub context: Option<Context<'a>>,
     /// How the neighbor lists are merged.
     pub strategy: MergeStrategy,
     /// Pins that must not be returned.

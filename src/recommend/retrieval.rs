@@ -1,17 +1,18 @@
-//! The retrieval steps of one request: fills the neighbor lists of the sampled medoids.
+//! The retrieval steps of one request: fills the neighbor lists of its targets.
 
 use std::ops::Range;
 
 use super::merge_params::MergeParams;
 use super::neighbor_list::NeighborList;
-use super::recommendation::SampledMedoid;
 use super::retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
+use super::seeds::Target;
+use super::targets::Targets;
 
 /// The neighbor lists of one request, and how their retrieval went so far.
 pub(super) struct Retrieval<'a> {
     index: &'a dyn Retrieve,
-    sampled: &'a [SampledMedoid],
-    /// One for each sampled medoid.
+    targets: Targets<'a>,
+    /// One for each target.
     lists: &'a mut [NeighborList],
     /// Of every search, but for the number of neighbors.
     search: SearchParams<'a>,
@@ -21,18 +22,18 @@ pub(super) struct Retrieval<'a> {
 }
 
 impl<'a> Retrieval<'a> {
-    /// A retrieval that has not begun, into `lists`, one for each of `sampled`.
+    /// A retrieval that has not begun, into `lists`, one for each of `targets`.
     pub(super) fn new(
         index: &'a dyn Retrieve,
-        sampled: &'a [SampledMedoid],
+        targets: Targets<'a>,
         lists: &'a mut [NeighborList],
         search: SearchParams<'a>,
         merge: MergeParams<'a>,
     ) -> Self {
-        debug_assert_eq!(sampled.len(), lists.len());
+        debug_assert_eq!(targets.len(), lists.len());
         Self {
             index,
-            sampled,
+            targets,
             lists,
             search,
             merge,
@@ -76,7 +77,7 @@ impl<'a> Retrieval<'a> {
 
     fn deepen_list(&mut self, list: usize) -> Retrieved {
         let Self { index, search, .. } = *self;
-        let pin = self.sampled[list].medoid.pin;
+        let target = self.targets.get(list);
         let list = &mut self.lists[list];
         let depth = list.next_depth(&self.merge);
         list.fill(depth, &self.merge, |k, out| {
@@ -85,7 +86,10 @@ impl<'a> Retrieval<'a> {
                 min_k: depth,
                 ..search
             };
-            index.neighbors(pin, &params, out)
+            match target {
+                Target::Pin(pin) => index.neighbors(pin, &params, out),
+                Target::Vector(vector) => index.nearest_to_vector(vector, &params, out),
+            }
         })
     }
 }

@@ -21,6 +21,15 @@ pub trait Retrieve {
         out: &mut Vec<Neighbor>,
     ) -> Retrieved;
 
+    /// The same for `target`, a unit vector of the catalog's dimension, which need be that
+    /// of no pin.
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved;
+
     /// The `k` nearest pins that are `eligible`, at any cost.
     fn neighbors_of(
         &self,

@@ -2,6 +2,7 @@
 //! sampled, and one vector for all of them.
 
 use super::fallback::{self, Fallback};
+use super::seeds::Seeds;
 use super::user::{MedoidSources, Origin};
 use crate::kernel;
 use crate::model::{Medoid, PinId};
@@ -36,8 +37,8 @@ impl<'a> UserFeatures<'a> {
         let missing = own.iter().filter(|medoid| vector(medoid.pin).is_none());
         let medoids_missing = missing.count();
         let mut in_catalog = Vec::new();
-        let selected =
-            fallback::select_medoids(sources, |pin| vector(pin).is_some(), &mut in_catalog);
+        let contains = |pin: PinId| vector(pin).is_some();
+        let selected = fallback::select_medoids(sources, Seeds::NONE, contains, &mut in_catalog);
         let medoids = selected.medoids.iter();
         let with_vectors = medoids.filter_map(|&medoid| {
             let vector = vector(medoid.pin)?;

@@ -14,8 +14,14 @@ pub(crate) const MAX_LIMIT: u32 = 2_000;
 pub(crate) const MAX_MEDOIDS: u32 = 20;
 /// Pins that a request excludes.
 pub(crate) const EXCLUDED_PINS: MaxCount = MaxCount::new(2_000, "pins");
+/// Pins and vectors that a request asks for pins near to, in place of medoids or beside them.
+pub(crate) const SEEDS: MaxCount = MaxCount::new(20, "pins");
 /// Length of a freshness token.
 pub(crate) const FRESHNESS_TOKEN: MaxCount = MaxCount::new(256, "bytes");
+/// Conditions of one filter.
+pub(crate) const CONDITIONS: MaxCount = MaxCount::new(32, "conditions");
+/// Words of one condition.
+pub(crate) const CONDITION_WORDS: MaxCount = MaxCount::new(1_000, "words");
 /// Requests of one batch.
 pub(crate) const BATCH_REQUESTS: MaxCount = MaxCount::new(100, "requests");
 

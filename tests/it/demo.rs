@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::common::World;
 use crate::common::process::{Process, command, path, run};
+use crate::common::{self, World, files};
 use serde_json::Value;
 
 const USER: &str = "3";
@@ -26,9 +26,76 @@ fn interests(server: &Process) -> Value {
     serde_json::from_str(&run(arguments)).expect("JSON")
 }
 
+/// The department of a pin.
+fn department(pin: u64) -> &'static str {
+    if pin.is_multiple_of(7) {
+        "Produce"
+    } else {
+        "Deli"
+    }
+}
+
+/// Writes pins as the sample has them: with an attribute.
+fn write_pins(world: &World) {
+    let pins = common::pins();
+    let vectors = pins.iter().map(|pin| pin.embedding.as_slice());
+    let departments = pins.iter().map(|pin| department(pin.id as u64));
+    let columns = vec![
+        ("pin_id", files::ids(pins.iter().map(|pin| pin.id))),
+        ("embedding", files::vectors(vectors)),
+        ("department", files::texts(departments)),
+    ];
+    files::columns(&world.path("pins.parquet"), columns);
+}
+
+/// Runs the command with a filter that the demo suggests, by the program under test.
+fn check_suggested_filter(server: &mut Process) {
+    let suggested = server.line_with("--filter");
+    let (filter, url) = (suggested.split('\'').nth(1), &server.url);
+    let filter = filter.expect("a filter in quotes");
+    assert!(
+        suggested.contains(&format!("recommend --user {USER} --filter"))
+            && suggested.ends_with(url),
+        "{suggested}"
+    );
+    let arguments = [
+        "recommend",
+        "--user",
+        USER,
+        "--filter",
+        filter,
+        "--json",
+        "--server",
+        url,
+    ];
+    let answer: Value = serde_json::from_str(&run(arguments)).expect("JSON");
+    let candidates = answer["candidates"].as_array().expect("candidates");
+    assert_eq!(candidates.len(), 20);
+    let pins = candidates
+        .iter()
+        .map(|one| one["pin_id"].as_u64().expect("a number"));
+    assert!(
+        pins.into_iter().all(|pin| department(pin) == "Produce"),
+        "{answer}"
+    );
+    let everything = run([
+        "recommend",
+        "--user",
+        USER,
+        "--filter",
+        filter,
+        "--limit",
+        "2000",
+        "--server",
+        url,
+    ]);
+    assert!(everything.contains("\n  exhausted: "), "{everything}");
+}
+
 #[test]
 fn what_is_saved_while_the_demo_runs_stands_beside_the_old_interests() {
     let world = World::files();
+    write_pins(&world);
     let actions = world.path("actions_300_users.parquet");
     fs::rename(world.path("actions.parquet"), actions).expect("a disk");
     let before = today();
@@ -39,6 +106,7 @@ fn what_is_saved_while_the_demo_runs_stands_beside_the_old_interests() {
     let (mut server, printed) = Process::start_demo(&mut demo);
     let is_moved = printed.contains("days later here: its last day is yesterday");
     assert!(is_moved, "{printed}");
+    check_suggested_filter(&mut server);
     let explained = interests(&server);
     let as_of = day(&explained["as_of"]);
     assert!((before..=today()).contains(&as_of), "{explained}");

@@ -1,6 +1,6 @@
 //! Files that were written by earlier code: a server starts from them and answers as it did.
 //!
-//! `WRITE_CORPUS=format-3 cargo test --test it formats` keeps what today's code writes as a
+//! `WRITE_CORPUS=format-4 cargo test --test it formats` keeps what today's code writes as a
 //! new folder of `tests/corpus/`. Folders that are there are never written again.
 
 use std::fs;
@@ -8,12 +8,15 @@ use std::path::Path;
 
 use crate::common;
 use crate::common::server::{NOW, Server, ask, explain, params, recommend, save, source};
-use crate::common::{EMBEDDING_VERSION, World, files, profile_params, version_directory};
+use crate::common::{World, files, profile_params, version_directory};
+use crate::filters;
 use crate::fuzz::targets::{
     LogFiles, Version, are_profiles_accepted, files_below, formats, is_catalog_accepted,
     is_log_accepted, newest_format,
 };
-use pinnersage::index::CatalogManifest;
+use pinnersage::batch::build_catalog;
+use pinnersage::index::{Catalog, CatalogManifest};
+use pinnersage::progress::Progress;
 use pinnersage::serve::ServingSource;
 use pinnersage::snapshot::ManifestFacts;
 use pinnersage::store::ProfileManifest;
@@ -48,11 +51,21 @@ async fn answers(format: &Path) -> Value {
         include_titles: true,
         ..ask(USER)
     };
-    let answer = recommend(&mut client, request).await;
+    let answer = recommend(&mut client, request.clone()).await;
     let explained = explain(&mut client, USER).await;
+    let catalog = Catalog::open(&format.join("catalog")).expect("a catalog");
+    let filtered = match catalog.attributes.definitions() {
+        [] => None,
+        _ => {
+            let icelandic_or_french = filters::any_of("language", &["is", "fr"]);
+            let request = v1::RecommendRequest {
+                filter: Some(filters::filter(vec![icelandic_or_french])),
+                ..request
+            };
+            Some(candidates(&recommend(&mut client, request).await))
+        }
+    };
     server.stop().await.expect("a clean end");
-    let candidates = answer.candidates.iter();
-    let candidates = candidates.map(|candidate| json!([candidate.pin_id, candidate.title]));
     let interests = explained.interests.iter();
     let interests = interests.map(|interest| {
         json!([
@@ -62,10 +75,20 @@ async fn answers(format: &Path) -> Value {
             interest.negative_actions
         ])
     });
-    json!({
-        "candidates": candidates.collect::<Value>(),
+    let mut answers = json!({
+        "candidates": candidates(&answer),
         "interests": interests.collect::<Value>(),
-    })
+    });
+    if let Some(filtered) = filtered {
+        answers["filtered"] = filtered;
+    }
+    answers
+}
+
+fn candidates(answer: &v1::RecommendResponse) -> Value {
+    let candidates = answer.candidates.iter();
+    let candidates = candidates.map(|candidate| json!([candidate.pin_id, candidate.title]));
+    candidates.collect()
 }
 
 #[tokio::test]
@@ -102,7 +125,9 @@ async fn what_is_written_today_is_read_and_its_format_is_in_the_corpus() {
 async fn write_files() -> tempfile::TempDir {
     let world = World::files();
     write_input(&world);
-    world.build_catalog("catalog", EMBEDDING_VERSION);
+    let pins = [world.path("pins.jsonl")];
+    let catalog = world.path("catalog");
+    build_catalog(&pins, &catalog, &filters::params(), Progress::Silent).expect("a catalog");
     let mut params = profile_params(true);
     params.action_weights.insert("hide".to_owned(), -1.0);
     world.build_profiles_with("catalog", "profiles", &params);
@@ -130,7 +155,7 @@ fn write_input(world: &World) {
     for copy in FIRST_COPY..PINS {
         pins[copy].embedding = pins[copy - 10].embedding.clone();
     }
-    files::pins(&world.path("pins.parquet"), &pins);
+    fs::write(world.path("pins.jsonl"), filters::lines(&pins)).expect("a disk");
     let mut actions = common::actions();
     actions.retain(|action| action.user < USERS);
     for (number, action) in actions.iter_mut().enumerate() {
@@ -164,10 +189,22 @@ async fn record(world: &World) {
     client.record_actions(request).await.expect("recorded");
     let mut client = server.pin_client().await;
     let pins = common::pins();
+    let language = |word: &str| v1::Attribute {
+        name: "language".to_owned(),
+        value: Some(v1::attribute::Value::Keyword(word.to_owned())),
+    };
+    let price = v1::Attribute {
+        name: "price".to_owned(),
+        value: Some(v1::attribute::Value::Number(3.5)),
+    };
     let pin = |id: usize| v1::Pin {
         pin_id: Some(id as u64),
         embedding: pins[id].embedding.clone(),
         title: format!("changed pin {id}"),
+        attributes: match id {
+            30 => vec![language("is"), price.clone()],
+            _ => Vec::new(),
+        },
         ..Default::default()
     };
     let pins = [1, 30, 31, 100].map(pin).to_vec();

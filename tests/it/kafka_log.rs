@@ -7,7 +7,7 @@ use pinnersage::durable::{
     ActionLog, ActionLogParams, Condition, Delivered, Entry, KafkaLog, LogError, Message,
     PinChange, PinRecord, Position, Positions, SharedLog, UserDigest,
 };
-use pinnersage::model::{Action, PinId, Timestamp};
+use pinnersage::model::{Action, PinAttributes, PinId, Timestamp};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -48,6 +48,7 @@ fn upserted(title: &str) -> PinRecord {
         vector: vec![1.0],
         title: title.to_owned(),
         key: String::new(),
+        attributes: PinAttributes::default(),
     }
 }
 

@@ -25,6 +25,7 @@ const USER: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
 #[derive(Default)]
 struct Asked {
     recommend: Vec<v1::RecommendRequest>,
+    similar: Vec<v1::SimilarPinsRequest>,
     explain: Vec<v1::ExplainUserRequest>,
     record: Vec<v1::Action>,
     delete: Vec<v1::DeletePinsRequest>,
@@ -88,6 +89,32 @@ impl RecommendationService for FakeServer {
         _: Request<v1::GetUserFeaturesRequest>,
     ) -> Result<Response<v1::GetUserFeaturesResponse>, Status> {
         Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn similar_pins(
+        &self,
+        request: Request<v1::SimilarPinsRequest>,
+    ) -> Result<Response<v1::SimilarPinsResponse>, Status> {
+        let request = request.into_inner();
+        let unknown_pin_keys = request.pin_keys.clone();
+        let mut asked = self.0.lock().expect("no panic");
+        asked.similar.push(request);
+        Ok(Response::new(v1::SimilarPinsResponse {
+            candidates: vec![v1::Candidate {
+                pin_id: PinId::of_key("pot\u{1b}").0,
+                pin_key: "pot\u{1b}".to_owned(),
+                ..Default::default()
+            }],
+            unknown_pin_keys,
+            ..Default::default()
+        }))
+    }
+
+    async fn list_attributes(
+        &self,
+        _: Request<v1::ListAttributesRequest>,
+    ) -> Result<Response<v1::ListAttributesResponse>, Status> {
+        Err(Status::unimplemented("no test here calls it"))
     }
 
     async fn explain_user(
@@ -161,7 +188,7 @@ impl CatalogService for FakeServer {
             pin_id: Some(PinId::of_key(key).0),
             pin_key: Some(key.to_owned()),
             embedding: vec![1.0, 0.0],
-            title: String::new(),
+            ..Default::default()
         });
         let changes = v1::ListChangesResponse {
             upserted: upserted.to_vec(),
@@ -201,6 +228,62 @@ async fn users_and_pins_are_asked_for_by_key_and_shown_by_key() {
         assert_eq!(asked.exclude_pin_ids, [7]);
         assert_eq!(asked.exclude_pin_keys, ["cup", "9"]);
     }
+
+    let pins = [
+        "similar",
+        "--pin",
+        "8",
+        "--pin-key",
+        "tea",
+        "--user-key",
+        USER,
+    ];
+    let similar = [&pins[..], &["--exclude", "9", "--exclude-key", "cup"]].concat();
+    let said = ask(&similar);
+    assert!(said.contains("[b] tea (not in the catalog)"), "{said}");
+    assert!(said.contains(r"[a]   pot\u{1b} -"), "{said}");
+    let answer = json(&ask(&[&similar[..], &["--json"]].concat()));
+    assert_eq!(answer["candidates"][0]["pin_key"], "pot\u{1b}");
+    let asked = server.asked().similar.remove(0);
+    assert_eq!(
+        (asked.user_id, asked.user_key.as_deref()),
+        (None, Some(USER))
+    );
+    assert_eq!(
+        (&asked.pin_ids[..], &asked.pin_keys[..]),
+        (&[8][..], &["tea".to_owned()][..])
+    );
+    assert_eq!(asked.exclude_pin_ids, [9]);
+    assert_eq!(asked.exclude_pin_keys, ["cup"]);
+
+    ask(&[
+        "recommend",
+        "--seed-pin",
+        "7:0.5",
+        "8",
+        "--seed-pin-key",
+        "tea",
+        "--only-seeds",
+    ]);
+    let asked = server.asked().recommend.remove(0);
+    let called = |seed: &v1::Seed| (seed.pin_id, seed.pin_key.clone(), seed.weight);
+    let seeds: Vec<_> = asked.seeds.iter().map(called).collect();
+    let tea = (None, Some("tea".to_owned()), 0.0);
+    assert_eq!(seeds, [(Some(7), None, 0.5), (Some(8), None, 1.0), tea]);
+    assert_eq!((asked.user_id, asked.user_key.as_deref()), (None, None));
+    assert_eq!(asked.seed_mode(), v1::SeedMode::Replace);
+    let near = ["recommend", "--user", "7", "--context-pin-key", "tea"];
+    ask(&[
+        &near[..],
+        &["--context-medoids", "2", "--context-strength", "0"],
+    ]
+    .concat());
+    let asked = server.asked().recommend.remove(0);
+    assert_eq!(asked.context_pin_key.as_deref(), Some("tea"));
+    assert_eq!(
+        (asked.context_medoids, asked.context_strength),
+        (2, Some(0.0))
+    );
 
     let explain = ["explain", "--user-key", USER];
     let said = ask(&explain);

@@ -10,11 +10,13 @@ mod batch_and_server;
 mod canary;
 mod cli;
 mod columns;
+mod context_pin;
 mod crash;
 mod demo;
 mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+mod filters;
 mod fleet;
 mod formats;
 mod full_disk;
@@ -33,9 +35,11 @@ mod protocol;
 mod ranker;
 mod recall;
 mod recommend;
+mod related;
 #[cfg(feature = "evaluation")]
 mod resume;
 mod security;
+mod seeds;
 #[cfg(feature = "evaluation")]
 mod simulate;
 mod string_ids;

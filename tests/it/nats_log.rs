@@ -9,7 +9,7 @@ use pinnersage::durable::{
     ActionLog, ActionLogKind, ActionLogParams, Condition, Delivered, Entry, LogError, Message,
     NatsLog, PinChange, PinRecord, Positions, SharedLog, Sink, UserDigest,
 };
-use pinnersage::model::{Action, PinId, Timestamp};
+use pinnersage::model::{Action, PinAttributes, PinId, Timestamp};
 use serde_json::{Value, json};
 
 use super::common::log::{
@@ -246,6 +246,7 @@ fn upserted(pin: u64, title: &str) -> PinChange {
         vector: vec![1.0],
         title: title.to_owned(),
         key: String::new(),
+        attributes: PinAttributes::default(),
     };
     (PinId(pin), record)
 }

@@ -6,7 +6,7 @@ use crate::common::{
     DIMENSION, EMBEDDING_VERSION, TOPICS, World, catalog_params, version_directory,
 };
 use pinnersage::batch::{CatalogParams, ChangeFiles, UpsertedPin, build_catalog, write_changes};
-use pinnersage::model::PinId;
+use pinnersage::model::{PinAttributes, PinId};
 use pinnersage::progress::Progress;
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::catalog_service_client::CatalogServiceClient;
@@ -169,6 +169,7 @@ async fn changes_go_into_the_next_catalog_and_are_given_up_then() {
             key: pin.pin_key,
             vector: pin.embedding,
             title: pin.title,
+            attributes: PinAttributes::default(),
         })
         .collect();
     let directory = world.path("changes");

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::popularity::Ranking;
-use crate::index::{PinTable, RetrieveByVector};
+use crate::index::PinTable;
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
@@ -31,7 +31,7 @@ pub(crate) fn free_ids(pins: &PinTable, count: usize) -> Vec<PinId> {
 /// An index that answers query vectors as well as pins.
 #[derive(Clone, Copy)]
 pub(crate) struct IndexWithQueries<'a> {
-    pub(crate) index: &'a dyn RetrieveByVector,
+    pub(crate) index: &'a dyn Retrieve,
     pub(crate) pins: &'a PinTable,
     /// Ids that no pin has, ascending. The first ones are those of the queries.
     pub(crate) ids: &'a [PinId],
@@ -88,6 +88,15 @@ impl Retrieve for IndexWithQueries<'_> {
             }
             None => self.index.neighbors(pin, params, out),
         }
+    }
+
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        self.index.nearest_to_vector(target, params, out)
     }
 }
 

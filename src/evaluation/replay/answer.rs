@@ -7,7 +7,7 @@ use crate::evaluation::seeds::Purpose;
 use crate::model::PinId;
 use crate::recommend::{
     Deadline, MedoidSources, Origin, PopularityPrior, RecommendScratch, Recommendation,
-    Recommender, Request, Unobserved, User, UserMedoids,
+    Recommender, Request, Seeds, Unobserved, User, UserMedoids,
 };
 
 /// One model that is asked about one case.
@@ -79,6 +79,8 @@ impl Call<'_> {
             medoids: self.model.medoids,
             top: self.model.top,
             strategy: self.model.merge,
+            seeds: Seeds::NONE,
+            context: None,
             excluded: shown,
             effort: 1.0,
             deadline: Deadline::never(),

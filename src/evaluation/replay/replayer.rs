@@ -4,15 +4,15 @@ use super::coverage::CoveredPins;
 use super::outcome::{Block, DetailLines};
 use crate::evaluation::models::ModelContext;
 use crate::evaluation::params::EvaluateParams;
-use crate::index::RetrieveByVector;
 use crate::model::Timestamp;
+use crate::recommend::Retrieve;
 
 /// Replays users.
 #[derive(Clone, Copy)]
 pub(super) struct Replayer<'a> {
     pub(super) params: &'a EvaluateParams,
     pub(super) context: ModelContext<'a>,
-    pub(super) index: &'a (dyn RetrieveByVector + Sync),
+    pub(super) index: &'a (dyn Retrieve + Sync),
     /// By the slot of the pin, its position in the order of ids.
     pub(super) categories: &'a [u32],
     /// First moments of the days that are judged.

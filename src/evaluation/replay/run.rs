@@ -12,8 +12,9 @@ use crate::evaluation::error::EvaluateError;
 use crate::evaluation::metrics::categories_of_pins;
 use crate::evaluation::models::{ModelContext, free_ids, global_clusters_for};
 use crate::evaluation::params::{EvaluateParams, ReplayFiles};
-use crate::index::{Approximate, Catalog, Exact, RetrieveByVector};
+use crate::index::{Approximate, Catalog, Exact};
 use crate::progress::Progress;
+use crate::recommend::Retrieve;
 
 /// Replays the actions in `files` over their catalog. Every answer becomes a line of
 /// `details`.
@@ -84,7 +85,7 @@ fn open_checkpoint(
 fn open_index<'a>(
     catalog: &'a Arc<Catalog>,
     ef_search: Option<usize>,
-) -> Box<dyn RetrieveByVector + Sync + 'a> {
+) -> Box<dyn Retrieve + Sync + 'a> {
     match ef_search {
         Some(ef_search) => Box::new(Approximate::new(catalog.clone(), ef_search)),
         None => Box::new(Exact(&catalog.pins)),

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     /// A second list, on purpose: a label that changes breaks dashboards.
-    const LABELS: [&str; 22] = [
+    const LABELS: [&str; 24] = [
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -55,7 +55,9 @@ mod tests {
         "pinnersage.v1.RecommendationService/BatchRecommend",
         "pinnersage.v1.RecommendationService/ExplainUser",
         "pinnersage.v1.RecommendationService/GetUserFeatures",
+        "pinnersage.v1.RecommendationService/ListAttributes",
         "pinnersage.v1.RecommendationService/Recommend",
+        "pinnersage.v1.RecommendationService/SimilarPins",
     ];
 
     #[test]

@@ -9,16 +9,18 @@ use tonic::{Request, Response, Status};
 
 use crate::durable::{PinChange, PinRecord};
 use crate::metrics as names;
-use crate::model::PinId;
+use crate::model::{AttributeDefinition, PinId};
 use crate::serve::request_limits::{CHANGED_PINS, TITLE};
+use crate::serve::rpc::attributes;
 use crate::serve::rpc::ids::{self, PinLists};
 use crate::serve::state::{ChangePinsError, ChangedPins, Live, PinChangeCounts, Serving};
 use crate::serve::status::CallError;
+use crate::wire::attributes::messages_of;
 use crate::wire::v1;
 use crate::wire::v1::catalog_service_server::CatalogService;
 
 /// Number of pins in one message of a stream.
-const PINS_PER_MESSAGE: usize = 200;
+const PINS_PER_MESSAGE: usize = 100;
 
 /// The pins of a call that deletes some.
 const DELETED: PinLists = PinLists {
@@ -71,7 +73,11 @@ impl CatalogService for Service {
             let changes = changed.lock();
             let unsettled: Vec<_> = changes.unsettled(serving.loaded.catalog()).collect();
             let messages = unsettled.chunks(PINS_PER_MESSAGE);
-            messages.map(|pins| Ok(changes_message(pins))).collect()
+            let definitions = serving.loaded.catalog().attributes.definitions();
+            warn_of_unfitting(&unsettled, definitions);
+            messages
+                .map(|pins| Ok(changes_message(pins, definitions)))
+                .collect()
         };
         let messages: Vec<_> = spawn_blocking(messages)
             .await
@@ -134,11 +140,14 @@ fn upserted_pins(pins: Vec<v1::Pin>, serving: &Serving) -> Result<Vec<PinChange>
         TITLE.check(&path("title"), pin.title.len())?;
         let checked = vectors.push(&pin.embedding);
         checked.map_err(|e| invalid("embedding", format!("of pin {id}: {e}")))?;
+        let definitions = catalog.attributes.definitions();
+        let attributes = attributes::from_messages(pin.attributes, definitions, path)?;
         let record = PinRecord::Upserted {
             embedding_version: embedding_version.clone(),
             vector: vectors.row(vectors.len() - 1).to_vec(),
             title: pin.title,
             key: pin.pin_key.unwrap_or_default(),
+            attributes,
         };
         records.push((id, record));
     }
@@ -197,17 +206,46 @@ fn check_has_own_id(
     }
 }
 
-fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
+/// Warns of pins with attributes that pins of the catalog cannot have: [`changes_message`]
+/// leaves them out.
+fn warn_of_unfitting(changes: &[(PinId, &PinRecord)], definitions: &[AttributeDefinition]) {
+    let has_unfitting = |(_, record): &&(PinId, &PinRecord)| match record {
+        PinRecord::Upserted { attributes, .. } => {
+            attributes::fitting(attributes, definitions) != *attributes
+        }
+        PinRecord::Deleted => false,
+    };
+    let pins = changes.iter().filter(has_unfitting).count();
+    if pins > 0 {
+        tracing::warn!(
+            pins,
+            "attributes of upserted pins are left out: the catalog has none of their name and type"
+        );
+    }
+}
+
+/// The changes as a message, with those attributes that the pins of the catalog can have:
+/// pins that were upserted beside another one may have others, which no build of this one
+/// could take.
+fn changes_message(
+    changes: &[(PinId, &PinRecord)],
+    definitions: &[AttributeDefinition],
+) -> v1::ListChangesResponse {
     let mut message = v1::ListChangesResponse::default();
     for (pin, record) in changes {
         match record {
             PinRecord::Upserted {
-                vector, title, key, ..
+                vector,
+                title,
+                key,
+                attributes,
+                ..
             } => message.upserted.push(v1::Pin {
                 pin_id: Some(pin.0),
                 embedding: vector.clone(),
                 title: title.clone(),
                 pin_key: Some(key.clone()).filter(|key| !key.is_empty()),
+                attributes: messages_of(&attributes::fitting(attributes, definitions)),
             }),
             PinRecord::Deleted => message.deleted_pin_ids.push(pin.0),
         }
@@ -218,6 +256,7 @@ fn changes_message(changes: &[(PinId, &PinRecord)]) -> v1::ListChangesResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AttributeValue, PinAttributes};
     use crate::serve::state::test_world::{COLLIDING_KEY, MODEL, TestWorld, key_of, vector_of};
 
     fn message(pin: u64) -> v1::Pin {
@@ -226,6 +265,7 @@ mod tests {
             embedding: vector_of(pin).iter().map(|x| 3.0 * x).collect(),
             title: format!("pin {pin}"),
             pin_key: None,
+            attributes: Vec::new(),
         }
     }
 
@@ -244,12 +284,14 @@ mod tests {
             vector,
             title,
             key,
+            attributes,
         } = record
         else {
             panic!("{record:?}");
         };
         assert_eq!((*pin, title.as_str()), (PinId(50), "pin 50"));
         assert_eq!(key, "");
+        assert!(attributes.is_empty());
         assert_eq!(embedding_version, MODEL);
         let length: f32 = vector.iter().map(|x| x * x).sum();
         assert!((length - 1.0).abs() < 1e-5, "{length}");
@@ -342,12 +384,21 @@ mod tests {
             vector: vec![1.0, 0.0],
             title: "a pin".to_owned(),
             key: "tea".to_owned(),
+            attributes: PinAttributes::new([("safe".to_owned(), AttributeValue::Bool(true))]),
         };
-        let message = changes_message(&[(PinId(1), &upserted), (PinId(2), &PinRecord::Deleted)]);
+        let message = changes_message(
+            &[(PinId(1), &upserted), (PinId(2), &PinRecord::Deleted)],
+            &["safe:bool".parse().expect("a definition")],
+        );
         assert_eq!(message.deleted_pin_ids, [2]);
         assert_eq!(message.upserted.len(), 1);
         assert_eq!(message.upserted[0].pin_id, Some(1));
         assert_eq!(message.upserted[0].embedding, [1.0, 0.0]);
         assert_eq!(message.upserted[0].pin_key(), "tea");
+        let safe = v1::Attribute {
+            name: "safe".to_owned(),
+            value: Some(v1::attribute::Value::Flag(true)),
+        };
+        assert_eq!(message.upserted[0].attributes, [safe]);
     }
 }

@@ -25,8 +25,17 @@ pub(super) fn required_user(
     key: Option<&str>,
     path: impl Fn(&str) -> String,
 ) -> Result<UserId, CallError> {
-    let user = resolve(id.map(UserId), key, UserId::of_key, || path("user_key"))?;
+    let user = optional_user(id, key, || path("user_key"))?;
     user.ok_or_else(|| CallError::field(path("user_id"), "is required"))
+}
+
+/// The user of a message, which may name none. `key_path` makes the path of `key`.
+pub(super) fn optional_user(
+    id: Option<u64>,
+    key: Option<&str>,
+    key_path: impl Fn() -> String,
+) -> Result<Option<UserId>, CallError> {
+    resolve(id.map(UserId), key, UserId::of_key, key_path)
 }
 
 /// The pin of a message, which must name one by id or key.

@@ -1,8 +1,8 @@
 //! The gRPC services: convert, validate, call, convert back.
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
-//! and `response` for its messages, `candidate_columns`, `user_features`, `request_context`,
-//! `search_budget`, `stage_timer`),
+//! and `response` for its messages, `candidate_columns`, `seeds`, `context_pin`,
+//! `user_features`, `request_context`, `search_budget`, `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`,
 //! `action_log_status`, `action_streams` and `backup`).
 //! `action_recorder` records what any of them takes, and `ids` reads how they call users and
@@ -14,9 +14,11 @@ mod action_recorder;
 mod action_streams;
 mod actions;
 mod admin;
+mod attributes;
 mod backup;
 mod candidate_columns;
 mod catalog;
+mod context_pin;
 mod ids;
 mod recommendation;
 mod request;
@@ -24,6 +26,7 @@ mod request_context;
 mod response;
 mod routes;
 mod search_budget;
+mod seeds;
 mod stage_timer;
 mod user_features;
 mod validated_request;

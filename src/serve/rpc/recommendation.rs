@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status};
 
 use super::request_context::RequestContext;
 use super::search_budget::SearchBudget;
-use super::validated_request::ValidatedRequest;
-use super::{request, response, user_features};
+use super::validated_request::{Convert, ValidatedRequest};
+use super::{attributes, request, response, user_features};
 use crate::actions::FreshnessToken;
 use crate::model::Timestamp;
 use crate::recommend::Deadline;
@@ -60,6 +60,26 @@ impl Service {
         }
     }
 
+    /// Answers `request` from lists where they suffice, else on a worker.
+    async fn answer<T: Send + 'static>(
+        &self,
+        budget: Budget,
+        context: RequestContext,
+        request: ValidatedRequest,
+        convert: Convert<T>,
+    ) -> Result<Response<T>, Status> {
+        let served = context.serving.clone();
+        // An answer from lists takes less time than to hand the call to a worker.
+        if request.is_small()
+            && let Ok(response) = catch_panic(|| request.answer_from_lists(&context, convert))?
+        {
+            return Ok(served.loaded.version_headers().apply(response));
+        }
+        let work = move |budget: SearchBudget<'_>| request.answer(&context, budget, convert);
+        let response = self.search(budget, work).await??;
+        Ok(served.loaded.version_headers().apply(response))
+    }
+
     /// Runs `work`, which searches, on a worker when its turn has come.
     async fn search<T: Send + 'static>(
         &self,
@@ -96,17 +116,22 @@ impl RecommendationService for Service {
         self.wait_for(budget, iter::once(&request.freshness_token))
             .await;
         let context = self.context()?;
-        let served = context.serving.clone();
         let request = ValidatedRequest::new(request, &context)?;
-        // An answer from lists takes less time than to hand the call to a worker.
-        if request.is_small()
-            && let Ok(response) = catch_panic(|| request.answer_from_lists(&context))?
-        {
-            return Ok(served.loaded.version_headers().apply(response));
-        }
-        let work = move |budget: SearchBudget<'_>| request.answer(&context, budget);
-        let response = self.search(budget, work).await??;
-        Ok(served.loaded.version_headers().apply(response))
+        self.answer(budget, context, request, |answered| answered.response())
+            .await
+    }
+
+    async fn similar_pins(
+        &self,
+        request: Request<v1::SimilarPinsRequest>,
+    ) -> Result<Response<v1::SimilarPinsResponse>, Status> {
+        let (budget, request) = (budget(&request)?, request.into_inner());
+        self.wait_for(budget, iter::once(&request.freshness_token))
+            .await;
+        let context = self.context()?;
+        let request = ValidatedRequest::of_similar_pins(request, &context)?;
+        self.answer(budget, context, request, |answered| answered.similar_pins())
+            .await
     }
 
     async fn batch_recommend(
@@ -120,14 +145,30 @@ impl RecommendationService for Service {
         let context = self.context()?;
         let served = context.serving.clone();
         let work = move |budget: SearchBudget<'_>| {
-            let answer =
-                |request| ValidatedRequest::new(request, &context)?.answer(&context, budget);
+            let answer = |request| {
+                let request = ValidatedRequest::new(request, &context)?;
+                request.answer(&context, budget, |answered| answered.response())
+            };
             let outcomes = requests.into_iter().map(answer);
             outcomes.map(response::batch_result).collect()
         };
         let results = self.search(budget, work).await?;
         let response = v1::BatchRecommendResponse { results };
         Ok(served.loaded.version_headers().apply(response))
+    }
+
+    async fn list_attributes(
+        &self,
+        _: Request<v1::ListAttributesRequest>,
+    ) -> Result<Response<v1::ListAttributesResponse>, Status> {
+        let context = self.context()?;
+        let manifest = context.serving.loaded.catalog().manifest();
+        let attributes = manifest.facts.attributes.iter();
+        let listed = v1::ListAttributesResponse {
+            attributes: attributes.map(attributes::info).collect(),
+            catalog_version: manifest.version.clone(),
+        };
+        Ok(context.serving.loaded.version_headers().apply(listed))
     }
 
     async fn explain_user(

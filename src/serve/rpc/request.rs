@@ -1,12 +1,19 @@
 //! Requests of `RecommendationService`, checked and in the types of the core.
 
-use crate::model::{PinId, UserId};
-use crate::recommend::{Deadline, MergeStrategy, Request};
+use std::mem;
+
+use crate::model::{Filter, PinId, UserId};
+use crate::recommend::{Context, MergeStrategy, Request, Seed, SeedMode, Seeds};
 use crate::serve::request_limits::{
     BATCH_REQUESTS, DEFAULT_LIMIT, DEFAULT_MEDOIDS, EXCLUDED_PINS, FRESHNESS_TOKEN, MAX_LIMIT,
     MAX_MEDOIDS, MaxCount, number_or_default,
 };
+use crate::serve::rpc::attributes;
+use crate::serve::rpc::context_pin::ContextPin;
 use crate::serve::rpc::ids::{self, PinLists};
+use crate::serve::rpc::search_budget::SearchBudget;
+use crate::serve::rpc::seeds::RequestSeeds;
+use crate::serve::state::Serving;
 use crate::serve::status::CallError;
 use crate::wire::v1;
 
@@ -30,70 +37,140 @@ pub(crate) enum ResponseFormat {
     Columns,
 }
 
-/// A [`v1::RecommendRequest`] that keeps every limit.
+/// A [`v1::RecommendRequest`] or [`v1::SimilarPinsRequest`] that keeps every limit.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RecommendParams {
-    pub(crate) user: UserId,
+    /// None for nobody.
+    pub(crate) user: Option<UserId>,
     pub(crate) seed: Option<u64>,
     pub(crate) require_profile: bool,
     pub(crate) include_titles: bool,
     pub(crate) format: ResponseFormat,
     /// Empty when the request has none.
     pub(crate) token: Vec<u8>,
+    pub(crate) seeds: RequestSeeds,
+    pub(crate) context: Option<ContextPin>,
     limit: usize,
     medoids: usize,
     top: usize,
     strategy: MergeStrategy,
     excluded: Vec<PinId>,
+    /// Which pins the answer may contain; none for all.
+    pub(crate) filter: Option<Filter>,
 }
 
 impl TryFrom<v1::RecommendRequest> for RecommendParams {
     type Error = CallError;
 
-    fn try_from(request: v1::RecommendRequest) -> Result<Self, CallError> {
+    fn try_from(mut request: v1::RecommendRequest) -> Result<Self, CallError> {
         let strategy = merge_strategy(request.merge_strategy)?;
         let format = response_format(request.response_format)?;
+        let seeds = mem::take(&mut request.seeds);
+        let seeds = RequestSeeds::of_messages(seeds, request.seed_mode)?;
+        let context = ContextPin::of_request(&request, seeds.mode())?;
         let token = request.freshness_token;
         FRESHNESS_TOKEN.check("freshness_token", token.len())?;
         let medoids = number_or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?;
         let top = request.top_medoids as usize;
         MaxCount::new(medoids, "medoids").check("top_medoids", top)?;
-        let excluded = EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?;
+        let mut excluded = EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?;
+        excluded.extend(context.map(|context| context.pin));
+        let (id, key) = (request.user_id, request.user_key.as_deref());
+        let user = if seeds.mode() == SeedMode::Replace && !request.require_profile {
+            optional_user(id, key)?
+        } else {
+            Some(required_user(id, key)?)
+        };
         Ok(Self {
-            user: required_user(request.user_id, request.user_key.as_deref())?,
+            user,
             seed: request.seed,
             require_profile: request.require_profile,
             include_titles: request.include_titles,
             format,
             token,
+            seeds,
+            context,
             limit: number_or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
             medoids,
             top,
             strategy,
             excluded,
+            filter: attributes::filter(request.filter)?,
         })
     }
 }
 
 impl RecommendParams {
+    /// The parameters of a call that asks for pins like others. Nothing is drawn for it.
+    pub(crate) fn of_similar_pins(
+        mut request: v1::SimilarPinsRequest,
+        serving: &Serving,
+    ) -> Result<Self, CallError> {
+        FRESHNESS_TOKEN.check("freshness_token", request.freshness_token.len())?;
+        let limit = number_or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?;
+        let (id, key) = (request.user_id, request.user_key.as_deref());
+        let user = optional_user(id, key)?;
+        let vectors = serving.loaded.catalog().pins.vectors();
+        let seeds = RequestSeeds::of_queries(&mut request, vectors)?;
+        Ok(Self {
+            user,
+            seed: Some(0),
+            require_profile: false,
+            include_titles: request.include_titles,
+            token: request.freshness_token,
+            seeds,
+            context: None,
+            limit,
+            medoids: 1,
+            top: 0,
+            strategy: MergeStrategy::Interleave,
+            excluded: EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?,
+            filter: attributes::filter(request.filter)?,
+            format: ResponseFormat::Messages,
+        })
+    }
+
     /// Whether an answer from lists is a matter of microseconds.
     pub(crate) fn is_small(&self) -> bool {
         self.limit <= DEFAULT_LIMIT
-            && self.medoids <= SMALL_MEDOIDS
+            && self.medoids + self.seeds.len() <= SMALL_MEDOIDS
+            && !self.seeds.has_vectors()
+            && self.context.is_none()
             && self.excluded.len() <= DEFAULT_LIMIT
             && !self.include_titles
     }
 
-    /// The request to the core, with this share of the usual effort.
-    pub(crate) fn request<'a>(&'a self, effort: f32, deadline: Deadline<'a>) -> Request<'a> {
+    /// Number of candidates that the request asks for.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether the catalog lacks the context pin, which is ignored then.
+    pub(crate) fn has_unknown_context(&self, serving: &Serving) -> bool {
+        let mut context = self.context.iter();
+        context.any(|context| !serving.pins().contains(context.pin))
+    }
+
+    /// The request to the core, with its `seeds` and its `context` in the types of the core.
+    pub(crate) fn request<'a>(
+        &'a self,
+        seeds: &'a [Seed<'a>],
+        context: Option<Context<'a>>,
+        budget: SearchBudget<'a>,
+    ) -> Request<'a> {
         Request {
             limit: self.limit,
             medoids: self.medoids,
             top: self.top,
+            seeds: Seeds {
+                list: seeds,
+                mode: self.seeds.mode(),
+            },
+            context,
             strategy: self.strategy,
             excluded: &self.excluded,
-            effort,
-            deadline,
+            effort: budget.effort,
+            deadline: budget.deadline,
         }
     }
 }
@@ -107,6 +184,10 @@ pub(crate) fn required_user(id: Option<u64>, key: Option<&str>) -> Result<UserId
 pub(crate) fn user_of_features(request: &v1::GetUserFeaturesRequest) -> Result<UserId, CallError> {
     FRESHNESS_TOKEN.check("freshness_token", request.freshness_token.len())?;
     required_user(request.user_id, request.user_key.as_deref())
+}
+
+fn optional_user(id: Option<u64>, key: Option<&str>) -> Result<Option<UserId>, CallError> {
+    ids::optional_user(id, key, || "user_key".to_owned())
 }
 
 /// The requests of a batch.
@@ -225,6 +306,54 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_that_breaks_its_limit_is_named() {
+        let seed = |weight: f64| v1::Seed {
+            pin_id: Some(7),
+            pin_key: None,
+            weight,
+        };
+        let replace = v1::SeedMode::Replace as i32;
+        assert_eq!(refused_field(|r| r.seed_mode = 3), "seed_mode");
+        assert_eq!(refused_field(|r| r.seed_mode = replace), "seeds");
+        assert_eq!(refused_field(|r| r.seeds = vec![seed(1.0); 21]), "seeds");
+        let second = |bad: v1::Seed| refused_field(|r| r.seeds = vec![seed(1.0), bad]);
+        for weight in [f64::NAN, f64::INFINITY, -1.0, f64::NEG_INFINITY, 1e6 + 1.0] {
+            assert_eq!(second(seed(weight)), "seeds[1].weight");
+        }
+        assert_eq!(second(v1::Seed::default()), "seeds[1].pin_id");
+        let with_key = |key: &str| v1::Seed {
+            pin_key: Some(key.to_owned()),
+            ..seed(1.0)
+        };
+        assert_eq!(second(with_key("")), "seeds[1].pin_key");
+        assert_eq!(second(with_key("tea")), "seeds[1].pin_key");
+
+        let greatest = params(|r| r.seeds = [0.0, -0.0, 1e6, 5e-324].map(seed).to_vec());
+        let greatest = greatest.expect("a good request");
+        let weights: Vec<f64> = greatest.seeds.pins().map(|(_, weight)| weight).collect();
+        assert_eq!(weights, [1.0, 1.0, 1e6, 5e-324]);
+    }
+
+    #[test]
+    fn a_request_needs_no_user_where_seeds_replace_the_medoids() {
+        let anonymous = |mode: v1::SeedMode, require_profile| {
+            let changed = params(|r| {
+                r.user_id = None;
+                r.seeds = vec![v1::Seed {
+                    pin_key: Some("tea".to_owned()),
+                    ..Default::default()
+                }];
+                r.set_seed_mode(mode);
+                r.require_profile = require_profile;
+            });
+            changed.map(|params| params.user)
+        };
+        assert_eq!(anonymous(v1::SeedMode::Replace, false), Ok(None));
+        anonymous(v1::SeedMode::Replace, true).expect_err("whose profile?");
+        anonymous(v1::SeedMode::Join, false).expect_err("whose medoids?");
+    }
+
+    #[test]
     fn keys_stand_for_their_ids() {
         let params = params(|r| {
             r.user_id = None;
@@ -233,7 +362,7 @@ mod tests {
             r.exclude_pin_keys = vec!["tea".to_owned()];
         });
         let params = params.expect("a good request");
-        assert_eq!(params.user, UserId::of_key("user-1"));
+        assert_eq!(params.user, Some(UserId::of_key("user-1")));
         assert_eq!(params.excluded, [PinId(7), PinId::of_key("tea")]);
     }
 

@@ -32,6 +32,12 @@ impl RequestContext {
             .user_context(user, recorded, self.answers, self.now)
     }
 
+    /// State of `user`; without one, of nobody, who has no interests and blocks no pins.
+    pub(super) fn resolve_or_nobody(&self, user: Option<UserId>) -> UserContext<'_> {
+        let nobody = || UserContext::new(self.serving.loaded.profiles(), None, self.now);
+        user.map_or_else(nobody, |user| self.resolve(user))
+    }
+
     /// Refuses a freshness token that an answer from this state would not honor.
     pub(super) fn check_token(&self, token: &[u8]) -> Result<(), CallError> {
         if token.is_empty() {

@@ -5,7 +5,7 @@ use tonic::Status;
 
 use crate::cluster::Interest;
 use crate::model::{Candidate, Medoid, PinId, Timestamp};
-use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid};
+use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid, SeedMode};
 use crate::serve::rpc::candidate_columns::candidate_columns;
 use crate::serve::rpc::request::{RecommendParams, ResponseFormat};
 use crate::serve::state::{Serving, UserContext};
@@ -26,35 +26,95 @@ pub(crate) struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// The answer as a message.
+    /// The answer as a message of `Recommend`.
     pub(crate) fn response(&self) -> v1::RecommendResponse {
         let Self {
+            params,
             seed,
             user,
             recommendation,
             serving,
             ..
         } = *self;
-        let (candidates, columns) = match self.params.format {
+        let (candidates, columns) = match params.format {
             ResponseFormat::Messages => (self.candidates(), None),
             ResponseFormat::Columns => (Vec::new(), Some(self.columns())),
         };
-        let medoids = recommendation.sampled.iter();
+        let seeds = params.seeds.pins().map(|one| self.seed(one));
+        let sampled = recommendation.sampled.iter();
+        let medoids = seeds.chain(sampled.map(|one| self.sampled_medoid(one)));
         let degraded = degraded_reason(recommendation);
+        let exhausted = self.exhausted_reason();
+        let unknown = params.seeds.unknown().clone();
+        // Seeds in the place of medoids leave nothing to draw.
+        let may_draw =
+            params.seeds.mode() != SeedMode::Replace || !recommendation.sampled.is_empty();
         v1::RecommendResponse {
             candidates,
             columns,
-            medoids: medoids.map(|one| self.sampled_medoid(one)).collect(),
+            medoids: medoids.collect(),
             catalog_version: serving.loaded.catalog().manifest().version.clone(),
             profile_version: serving.loaded.profiles().manifest().version.clone(),
             seed,
             fallback_reason: fallback_reason(recommendation.fallback).into(),
             degraded: degraded != v1::DegradedReason::Unspecified,
             degraded_reason: degraded.into(),
-            state_age: Some(state_age(user, self.now)),
-            state_time: Some(timestamp(user.as_of())),
-            engagement_feedback: user.counts_engagement(),
+            state_age: params.user.map(|_| state_age(user, self.now)),
+            state_time: params.user.map(|_| timestamp(user.as_of())),
+            engagement_feedback: user.counts_engagement() && may_draw,
             popularity_weight: serving.loaded.popularity_weight(),
+            exhausted: exhausted != v1::ExhaustedReason::Unspecified,
+            exhausted_reason: exhausted.into(),
+            unknown_seed_pin_ids: unknown.ids,
+            unknown_seed_pin_keys: unknown.keys,
+            unknown_context_pin: params.has_unknown_context(serving),
+        }
+    }
+
+    /// The answer as a message of `SimilarPins`.
+    pub(crate) fn similar_pins(&self) -> v1::SimilarPinsResponse {
+        let Self {
+            params,
+            recommendation,
+            serving,
+            ..
+        } = *self;
+        let candidates = recommendation.candidates.iter().map(|one| v1::Candidate {
+            medoid_index: params.seeds.place(one.medoid_index) as u32,
+            ..self.candidate(one)
+        });
+        let degraded = degraded_reason(recommendation);
+        let exhausted = self.exhausted_reason();
+        let unknown = params.seeds.unknown().clone();
+        v1::SimilarPinsResponse {
+            candidates: candidates.collect(),
+            catalog_version: serving.loaded.catalog().manifest().version.clone(),
+            degraded: degraded != v1::DegradedReason::Unspecified,
+            degraded_reason: degraded.into(),
+            unknown_pin_ids: unknown.ids,
+            unknown_pin_keys: unknown.keys,
+            popularity_weight: serving.loaded.popularity_weight(),
+            exhausted: exhausted != v1::ExhaustedReason::Unspecified,
+            exhausted_reason: exhausted.into(),
+        }
+    }
+
+    /// Why there are fewer candidates than were asked for. It is said of filtered answers
+    /// only.
+    fn exhausted_reason(&self) -> v1::ExhaustedReason {
+        let Self {
+            params,
+            recommendation,
+            ..
+        } = *self;
+        let is_short = recommendation.candidates.len() < params.limit();
+        // Without anything to search from, nothing is known of what the filter selects.
+        let has_searched = params.seeds.len() + recommendation.sampled.len() > 0;
+        let is_whole = has_searched && recommendation.answered_in_time.is_none();
+        if params.filter.is_some() && is_short && is_whole {
+            v1::ExhaustedReason::Filter
+        } else {
+            v1::ExhaustedReason::Unspecified
         }
     }
 
@@ -75,6 +135,19 @@ impl Answered<'_> {
             medoid_index: candidate.medoid_index as u32,
             title: self.title(candidate.pin),
             pin_key: key_of(candidate.pin, self.serving),
+        }
+    }
+
+    /// A seed as a medoid that is always drawn.
+    fn seed(&self, (pin, weight): (PinId, f64)) -> v1::SampledMedoid {
+        v1::SampledMedoid {
+            pin_id: pin.0,
+            importance: 0.0,
+            weight,
+            inclusion_probability: 1.0,
+            origin: v1::MedoidOrigin::Seed.into(),
+            title: self.title(pin),
+            pin_key: key_of(pin, self.serving),
         }
     }
 
@@ -268,6 +341,7 @@ pub(crate) fn fallback_reason(fallback: Option<Fallback>) -> v1::FallbackReason 
         Some(Fallback::ProfileNotInCatalog) => v1::FallbackReason::ProfileNotInCatalog,
         Some(Fallback::RecentActionsOnly) => v1::FallbackReason::RecentActionsOnly,
         Some(Fallback::NothingWanted) => v1::FallbackReason::NothingWanted,
+        Some(Fallback::SeedsNotInCatalog) => v1::FallbackReason::SeedsNotInCatalog,
     }
 }
 

@@ -4,11 +4,11 @@ use crate::recommend::Deadline;
 
 /// Budget of the searches of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SearchBudget<'a> {
+pub(crate) struct SearchBudget<'a> {
     /// Share of the usual effort of a search, above 0 and at most 1.
-    pub(super) effort: f32,
+    pub(crate) effort: f32,
     /// Passes when the client has left, or when the answer would come too late.
-    pub(super) deadline: Deadline<'a>,
+    pub(crate) deadline: Deadline<'a>,
 }
 
 impl SearchBudget<'_> {

@@ -2,14 +2,18 @@
 
 use metrics::{counter, histogram};
 
+use super::attributes;
 use super::request::RecommendParams;
 use super::request_context::RequestContext;
 use super::response::Answered;
 use super::search_budget::SearchBudget;
 use super::stage_timer::StageTimer;
-use crate::index::ListsOnly;
+use crate::index::{Filtered, ListsOnly};
+use crate::kernel;
 use crate::metrics as names;
-use crate::recommend::{Fallback, NotCached, Recommendation, Retrieve, Stage, StageObserver};
+use crate::recommend::{
+    Context, Fallback, NotCached, Recommendation, Retrieve, Stage, StageObserver,
+};
 use crate::serve::state::{LayeredIndex, Serving, UserContext};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -20,6 +24,9 @@ pub(super) struct ValidatedRequest {
     params: RecommendParams,
     seed: u64,
 }
+
+/// Makes a message of an answer.
+pub(super) type Convert<T> = fn(&Answered<'_>) -> T;
 
 /// What an answer is converted from.
 struct Answer<'a> {
@@ -34,14 +41,30 @@ impl ValidatedRequest {
         request: v1::RecommendRequest,
         context: &RequestContext,
     ) -> Result<Self, CallError> {
-        let params = RecommendParams::try_from(request)?;
+        let mut params = RecommendParams::try_from(request)?;
+        check_filter(&params, context)?;
         context.check_token(&params.token)?;
+        params.seeds.set_unknown_aside(&context.serving);
         let profiles = context.serving.loaded.profiles();
-        if params.require_profile && !profiles.has_medoids(params.user) {
-            return Err(CallError::NoProfile(params.user));
+        let required = params.user.filter(|_| params.require_profile);
+        if let Some(user) = required.filter(|&user| !profiles.has_medoids(user)) {
+            return Err(CallError::NoProfile(user));
         }
         let seed = params.seed.unwrap_or_else(rand::random);
         Ok(Self { params, seed })
+    }
+
+    /// Checks `request`.
+    pub(super) fn of_similar_pins(
+        request: v1::SimilarPinsRequest,
+        context: &RequestContext,
+    ) -> Result<Self, CallError> {
+        let mut params = RecommendParams::of_similar_pins(request, &context.serving)?;
+        check_filter(&params, context)?;
+        context.check_token(&params.token)?;
+        params.seeds.set_unknown_aside(&context.serving);
+        // Nothing is drawn, so no seed makes a difference.
+        Ok(Self { params, seed: 0 })
     }
 
     /// Whether an answer from lists is a matter of microseconds.
@@ -49,39 +72,67 @@ impl ValidatedRequest {
         self.params.is_small()
     }
 
-    /// Answers from neighbor lists alone, if they suffice.
-    pub(super) fn answer_from_lists(
+    /// Answers from neighbor lists alone, if they suffice, as `convert` makes a message of it.
+    pub(super) fn answer_from_lists<T>(
         &self,
         context: &RequestContext,
-    ) -> Result<v1::RecommendResponse, NotCached> {
-        let lists = ListsOnly::new(context.serving.loaded.index());
+        convert: Convert<T>,
+    ) -> Result<T, NotCached> {
+        let index = context.serving.loaded.index();
+        let lists = ListsOnly::new(index);
         let pins = context.serving.pins();
         // Lists take less time than a look at the clock would.
         let budget = SearchBudget::unlimited();
-        let answer = self.recommend(context, &pins.retriever(&lists), budget)?;
+        let answer = match &self.params.filter {
+            None => self.recommend(context, &pins.retriever(&lists), budget)?,
+            Some(filter) => {
+                // To evaluate a filter takes longer than to hand the call to a worker.
+                let selection = index.known_selection(filter).ok_or(NotCached)?;
+                let index = Filtered {
+                    index: &lists,
+                    selection: &selection,
+                };
+                let retriever = pins.filtered_retriever(&index, filter);
+                self.recommend(context, &retriever, budget)?
+            }
+        };
         lists.count_hits();
-        Ok(self.respond(&answer, context))
+        Ok(convert(&self.answered(&answer, context)))
     }
 
     /// Answers from neighbor lists, and by searches where they are needed.
-    pub(super) fn answer(
+    pub(super) fn answer<T>(
         &self,
         context: &RequestContext,
         budget: SearchBudget<'_>,
-    ) -> Result<v1::RecommendResponse, CallError> {
+        convert: Convert<T>,
+    ) -> Result<T, CallError> {
         if budget.deadline.has_passed() {
             return Err(CallError::OutOfTime);
         }
         let pins = context.serving.pins();
-        let index = pins.retriever(context.serving.loaded.index());
+        let index = context.serving.loaded.index();
+        let answer = match &self.params.filter {
+            None => self.recommend(context, &pins.retriever(index), budget),
+            Some(filter) => {
+                let selection = index.select(filter).map_err(|error| {
+                    tracing::error!(%error, "a filter cannot be evaluated");
+                    CallError::Internal
+                })?;
+                let index = Filtered {
+                    index,
+                    selection: &selection,
+                };
+                let retriever = pins.filtered_retriever(&index, filter);
+                self.recommend(context, &retriever, budget)
+            }
+        };
         // The whole index searches what is not cached, so this error is a defect.
-        let answer = self
-            .recommend(context, &index, budget)
-            .map_err(|NotCached| CallError::Internal)?;
+        let answer = answer.map_err(|NotCached| CallError::Internal)?;
         if answer.recommendation.answered_in_time == Some(0) {
             return Err(CallError::OutOfTime);
         }
-        Ok(self.respond(&answer, context))
+        Ok(convert(&self.answered(&answer, context)))
     }
 
     fn recommend<'a>(
@@ -91,8 +142,25 @@ impl ValidatedRequest {
         budget: SearchBudget<'a>,
     ) -> Result<Answer<'a>, NotCached> {
         let timer = StageTimer::default();
-        let user = timer.observe(Stage::Lookup, || context.resolve(self.params.user));
-        let request = self.params.request(budget.effort, budget.deadline);
+        let user = timer.observe(Stage::Lookup, || {
+            context.resolve_or_nobody(self.params.user)
+        });
+        let seeds = self.params.seeds.list();
+        let pins = context.serving.pins();
+        let near = self
+            .params
+            .context
+            .and_then(|near| Some((near, pins.vector(near.pin)?)));
+        let cosine = |medoid| {
+            let vectors = near.and_then(|(_, target)| Some((target, pins.vector(medoid)?)));
+            vectors.map_or(-1.0, |(a, b)| kernel::dot(a, b).clamp(-1.0, 1.0))
+        };
+        let near = near.map(|(near, _)| Context {
+            cosine: &cosine,
+            medoids: near.medoids,
+            strength: near.strength,
+        });
+        let request = self.params.request(&seeds, near, budget);
         let Serving { loaded, delta, .. } = &*context.serving;
         let layers = LayeredIndex { index, delta };
         let recommendation = loaded.recommend(&user, &request, layers, self.seed, &timer)?;
@@ -103,8 +171,8 @@ impl ValidatedRequest {
         })
     }
 
-    /// Converts `answer`, which is given now: it is counted, timed and probed.
-    fn respond(&self, answer: &Answer<'_>, context: &RequestContext) -> v1::RecommendResponse {
+    /// What a message is made from. The answer is given now: it is counted, timed and probed.
+    fn answered<'a>(&'a self, answer: &'a Answer<'_>, context: &'a RequestContext) -> Answered<'a> {
         let Answer {
             user,
             recommendation,
@@ -113,9 +181,16 @@ impl ValidatedRequest {
         let RequestContext { serving, now, .. } = context;
         timer.record();
         count(recommendation);
+        let seeds = &self.params.seeds;
+        let unknown =
+            seeds.unknown().len() as u64 + u64::from(self.params.has_unknown_context(serving));
+        if unknown > 0 {
+            counter!(names::UNKNOWN_SEEDS).increment(unknown);
+        }
         let sampled = recommendation.sampled.iter();
-        let medoids = sampled.map(|sampled| sampled.medoid.pin);
-        context.probe.observe_answer(serving, medoids);
+        let seeds = seeds.pins().map(|(pin, _)| pin);
+        let pins = seeds.chain(sampled.map(|sampled| sampled.medoid.pin));
+        context.probe.observe_answer(serving, pins);
         Answered {
             params: &self.params,
             seed: self.seed,
@@ -124,8 +199,14 @@ impl ValidatedRequest {
             serving,
             now: *now,
         }
-        .response()
     }
+}
+
+/// Refuses a filter that does not fit the catalog.
+fn check_filter(params: &RecommendParams, context: &RequestContext) -> Result<(), CallError> {
+    let attributes = &context.serving.loaded.catalog().attributes;
+    let mut filters = params.filter.iter();
+    filters.try_for_each(|filter| attributes::check_filter(filter, attributes.definitions()))
 }
 
 fn count(answer: &Recommendation) {
@@ -149,5 +230,6 @@ fn fallback_label(fallback: Fallback) -> &'static str {
         Fallback::ProfileNotInCatalog => "profile_not_in_catalog",
         Fallback::RecentActionsOnly => "recent_actions_only",
         Fallback::NothingWanted => "nothing_wanted",
+        Fallback::SeedsNotInCatalog => "seeds_not_in_catalog",
     }
 }

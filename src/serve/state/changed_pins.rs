@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::actions::Actions;
 use crate::durable::{Log, LogError, PinChange, PinRecord};
-use crate::index::{Catalog, Delta};
-use crate::model::PinId;
+use crate::index::{Catalog, Delta, UpsertedPin};
+use crate::model::{AttributeDefinition, PinAttributes, PinId};
 
 type Changes = BTreeMap<PinId, PinRecord>;
 
@@ -133,10 +133,15 @@ impl LockedChanges<'_> {
                     vector,
                     title,
                     key,
+                    attributes,
                 } => {
                     if is_of_model(embedding_version, catalog) {
-                        let key = catalog.pins.has_keys().then(|| key.clone());
-                        delta.push(pin, vector, title.clone(), key);
+                        let upserted = UpsertedPin {
+                            title: title.clone(),
+                            key: catalog.pins.has_keys().then(|| key.clone()),
+                            attributes: attributes.clone(),
+                        };
+                        delta.push(pin, vector, upserted);
                     }
                 }
                 PinRecord::Deleted => delta.push_deleted(pin),
@@ -190,15 +195,32 @@ fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
             vector,
             title,
             key,
+            attributes,
         } => in_catalog.is_some_and(|in_catalog| {
             // A catalog of another model has what it has of the pin.
             !is_of_model(embedding_version, catalog)
                 || (in_catalog == vector.as_slice()
                     && catalog.pins.title(pin) == title
-                    && catalog.pins.key(pin).unwrap_or_default() == key)
+                    && catalog.pins.key(pin).unwrap_or_default() == key
+                    && has_attributes(pin, attributes, catalog))
         }),
         PinRecord::Deleted => in_catalog.is_none(),
     }
+}
+
+/// Whether `catalog` has these attributes of `pin`, of those that it can have: another one
+/// may be of fewer attributes, or of other types.
+fn has_attributes(pin: PinId, attributes: &PinAttributes, catalog: &Catalog) -> bool {
+    let definitions = catalog.attributes.definitions();
+    let position = catalog.pins.position(pin);
+    let in_catalog = position.map(|position| catalog.attributes.of_pin(position));
+    definitions
+        .iter()
+        .all(|AttributeDefinition { name, kind }| {
+            let upserted = attributes.get(name);
+            let upserted = upserted.filter(|value| kind.check(value).is_ok());
+            upserted == in_catalog.as_ref().and_then(|own| own.get(name))
+        })
 }
 
 /// Whether a vector of this model can be one of `catalog`: one of another model is near

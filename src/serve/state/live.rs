@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::durable::PinRecord;
-    use crate::model::PinId;
+    use crate::model::{PinAttributes, PinId};
     use crate::serve::state::test_world::{
         MODEL, TestWorld, durable_state, key_of, title_of, vector_of,
     };
@@ -280,6 +280,7 @@ mod tests {
             vector: vector_of(pin),
             title: title_of(pin),
             key: key.to_owned(),
+            attributes: PinAttributes::default(),
         }
     }
 

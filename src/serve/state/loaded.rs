@@ -11,7 +11,8 @@ use crate::model::UserId;
 use crate::pool::Pool;
 use crate::recommend::{
     Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, StageObserver, Unobserved, User, UserFeatures,
+    Recommendation, Recommender, Request, Retrieve, Seeds, StageObserver, Unobserved, User,
+    UserFeatures,
 };
 use crate::serve::middleware::VersionHeaders;
 use crate::serve::request_limits::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
@@ -207,6 +208,8 @@ impl Loaded {
             medoids: DEFAULT_MEDOIDS,
             top: 0,
             strategy: MergeStrategy::Interleave,
+            seeds: Seeds::NONE,
+            context: None,
             excluded: &[],
             effort: 1.0,
             deadline: Deadline::never(),
@@ -234,6 +237,7 @@ fn open_index(catalog: Arc<Catalog>, source: &ServingSource) -> Result<Index, Sn
         lists,
         source.ef_search,
         source.neighbors,
+        source.filters,
     ))
 }
 

@@ -56,15 +56,19 @@ impl Probe {
         })
     }
 
-    /// Counts an answer that was made from `serving` and the sampled `medoids`, and
-    /// probes it when its turn has come.
+    /// Counts an answer that was made from `serving` and retrievals for `pins`, and probes it
+    /// when its turn has come.
     pub(crate) fn observe_answer(
         &self,
         serving: &Arc<Serving>,
-        mut medoids: impl ExactSizeIterator<Item = PinId>,
+        mut pins: impl Iterator<Item = PinId> + Clone,
     ) {
         let (one_in, cpu) = (self.one_in, self.cpu);
-        if one_in == 0 || medoids.len() == 0 {
+        if one_in == 0 {
+            return;
+        }
+        let count = pins.clone().count();
+        if count == 0 {
             return;
         }
         let answer = self.answers.fetch_add(1, Ordering::Relaxed);
@@ -72,8 +76,8 @@ impl Probe {
             return;
         }
         // All ranks in turn.
-        let rank = (answer / one_in) as usize % medoids.len();
-        let Some(pin) = medoids.nth(rank) else {
+        let rank = (answer / one_in) as usize % count;
+        let Some(pin) = pins.nth(rank) else {
             return;
         };
         let (serving, shared) = (serving.clone(), self.shared.clone());

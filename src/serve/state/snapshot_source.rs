@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::{NeighborLists, NeighborParams};
+use crate::index::{FilterParams, NeighborLists, NeighborParams};
 use crate::snapshot::{self, SnapshotError};
 
 /// Location of a catalog and of profiles, and how the catalog is searched.
@@ -18,6 +18,8 @@ pub struct ServingSource {
     pub ef_search: usize,
     /// Lists that answer without a search.
     pub neighbors: NeighborParams,
+    /// What filters select.
+    pub filters: FilterParams,
     /// What the popularity of a pin is worth beside its nearness, as a difference of
     /// cosines; 0 for nearness alone.
     pub popularity: f32,
@@ -47,6 +49,7 @@ impl ServingSource {
             profiles: self.profiles.join(&versions.profiles),
             ef_search: self.ef_search,
             neighbors: self.neighbors,
+            filters: self.filters,
             popularity: self.popularity,
         }
     }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::cluster;
 use crate::index::{
-    Catalog, CatalogManifest, Delta, GraphParams, NeighborParams, Pin, PinTable, QuantizedVectors,
-    build_graph,
+    AttributeTable, Catalog, CatalogManifest, CatalogParts, Delta, FilterParams, GraphParams,
+    NeighborParams, Pin, PinTable, QuantizedVectors, build_graph,
 };
 use crate::model::{
     Action, ActionId, ActionKind, ActionWeights, Embeddings, Medoid, PinId, Timestamp, UserId,
@@ -93,6 +93,9 @@ impl TestWorld {
             neighbors: NeighborParams {
                 depth: 10,
                 budget: ByteSize::kib(64),
+                cache: ByteSize::kib(64),
+            },
+            filters: FilterParams {
                 cache: ByteSize::kib(64),
             },
             popularity: 0.0,
@@ -244,7 +247,16 @@ fn write_catalog(root: &Path, pins: impl Iterator<Item = (PinId, Option<String>,
     let stage = Progress::Silent.stage("", 0);
     let graph = build_graph(&codes, params, &stage).expect("memory");
     let facts = CatalogManifest::of_table(&table, MODEL, params);
-    let written = Catalog::write(root, &table, &codes, &graph, facts);
+    let written = Catalog::write(
+        root,
+        CatalogParts {
+            pins: &table,
+            codes: &codes,
+            graph: &graph,
+            attributes: &AttributeTable::default(),
+        },
+        facts,
+    );
     written.expect("a catalog").version
 }
 

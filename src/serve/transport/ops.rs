@@ -134,6 +134,9 @@ fn describe_neighbor_lists(loaded: &Loaded) {
     counter!(names::NEIGHBOR_HITS, "source" => "cache").absolute(lookups.cached);
     counter!(names::NEIGHBOR_MISSES, "reason" => "no_list").absolute(lookups.missing);
     counter!(names::NEIGHBOR_MISSES, "reason" => "too_short").absolute(lookups.too_short);
+    counter!(names::FILTERED, "plan" => "list").absolute(lookups.filtered_lists);
+    counter!(names::FILTERED, "plan" => "search").absolute(lookups.filtered_searches);
+    counter!(names::FILTERED, "plan" => "scan").absolute(lookups.filtered_scans);
     gauge!(names::NEIGHBOR_LISTS).set(lists.len() as f64);
     gauge!(names::NEIGHBOR_BYTES, "source" => "ahead").set(lists.bytes() as f64);
     gauge!(names::NEIGHBOR_BYTES, "source" => "cache").set(index.cached_bytes() as f64);

@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod strings;
+pub(crate) mod twin;
 pub(crate) mod wait;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use pinnersage::batch::{
-    BadRowParams, CatalogParams, ChangeFiles, Duplicates, NegativeLimits, ProfileInput,
-    ProfileParams, TextIds, build_catalog, build_profiles,
+    AttributeColumns, AttributeLimits, BadRowParams, CatalogParams, ChangeFiles, Duplicates,
+    NegativeLimits, ProfileInput, ProfileParams, TextIds, build_catalog, build_profiles,
 };
 use pinnersage::index::GraphParams;
 use pinnersage::model::Timestamp;
@@ -133,6 +134,12 @@ pub(crate) fn catalog_params(embedding_version: &str) -> CatalogParams {
     CatalogParams {
         embedding_version: embedding_version.to_owned(),
         min_quality: None,
+        attributes: AttributeColumns::default(),
+        attribute_limits: AttributeLimits {
+            max_attributes: 8,
+            max_words: 1_000,
+            max_bytes: ByteSize::mib(1),
+        },
         changes: ChangeFiles::default(),
         text_ids: TextIds::Auto,
         bad_rows: BadRowParams::default(),

@@ -190,6 +190,11 @@ impl Process {
         })
     }
 
+    /// Reads lines until one has `text`, and returns it.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
+        self.read_until(text, |line| line.contains(text).then(|| line.to_owned()))
+    }
+
     /// Reads lines until `find` has found something in one.
     fn read_until<T>(&mut self, what: &str, mut find: impl FnMut(&str) -> Option<T>) -> T {
         let begun = Instant::now();

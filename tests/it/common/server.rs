@@ -11,7 +11,7 @@ use pinnersage::actions::{ActionLimits, ActionParams, Actions, FeedbackParams};
 use pinnersage::archive::ArchiveParams;
 use pinnersage::config::Settings;
 use pinnersage::durable::ActionLogParams;
-use pinnersage::index::NeighborParams;
+use pinnersage::index::{FilterParams, NeighborParams};
 use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
     AnswerParams, AuthParams, ConnectionParams, DataParams, InitialState, Listeners, LoadError,
@@ -42,6 +42,9 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 const NEIGHBORS: NeighborParams = NeighborParams {
     depth: 50,
     budget: ByteSize::mib(1),
+    cache: ByteSize::mib(1),
+};
+const FILTERS: FilterParams = FilterParams {
     cache: ByteSize::mib(1),
 };
 const DAY: Duration = Duration::from_secs(86_400);
@@ -270,10 +273,15 @@ impl Server {
     /// Calls Recommend with `bytes` as its message, and gives back the bytes of
     /// the answer.
     pub(crate) async fn call_raw(&self, bytes: &[u8]) -> Result<Bytes, Status> {
+        self.call_method_raw(RECOMMEND, bytes).await
+    }
+
+    /// The same of another method.
+    pub(crate) async fn call_method_raw(&self, path: &str, bytes: &[u8]) -> Result<Bytes, Status> {
         let mut client = Grpc::new(self.channel().await);
         client.ready().await.expect("a connection");
         let request = Request::new(Bytes::copy_from_slice(bytes));
-        let path = RECOMMEND.parse().expect("a path");
+        let path = path.parse().expect("a path");
         client
             .unary(request, path, Raw)
             .await
@@ -403,6 +411,7 @@ pub(crate) fn source(world: &World) -> ServingSource {
         profiles: world.path("profiles"),
         ef_search: 100,
         neighbors: NEIGHBORS,
+        filters: FILTERS,
         popularity: 0.0,
     }
 }

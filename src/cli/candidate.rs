@@ -1,0 +1,61 @@
+//! Candidates as a server answers them, and their printed forms.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::client::display_title;
+use super::id_or_key::display_id;
+use crate::wire::v1;
+
+/// A candidate; its fields are those of the JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Candidate {
+    pin_id: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pin_key: String,
+    title: String,
+    score: f32,
+    medoid_index: u32,
+}
+
+impl From<v1::Candidate> for Candidate {
+    fn from(candidate: v1::Candidate) -> Self {
+        let v1::Candidate {
+            pin_id,
+            score,
+            medoid_index,
+            title,
+            pin_key,
+        } = candidate;
+        Self {
+            pin_id,
+            pin_key,
+            title,
+            score,
+            medoid_index,
+        }
+    }
+}
+
+/// Writes a table of `candidates`, without an end of line.
+pub(super) fn write_candidates(
+    f: &mut fmt::Formatter<'_>,
+    candidates: &[Candidate],
+) -> fmt::Result {
+    write!(f, "  {:>5}  {:>6}  from  pin", "place", "score")?;
+    for (rank, candidate) in (1..).zip(candidates) {
+        let score = candidate.score;
+        let letter = letter(candidate.medoid_index as usize);
+        let pin = display_id(candidate.pin_id, &candidate.pin_key);
+        let title = display_title(&candidate.title);
+        write!(f, "\n  {rank:>5}  {score:>6.3}  [{letter}]   {pin} {title}")?;
+    }
+    Ok(())
+}
+
+/// A letter for what found a candidate: there are 40 at most, of which the last have
+/// capital letters.
+pub(super) fn letter(index: usize) -> char {
+    ('a'..='z').chain('A'..='Z').nth(index).unwrap_or('?')
+}

@@ -1,0 +1,168 @@
+//! `pinnersage similar`.
+
+use std::fmt;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::candidate::{Candidate, letter, write_candidates};
+use super::client::{ServerArgs, status_error};
+use super::filter_arg::FilterArg;
+use super::id_or_key::{IdOrKey, OptionalUserArgs};
+use super::output;
+use super::runtime::block_on;
+use crate::wire::v1;
+
+#[derive(Debug, Args)]
+pub(super) struct SimilarArgs {
+    /// Pins to find others like.
+    #[arg(long, value_name = "ID", num_args = 1.., required_unless_present = "pin_key")]
+    pin: Vec<u64>,
+    /// The same by their keys, where pins are called by strings.
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pin_key: Vec<String>,
+    #[command(flatten)]
+    user: OptionalUserArgs,
+    /// Number of candidates to show.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+    /// Leave these pins out.
+    #[arg(long, value_name = "PIN", num_args = 1..)]
+    exclude: Vec<u64>,
+    /// Leave the pins with these keys out, where pins are called by strings.
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    exclude_key: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArg,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Pins like others; its fields are those of the JSON.
+#[derive(Debug, Serialize)]
+struct SimilarPins {
+    #[serde(skip)]
+    pins: Vec<IdOrKey>,
+    degraded_reason: &'static str,
+    exhausted_reason: &'static str,
+    catalog_version: String,
+    popularity_weight: f32,
+    unknown_pin_ids: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_pin_keys: Vec<String>,
+    candidates: Vec<Candidate>,
+}
+
+pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
+    let pins = IdOrKey::all(&args.pin, &args.pin_key);
+    let user = args.user.user();
+    let (user_id, user_key) = user.map_or((None, None), |user| user.fields());
+    let request = v1::SimilarPinsRequest {
+        pin_ids: args.pin,
+        pin_keys: args.pin_key,
+        limit: args.limit,
+        exclude_pin_ids: args.exclude,
+        exclude_pin_keys: args.exclude_key,
+        user_id,
+        user_key,
+        include_titles: true,
+        filter: args.filter.message(),
+        ..Default::default()
+    };
+    block_on(async {
+        let mut client = args.server.connect().await?;
+        let response = client.similar_pins(request).await;
+        let response = response.map_err(|status| status_error(&status))?;
+        let similar = SimilarPins::new(pins, response.into_inner());
+        if args.json {
+            return output::print_json(&serde_json::to_string_pretty(&similar)?);
+        }
+        output::print(&similar)
+    })
+}
+
+impl SimilarPins {
+    fn new(pins: Vec<IdOrKey>, response: v1::SimilarPinsResponse) -> Self {
+        Self {
+            pins,
+            degraded_reason: response.degraded_reason().as_str_name(),
+            exhausted_reason: response.exhausted_reason().as_str_name(),
+            candidates: response.candidates.into_iter().map(Into::into).collect(),
+            catalog_version: response.catalog_version,
+            popularity_weight: response.popularity_weight,
+            unknown_pin_ids: response.unknown_pin_ids,
+            unknown_pin_keys: response.unknown_pin_keys,
+        }
+    }
+
+    fn is_unknown(&self, pin: &IdOrKey) -> bool {
+        match pin {
+            IdOrKey::Id(id) => self.unknown_pin_ids.contains(id),
+            IdOrKey::Key(key) => self.unknown_pin_keys.contains(key),
+        }
+    }
+}
+
+impl fmt::Display for SimilarPins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} candidates like", self.candidates.len())?;
+        for (index, pin) in self.pins.iter().enumerate() {
+            let letter = letter(index);
+            let remark = if self.is_unknown(pin) {
+                " (not in the catalog)"
+            } else {
+                ""
+            };
+            writeln!(f, "  [{letter}] {pin}{remark}")?;
+        }
+        if self.degraded_reason != v1::DegradedReason::Unspecified.as_str_name() {
+            writeln!(f, "  degraded: {}", self.degraded_reason)?;
+        }
+        if self.exhausted_reason == v1::ExhaustedReason::Filter.as_str_name() {
+            writeln!(f, "  exhausted: the filter selects no other pin")?;
+        }
+        if self.popularity_weight > 0.0 {
+            let weight = self.popularity_weight;
+            writeln!(f, "  ranked by score + {weight} * popularity of the pin")?;
+        }
+        write_candidates(f, &self.candidates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_names_the_pin_that_it_is_like_and_unknown_pins_are_marked() {
+        let pins = IdOrKey::all(&[7, 8], &["tea".to_owned()]);
+        let response = v1::SimilarPinsResponse {
+            candidates: vec![v1::Candidate {
+                pin_id: 3,
+                score: 0.75,
+                medoid_index: 1,
+                title: "pot".to_owned(),
+                ..Default::default()
+            }],
+            unknown_pin_ids: vec![7],
+            unknown_pin_keys: vec!["tea".to_owned()],
+            popularity_weight: 0.5,
+            ..Default::default()
+        };
+        let similar = SimilarPins::new(pins, response);
+        let text = similar.to_string();
+        let expected = "1 candidates like\n  [a] 7 (not in the catalog)\n  [b] 8\n  \
+                        [c] tea (not in the catalog)\n  \
+                        ranked by score + 0.5 * popularity of the pin\n  \
+                        place   score  from  pin\n      1   0.750  [b]   3 pot";
+        assert_eq!(text, expected);
+        let json = serde_json::to_string(&similar).expect("JSON");
+        assert!(
+            json.contains(r#""unknown_pin_ids":[7],"unknown_pin_keys":["tea"]"#),
+            "{json}"
+        );
+    }
+}
