@@ -7,8 +7,8 @@ use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
     Deadline, MedoidSources, MergeStrategy, Origin, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, Retrieved, SearchParams, Unobserved, User,
-    UserMedoids,
+    Recommendation, Recommender, Request, Retrieve, Retrieved, SearchParams, Seeds, Unobserved,
+    User, UserMedoids,
 };
 use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
@@ -62,6 +62,15 @@ impl Retrieve for Table {
                 .take(params.k),
         );
         Retrieved::Complete
+    }
+
+    fn nearest_to_vector(
+        &self,
+        _: &[f32],
+        _: &SearchParams<'_>,
+        _: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        Retrieved::NotCached
     }
 }
 
@@ -163,6 +172,8 @@ fn time(
         medoids,
         top: 0,
         strategy,
+        seeds: Seeds::NONE,
+        context: None,
         excluded: &[],
         effort: 1.0,
         deadline: Deadline::never(),

@@ -1,4 +1,4 @@
-"""What the two measurements share: processes, their cost, and the cores they run on."""
+"""What the measurements share: processes, their cost, and the cores they run on."""
 
 import json
 import os

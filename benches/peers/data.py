@@ -3,6 +3,8 @@
 A data set is a directory of three files: `pins.parquet` (what pinnersage reads),
 `vectors.npy` (the same vectors for the Python peers) and `nearest.npy` (for each query
 the row numbers of its 400 nearest other pins, by exact float32 scores).
+
+For filters every pin has two attributes, which follow from the vectors.
 """
 
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ DIMENSION = 256
 QUERIES = 1000
 NEAREST = 400
 QUICK_PINS = 10_000
-CLUSTERED = {"clustered": 200_000, "clustered_1m": 1_000_000}
-NAMES = [*CLUSTERED, "wordnet"]
+CLUSTERED = {"clustered": 200_000, "clustered_100k": 100_000, "clustered_1m": 1_000_000}
+HARD_PINS = 80_000
+ATTRIBUTES = ("random", "correlated")
 
 
 @dataclass
@@ -51,6 +54,8 @@ def prepare(name, cache, quick):
     data.directory.mkdir(parents=True, exist_ok=True)
     if name in CLUSTERED:
         vectors, titles = clustered(QUICK_PINS if quick else CLUSTERED[name])
+    elif name == "hard":
+        vectors, titles = hard(QUICK_PINS if quick else HARD_PINS)
     else:
         vectors, titles = wordnet(cache, QUICK_PINS if quick else None)
     write_parquet(data.parquet, vectors, titles)
@@ -87,6 +92,29 @@ def clustered(pins):
     return vectors, [f"cluster {number}" for number in cluster]
 
 
+def hard(pins):
+    """Points on which a graph of too little quality loses recall.
+
+    - One topic for every 67 pins, their sizes falling as rank to the power -0.6.
+    - A quarter of a point, on average, is the way from its topic to another.
+    - Around the topic it lies in a ball of 12 dimensions of the topic's own.
+    - Little noise in all 256 dimensions; then the point is scaled to length one.
+    """
+    topics, ball, random = pins // 67, 12, np.random.default_rng(1)
+    centers = 0.8 / np.sqrt(DIMENSION) * random.standard_normal((topics, DIMENSION))
+    share = 1 / np.arange(1, topics + 1) ** 0.6
+    first, second = random.choice(topics, (2, pins), p=share / share.sum())
+    way = random.beta(1, 3, (pins, 1))
+    points = (1 - way) * centers[first] + way * centers[second]
+    lengths = 0.5 / 1.7 / np.sqrt(np.arange(1, ball + 1))
+    for topic in range(topics):
+        rows = np.flatnonzero(first == topic)
+        basis, _ = np.linalg.qr(random.standard_normal((DIMENSION, ball)))
+        points[rows] += (random.standard_normal((len(rows), ball)) * lengths) @ basis.T
+    points += 0.2 / np.sqrt(DIMENSION) * random.standard_normal(points.shape)
+    return rows_of_length_one(points).astype(np.float32), [f"topic {topic}" for topic in first]
+
+
 def wordnet(cache, pins):
     """Definitions of WordNet as all-MiniLM-L6-v2 sees them, on 256 principal components."""
     import wordnet as text
@@ -104,13 +132,25 @@ def rows_of_length_one(vectors):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def write_parquet(path, vectors, titles):
+def attributes(vectors):
+    """What filters go by, one number in [0, 1) a pin each.
+
+    `random` has nothing to do with the vector. `correlated` is the rank of the inner product
+    with one direction, so that a range of it is a half of the space or a slice.
+    """
+    pins, random = len(vectors), np.random.default_rng(16)
+    ranks = np.argsort(np.argsort(vectors @ random.standard_normal(DIMENSION)))
+    return dict(zip(ATTRIBUTES, (random.random(pins), ranks / pins)))
+
+
+def write_parquet(path, vectors, titles, **columns):
     """`pin_id` is the row number."""
     offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
     table = pa.table({
         "pin_id": np.arange(len(vectors), dtype=np.int64),
         "embedding": pa.ListArray.from_arrays(offsets, vectors.reshape(-1)),
         "title": titles,
+        **columns,
     })
     pq.write_table(table, path, row_group_size=50_000)
 

@@ -47,9 +47,10 @@ def widths(k):
 class Peer:
     """A Python library in a worker process."""
 
-    def __init__(self, name, data):
-        self.name, self.data = name, data
-        self.index = data.directory / "indexes" / name.replace(" ", "-")
+    def __init__(self, name, engine, data):
+        self.name, self.engine, self.data = name, engine, data
+        index_name = getattr(engine, "index_name", name)  # some share one
+        self.index = data.directory / "indexes" / index_name.replace(" ", "-")
         self.cost_file = self.index.with_suffix(".cost.json")
 
     def build(self):
@@ -61,7 +62,7 @@ class Peer:
 
     def _call_in_child(self, function, *arguments):
         child = get_context("spawn").Process(
-            target=function, args=(self.name, str(self.data.vector_file), *arguments)
+            target=function, args=(self.engine, str(self.data.vector_file), *arguments)
         )
         child.start()
         child.join()
@@ -72,7 +73,7 @@ class Peer:
         self.pipe, theirs = get_context("spawn").Pipe()
         self.worker = get_context("spawn").Process(
             target=serve_searches,
-            args=(self.name, str(self.data.vector_file), str(self.index), self.data.nearest(), theirs),
+            args=(self.engine, str(self.data.vector_file), str(self.index), self.data.nearest(), theirs),
             daemon=True,
         )
         self.worker.start()
@@ -132,10 +133,10 @@ class Command:
         pass
 
 
-def build_index(name, vector_file, path, cost_file):
+def build_index(engine, vector_file, path, cost_file):
     vectors = np.load(vector_file)
     before, began = own_cpu_seconds(), time.monotonic()
-    PEERS[name].build(vectors, path)
+    engine.build(vectors, path)
     cost = Cost(time.monotonic() - began, own_cpu_seconds() - before)
     with open(cost_file, "w") as file:
         json.dump(asdict(cost), file)
@@ -151,11 +152,10 @@ def children_cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def serve_searches(name, vector_file, path, nearest, pipe):
+def serve_searches(engine, vector_file, path, nearest, pipe):
     """The worker: loads the index, tells its size, then measures what it is asked to."""
     os.sched_setaffinity(0, {SEARCH_CORE})
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # some libraries chat
-    engine = PEERS[name]
     stored = np.load(vector_file, mmap_mode="r")
     rows = query_rows(len(stored))
     queries = np.array(stored[rows])
@@ -204,7 +204,7 @@ def engines_for(data, options):
         engines.append(Command("pinnersage", check, build, catalog))
     else:
         say(f"no {options.pinnersage}: pinnersage is left out")
-    engines += [Peer(name, data) for name in PEERS]
+    engines += [Peer(name, engine, data) for name, engine in PEERS.items()]
     return [engine for engine in engines if options.wants(engine.name)]
 
 

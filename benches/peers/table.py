@@ -3,6 +3,7 @@
 import math
 
 RECALLS = (0.95, 0.98, 0.99)
+RECALLS_FILTERED = (0.95, 0.98)
 
 
 def rate_at(recall, points):
@@ -72,6 +73,45 @@ def ratios(rates):
         )
         lines.append(f"- pinnersage / {name}: {each}")
     return lines
+
+
+def filter_table(data, pins, k, rows):
+    """A line for each filter; in a cell the rates at the recalls."""
+    engines = list(dict.fromkeys(row["engine"] for row in rows))
+    lines = [
+        f"### {data}, {pins:,} pins, filters, k = {k}",
+        "",
+        "Queries/s at recall " + " / ".join(map(str, RECALLS_FILTERED)),
+        "",
+        *heading("attribute", "selected", *engines, "to the best peer", "to the best scan"),
+    ]
+    for attribute, bound in dict.fromkeys((row["attribute"], row["bound"]) for row in rows):
+        of_case = [row for row in rows if (row["attribute"], row["bound"]) == (attribute, bound)]
+        rates = {
+            row["engine"]: [rate_at(recall, row["points"]) for recall in RECALLS_FILTERED]
+            for row in of_case
+        }
+        peers = [rates[name] for name in engines if name != "pinnersage" and not is_scan(name)]
+        scans = [rates[name] for name in engines if is_scan(name)]
+        plans = {row["engine"]: f" ({row['plan']})" for row in of_case if "plan" in row}
+        lines.append(cells(
+            attribute,
+            f"{bound:.1%}",
+            *(" / ".join(map(number, rates[name])) + plans.get(name, "") for name in engines),
+            *(ratio_to_best(rates.get("pinnersage"), others) for others in (peers, scans)),
+        ))
+    return "\n".join(lines) + "\n"
+
+
+def is_scan(engine):
+    return engine.startswith("scan: ")
+
+
+def ratio_to_best(ours, others):
+    best = [max((rates[at] or 0.0 for rates in others), default=0.0) for at in range(len(RECALLS_FILTERED))]
+    return " / ".join(
+        f"{mine / other:.2f}" if mine and other else "-" for mine, other in zip(ours or [None] * len(best), best)
+    )
 
 
 def server_table(rows):
