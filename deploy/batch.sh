@@ -2,6 +2,8 @@
 # The daily batch: a catalogue from /input/pins*.parquet, profiles from
 # /input/actions*.parquet, both under /data, where running servers find them.
 # AS_OF ends the window of the profiles; unset, it is the midnight that was last.
+# ATTRIBUTES names the columns of pins that become attributes, as NAME:TYPE,... or auto; unset,
+# there are none.
 set -eu
 input=${INPUT:-/input} data=${DATA:-/data}
 as_of=${AS_OF:-$(date -u +%Y-%m-%d)}
@@ -21,6 +23,6 @@ for lists in "$data"/catalog/neighbors/*; do
 done
 
 pinnersage catalog build --pins "$input"/pins*.parquet --out "$data/catalog" \
-    --embedding-version "${EMBEDDING_VERSION:-default}"
+    --embedding-version "${EMBEDDING_VERSION:-default}" ${ATTRIBUTES:+--attributes "$ATTRIBUTES"}
 pinnersage profiles build --actions "$input"/actions*.parquet --catalog "$data/catalog" \
     --out "$data/profiles" --as-of "$as_of"

@@ -64,10 +64,20 @@ def embed(products, bought, ids, dimension):
     return dataset.unit(own + type_ + category)
 
 
+def attributes(product):
+    """What filters can go by; none where it is not known."""
+    category, size = product["product_category"], product["package_size"]
+    return {
+        "category": category.title() if category else None,
+        "department": product["department"].title(),
+        "brand": product["brand"],
+        "size": size.lower() if size else None,
+    }
+
+
 def title(product):
     """The type, with department and package size in parentheses."""
-    size = (product["package_size"] or "").lower()
-    notes = ", ".join(filter(None, (product["department"].title(), size)))
+    notes = ", ".join(filter(None, (attributes(product)[name] for name in ("department", "size"))))
     return f"{product['product_type'].title()} ({notes})"
 
 
@@ -91,12 +101,11 @@ def main():
     embedding = embed(products, training, ids, args.dimension)
     of_pins = np.isin(bought["product"], ids)
     goods = [products[pin] for pin in ids.tolist()]
-    categories = [product["product_category"] for product in goods]
     pins = {
         "pin_id": ids,
         "embedding": embedding,
         "title": [title(product) for product in goods],
-        "category": [category and category.title() for category in categories],
+        **{name: [attributes(product)[name] for product in goods] for name in attributes(goods[0])},
     }
     actions = {
         "user_id": bought["household"][of_pins],
