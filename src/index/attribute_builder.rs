@@ -16,7 +16,6 @@ pub struct AttributeBuilder {
     definitions: Vec<AttributeDefinition>,
     /// In the order of the definitions.
     columns: Vec<RowColumn>,
-    rows: usize,
 }
 
 /// The values of one attribute, by row.
@@ -51,18 +50,12 @@ impl AttributeBuilder {
         Self {
             columns: columns.collect(),
             definitions,
-            rows: 0,
         }
     }
 
     /// The attributes.
     pub fn definitions(&self) -> &[AttributeDefinition] {
         &self.definitions
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
     }
 
     /// The first attribute with more than `max` different words.
@@ -81,7 +74,6 @@ impl AttributeBuilder {
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.push(value.as_ref());
         }
-        self.rows += 1;
     }
 
     /// The values of `row`, as [`Self::push`] takes them.

@@ -50,11 +50,6 @@ impl Selection {
         })
     }
 
-    /// The filter.
-    pub fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
     /// Number of selected pins.
     pub fn pins(&self) -> usize {
         self.pins

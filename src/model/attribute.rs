@@ -250,6 +250,16 @@ impl PinAttributes {
         at.ok().map(|at| &self.0[at].1)
     }
 
+    /// Those that a pin of a catalog of these `definitions` can have.
+    #[must_use]
+    pub fn fitting(&self, definitions: &[AttributeDefinition]) -> Self {
+        let fits = |(name, value): &&(String, AttributeValue)| {
+            let mut defined = definitions.iter().filter(|one| one.name == *name);
+            defined.any(|one| one.kind.check(value).is_ok())
+        };
+        Self(self.0.iter().filter(fits).cloned().collect())
+    }
+
     /// All of them, by ascending name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))

@@ -107,19 +107,6 @@ pub(super) fn from_messages(
     Ok(attributes)
 }
 
-/// Those of `attributes` that a pin of a catalog of these `definitions` can have.
-pub(super) fn fitting(
-    attributes: &PinAttributes,
-    definitions: &[AttributeDefinition],
-) -> PinAttributes {
-    let fits = |&(name, value): &(&str, &AttributeValue)| {
-        let mut defined = definitions.iter().filter(|one| one.name == name);
-        defined.any(|one| one.kind.check(value).is_ok())
-    };
-    let fitting = attributes.iter().filter(fits);
-    PinAttributes::new(fitting.map(|(name, value)| (name.to_owned(), value.clone())))
-}
-
 /// An attribute of a catalog as a message.
 pub(super) fn info(facts: &AttributeFacts) -> v1::AttributeInfo {
     v1::AttributeInfo {

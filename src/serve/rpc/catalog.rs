@@ -210,9 +210,7 @@ fn check_has_own_id(
 /// leaves them out.
 fn warn_of_unfitting(changes: &[(PinId, &PinRecord)], definitions: &[AttributeDefinition]) {
     let has_unfitting = |(_, record): &&(PinId, &PinRecord)| match record {
-        PinRecord::Upserted { attributes, .. } => {
-            attributes::fitting(attributes, definitions) != *attributes
-        }
+        PinRecord::Upserted { attributes, .. } => attributes.fitting(definitions) != *attributes,
         PinRecord::Deleted => false,
     };
     let pins = changes.iter().filter(has_unfitting).count();
@@ -245,7 +243,7 @@ fn changes_message(
                 embedding: vector.clone(),
                 title: title.clone(),
                 pin_key: Some(key.clone()).filter(|key| !key.is_empty()),
-                attributes: messages_of(&attributes::fitting(attributes, definitions)),
+                attributes: messages_of(&attributes.fitting(definitions)),
             }),
             PinRecord::Deleted => message.deleted_pin_ids.push(pin.0),
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::actions::Actions;
 use crate::durable::{Log, LogError, PinChange, PinRecord};
 use crate::index::{Catalog, Delta, UpsertedPin};
-use crate::model::{AttributeDefinition, PinAttributes, PinId};
+use crate::model::{PinAttributes, PinId};
 
 type Changes = BTreeMap<PinId, PinRecord>;
 
@@ -211,16 +211,9 @@ fn is_settled(pin: PinId, record: &PinRecord, catalog: &Catalog) -> bool {
 /// Whether `catalog` has these attributes of `pin`, of those that it can have: another one
 /// may be of fewer attributes, or of other types.
 fn has_attributes(pin: PinId, attributes: &PinAttributes, catalog: &Catalog) -> bool {
-    let definitions = catalog.attributes.definitions();
+    let fitting = attributes.fitting(catalog.attributes.definitions());
     let position = catalog.pins.position(pin);
-    let in_catalog = position.map(|position| catalog.attributes.of_pin(position));
-    definitions
-        .iter()
-        .all(|AttributeDefinition { name, kind }| {
-            let upserted = attributes.get(name);
-            let upserted = upserted.filter(|value| kind.check(value).is_ok());
-            upserted == in_catalog.as_ref().and_then(|own| own.get(name))
-        })
+    position.is_some_and(|position| catalog.attributes.of_pin(position) == fitting)
 }
 
 /// Whether a vector of this model can be one of `catalog`: one of another model is near
