@@ -39,6 +39,8 @@ BIN = Path(sys.prefix) / "bin"
 # A call that dies with its connection must be seen, not made again by the client; and
 # two channels to one address must be two connections.
 CHANNEL = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+# A line of a log that tells of an error: of a server, of a node of its log, or of a panic.
+ERROR = re.compile(r" ERROR |\[ERR\]|panicked")
 # An action has one of these once it counts.
 ACKNOWLEDGED = (
     actions_api.ActionStatus.ACTION_STATUS_ACCEPTED, actions_api.ActionStatus.ACTION_STATUS_DUPLICATE,
@@ -468,6 +470,9 @@ def run_one(name, scenario, kit):
 
 
 def show_logs(directory):
+    """The end of each log, and the last errors before: what ends last says much of what ended first."""
     for log in sorted(directory.rglob("*.log")):
         lines = log.read_text(errors="replace").splitlines()
+        if errors := list(filter(ERROR.search, lines[:-8]))[-8:]:
+            print(f"--- {log.name}, errors before", *errors, sep="\n    ", flush=True)
         print(f"--- {log.name}, last lines", *lines[-8:], sep="\n    ", flush=True)

@@ -181,17 +181,18 @@ impl Actions {
         self.store.store_id()
     }
 
-    /// The greatest number that a recorded action can have so far.
+    /// The greatest number that a recorded action can have so far. Waits, for 30 seconds at most,
+    /// while an erasure has the files closed.
     pub fn last_sequence(&self) -> Result<u64, LogError> {
         self.store.write_out()?;
-        self.store.last_sequence()
+        self.store.when_open(Log::last_sequence)
     }
 
     /// The recorded actions that have numbers from `first` on, by ascending number; the
     /// first `max` of them. Of a shared log at least what could be seen when
-    /// [`Self::last_sequence`] was asked last.
+    /// [`Self::last_sequence`] was asked last. Waits like that.
     pub fn actions_from(&self, first: u64, max: usize) -> Result<Vec<PlacedAction>, LogError> {
-        self.store.actions_from(first, max)
+        self.store.when_open(|store| store.actions_from(first, max))
     }
 
     /// Engagement of all users with what was recommended to them.

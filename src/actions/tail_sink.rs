@@ -322,8 +322,8 @@ mod tests {
     };
     use crate::durable::memory_log::MemoryLog;
     use crate::durable::{
-        ActionFrame, ActionLog, ArchiveClaim, CHECKPOINT, Delivered, FrameId, Log, Message,
-        PinRecord, Place, Position, Positions, Sink, UserDigest,
+        ActionFrame, ActionLog, ArchiveClaim, CHECKPOINT, Delivered, FrameId, Log, LogError,
+        Message, PinRecord, Place, Position, Positions, Sink, UserDigest,
     };
     use crate::model::{Action, ActionId, ActionWeights, PinAttributes, PinId, Timestamp, UserId};
     use std::sync::Arc;
@@ -510,6 +510,53 @@ mod tests {
         let late = open(&log, &directory.path().join("late"));
         assert_eq!(late.erasure(other), a.erasure(other));
         assert_eq!(state(&late, USER), state(&a, USER));
+    }
+
+    #[test]
+    fn an_export_waits_while_an_erasure_has_the_checkpoint_closed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = MemoryLog::default();
+        let a = open(&log, directory.path());
+        outcomes(&a, vec![action(1, USER, "hide")]);
+        a.last_sequence().expect("a checkpoint");
+        std::thread::scope(|scope| {
+            let deadline = std::time::Instant::now() + Duration::from_secs(60);
+            let checkpoint = &a.store;
+            // Whoever closes the checkpoint waits for its readers.
+            let (reads, reading) = channel();
+            let (end, ended) = channel::<()>();
+            scope.spawn(move || {
+                let read = checkpoint.for_each(|_| {
+                    reads.send(()).expect("a test");
+                    // It ends with the test at the latest.
+                    let _ = ended.recv();
+                });
+                read.expect("a checkpoint");
+            });
+            reading.recv().expect("a reader");
+            scope.spawn(move || checkpoint.empty_journals().expect("a checkpoint"));
+            let closed = loop {
+                match checkpoint.actions_from(0, 1) {
+                    Ok(_) => assert!(std::time::Instant::now() < deadline, "it is not closed"),
+                    Err(error) => break error,
+                }
+                std::thread::yield_now();
+            };
+            assert!(matches!(closed, LogError::Closed { .. }), "{closed}");
+            assert!(!closed.is_damage());
+            let (begins, begun) = channel();
+            let (exports, exported) = channel();
+            let of_export = &a;
+            scope.spawn(move || {
+                begins.send(()).expect("a test");
+                let exported = of_export.actions_from(0, 10);
+                exports.send(exported).expect("a test");
+            });
+            begun.recv().expect("an export");
+            drop(end);
+            let exported = exported.recv().expect("an export");
+            assert_eq!(exported.expect("a checkpoint").len(), 1);
+        });
     }
 
     #[test]

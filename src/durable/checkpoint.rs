@@ -263,7 +263,7 @@ impl LogError {
             // A full disk, or too many open files.
             Self::Store { cause, .. } => !matches!(cause, fjall::Error::Io(_)),
             Self::Io { .. } | Self::NotWritable { .. } | Self::NoSpace { .. } => false,
-            Self::Unreachable { .. } | Self::Mismatch { .. } => false,
+            Self::Closed { .. } | Self::Unreachable { .. } | Self::Mismatch { .. } => false,
             Self::NotReached(_) | Self::NotRead => false,
         }
     }

@@ -30,6 +30,16 @@ pub enum LogError {
         /// The failure.
         reason: String,
     },
+    /// The store is closed, and will be open again in a moment: an erasure removes what is in no
+    /// record any more from its files.
+    #[error(
+        "{}: closed for a moment, while what was erased is removed from its files",
+        path.display()
+    )]
+    Closed {
+        /// The directory of the store.
+        path: PathBuf,
+    },
     /// The file system has too little space to open the store again.
     #[error(
         "{}: {} are free, and {} are needed to write again",

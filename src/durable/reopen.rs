@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::LogError;
 use super::journals::{Journals, empty_journals};
@@ -21,8 +21,11 @@ use super::store::Store;
 /// opened again; on a small file system a part of it. Otherwise the next table fails.
 const RESERVE: u64 = 32 << 20;
 const RESERVE_PART: u64 = 20;
-/// Interval at which a store is looked at that readers still hold.
+/// Interval at which a store is looked at that readers still hold, or wait for.
 const READER_POLL: Duration = Duration::from_millis(1);
+/// For how long a reader waits for a store that is closed for a moment. It is closed as long as
+/// its last readers take, and then for the time of opening it.
+const CLOSED_PATIENCE: Duration = Duration::from_secs(30);
 /// Threads of the store let go of its files a moment after it is closed.
 const CLOSING: Duration = Duration::from_millis(100);
 
@@ -61,8 +64,8 @@ impl Log {
     }
 
     /// Removes what is in no record any more from the journals, and deletes the tables that
-    /// [`Self::compact`] has replaced before. Writes wait meanwhile, and reads fail for a
-    /// moment.
+    /// [`Self::compact`] has replaced before. Writes wait meanwhile, and reads fail with
+    /// [`LogError::Closed`]: see [`Self::when_open`].
     ///
     /// # Errors
     ///
@@ -124,15 +127,39 @@ impl Log {
         Ok(store)
     }
 
+    /// What `read` returns, once the store is not closed for a moment any more. Blocks for 30
+    /// seconds at most, and so is nothing for an asynchronous call.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`, and so [`LogError::Closed`] where the store is closed for longer.
+    pub fn when_open<T>(&self, read: impl Fn(&Self) -> Result<T, LogError>) -> Result<T, LogError> {
+        let deadline = Instant::now() + CLOSED_PATIENCE;
+        loop {
+            match read(self) {
+                Err(LogError::Closed { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(READER_POLL);
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// The store for a read.
     pub(super) fn store(&self) -> Result<Arc<Store>, LogError> {
-        self.store.load_full().ok_or_else(|| self.not_writable())
+        let store = self.store.load_full();
+        store.ok_or_else(|| match self.failure() {
+            Some(reason) => self.not_writable(&reason),
+            None => LogError::Closed {
+                path: self.path.clone(),
+            },
+        })
     }
 
     /// The store for a write.
     pub(super) fn writable_store(&self) -> Result<Arc<Store>, LogError> {
         match self.failure() {
-            Some(_) => Err(self.not_writable()),
+            Some(reason) => Err(self.not_writable(&reason)),
             None => self.store(),
         }
     }
@@ -144,10 +171,10 @@ impl Log {
         error
     }
 
-    fn not_writable(&self) -> LogError {
+    fn not_writable(&self, reason: &str) -> LogError {
         LogError::NotWritable {
             path: self.path.clone(),
-            reason: self.failure().as_deref().cloned().unwrap_or_default(),
+            reason: reason.to_owned(),
         }
     }
 
