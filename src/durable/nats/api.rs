@@ -17,6 +17,9 @@ const CALL_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before a call that failed at once is made again.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Pause before a stream without a leader is asked again: all its nodes may answer.
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
+
 /// Numbers of errors of JetStream.
 pub(super) const STREAM_NOT_FOUND: u32 = 10_059;
 pub(super) const NAME_IN_USE: u32 = 10_058;
@@ -104,6 +107,17 @@ impl StreamInfo {
     pub(super) fn number(&self, key: &str) -> Option<u64> {
         self.config.get(key)?.as_u64()
     }
+
+    /// Whether the leader tells it. While there is none, any node tells what it has itself: one
+    /// that was killed has less at first than it had, and than a majority has agreed on. A node
+    /// is not among the replicas that it tells of, unless it knows no leader.
+    pub(super) fn is_of_leader(&self) -> bool {
+        let Some(Cluster { leader, replicas }) = &self.cluster else {
+            return true;
+        };
+        let is_other = |leader: &str| replicas.iter().any(|replica| replica.name == leader);
+        leader.as_deref().is_some_and(|leader| !is_other(leader))
+    }
 }
 
 /// What confirms a message.
@@ -176,7 +190,27 @@ pub(super) async fn call<T: DeserializeOwned>(
     Err(last)
 }
 
-/// How far `stream` reaches, by its leader.
+/// How far `stream` reaches, by its leader and by nobody else: see [`StreamInfo::is_of_leader`].
+pub(super) async fn info_of_leader(
+    links: &Links,
+    stream: &str,
+    limit: Duration,
+) -> Result<StreamInfo, CallError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let told = info(links, stream, left).await?;
+        if told.is_of_leader() {
+            return Ok(told);
+        }
+        if Instant::now() + LEADER_PAUSE >= deadline {
+            return Err(CallError::Unanswered("it has no leader".to_owned()));
+        }
+        tokio::time::sleep(LEADER_PAUSE).await;
+    }
+}
+
+/// How far `stream` reaches, by its leader, or by any node while it has none.
 pub(super) async fn info(
     links: &Links,
     stream: &str,
@@ -219,4 +253,35 @@ pub(super) fn headers(of: HashMap<&'static str, String>) -> async_nats::HeaderMa
         headers.insert(name, value);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(cluster: &Value) -> StreamInfo {
+        let state = serde_json::json!({
+            "messages": 1, "first_seq": 1, "first_ts": "2026-11-29T02:26:59Z", "last_seq": 1578,
+        });
+        let info = serde_json::json!({ "config": {}, "state": state, "cluster": cluster });
+        serde_json::from_value(info).expect("an answer")
+    }
+
+    #[test]
+    fn only_the_leader_tells_how_far_a_stream_reaches() {
+        let of = |leader: Option<&str>, replicas: &[&str]| {
+            let replicas = replicas
+                .iter()
+                .map(|name| serde_json::json!({ "name": name }));
+            let replicas: Vec<Value> = replicas.collect();
+            let cluster = serde_json::json!({ "leader": leader, "replicas": replicas });
+            info(&cluster).is_of_leader()
+        };
+        assert!(of(Some("node-0"), &["node-1", "node-2"]));
+        assert!(of(Some("node-0"), &[]));
+        assert!(info(&Value::Null).is_of_leader());
+        assert!(!of(None, &["node-0", "node-1", "node-2"]));
+        // By another node, which knows the leader.
+        assert!(!of(Some("node-0"), &["node-0", "node-2"]));
+    }
 }

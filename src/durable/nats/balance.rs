@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::api::{Done, Replica, StreamInfo, call, info};
+use super::api::{Done, Replica, StreamInfo, call, info_of_leader};
 use super::shared::Shared;
 
 /// Time between two looks. Replicas look at different times, so that one of them moves.
@@ -56,7 +56,8 @@ async fn look(shared: &Shared) -> Option<Vec<Led>> {
     let mut streams = Vec::new();
     for stream in 0..shared.names.actions {
         let name = shared.names.stream(stream);
-        streams.push(led(&info(&shared.links, &name, PATIENCE).await.ok()?)?);
+        let info = info_of_leader(&shared.links, &name, PATIENCE).await;
+        streams.push(led(&info.ok()?)?);
     }
     Some(streams)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::super::positions::Position;
-use super::api::{call, detailed_info, header, header_number, info, time};
+use super::api::{StreamInfo, call, detailed_info, header, header_number, info_of_leader, time};
 use super::link::{Link, Question, next_reply};
 use super::shared::Shared;
 use crate::model::Timestamp;
@@ -132,7 +132,7 @@ pub(super) fn raw(shared: &Shared, message: Message) -> Option<Raw> {
 /// Asks the leader whether all messages from `begin` on are gone, and up to which number.
 pub(super) async fn nothing_from(shared: &Shared, stream: u8, begin: u64) -> Option<u64> {
     let name = shared.names.stream(stream);
-    let info = info(&shared.links, &name, INFO_PATIENCE).await;
+    let info = info_of_leader(&shared.links, &name, INFO_PATIENCE).await;
     let state = info.ok()?.state;
     if state.last_seq < begin {
         return None;
@@ -157,7 +157,7 @@ pub(super) async fn nothing_from(shared: &Shared, stream: u8, begin: u64) -> Opt
 /// The same by a list of all messages that are gone, which may be long.
 async fn nothing_listed_from(shared: &Shared, name: &str, begin: u64) -> Option<u64> {
     let info = detailed_info(&shared.links, name, INFO_PATIENCE).await;
-    let state = info.ok()?.state;
+    let state = info.ok().filter(StreamInfo::is_of_leader)?.state;
     let deleted = state.deleted?;
     let is_after = |sequence: &&u64| **sequence >= begin;
     let gone = deleted.iter().filter(is_after).count() as u64;

@@ -15,6 +15,7 @@ mod deliver;
 mod erase;
 mod fetch;
 mod link;
+mod loss;
 mod monitor;
 mod names;
 mod ordering;
@@ -273,7 +274,7 @@ async fn newest(shared: Arc<Shared>) -> Result<Positions, LogError> {
         let shared = shared.clone();
         asking.spawn(async move {
             let name = shared.names.stream(stream);
-            let info = api::info(&shared.links, &name, limit).await;
+            let info = api::info_of_leader(&shared.links, &name, limit).await;
             let info = info.map_err(|error| shared.unreachable(format!("{name}: {error}")))?;
             let sequence = info.state.last_seq;
             shared.state.told(stream, sequence);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::super::opening::{NotOpen, Opener, Opening, Refusal};
-use super::api::{CallError, info};
+use super::api::{CallError, info_of_leader};
 use super::balance::balance;
 use super::shared::Shared;
 use super::streams::{LOG_ID, ensure, mismatch};
@@ -75,7 +75,7 @@ async fn poll(shared: Arc<Shared>, stream: u8, id: u64) {
     let mut is_told = true;
     loop {
         ticks.tick().await;
-        match info(&shared.links, &name, POLL_PATIENCE).await {
+        match info_of_leader(&shared.links, &name, POLL_PATIENCE).await {
             Ok(info) if info.metadata(LOG_ID) != Some(&expected) => {
                 // Somebody has made the stream anew.
                 refuse(&shared, mismatch(&shared, stream, LOG_ID, &info, &expected));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::error::LogError;
-use super::api::{StreamState, info, time};
+use super::api::{StreamState, info_of_leader, time};
 use super::erase::now;
 use super::shared::Shared;
 use crate::model::Timestamp;
@@ -17,7 +17,7 @@ pub(super) async fn begins(shared: &Shared) -> Result<Option<Timestamp>, LogErro
     let mut begins = None;
     for stream in 0..shared.names.actions {
         let name = shared.names.stream(stream);
-        let info = info(&shared.links, &name, limit).await;
+        let info = info_of_leader(&shared.links, &name, limit).await;
         let info = info.map_err(|error| shared.unreachable(format!("{name}: {error}")))?;
         begins = begins.max(begin_of(&info.state, oldest));
     }

@@ -47,7 +47,10 @@ pub(super) async fn ensure(shared: &Shared, opener: Opener) -> Result<u64, NotOp
         let found = found_or_created(shared, stream, found, opener).await?;
         verify(shared, stream, &found, id)?;
         adapt(shared, stream, &found).await?;
-        shared.state.told(stream, found.state.last_seq);
+        // Who has read it all may not be ready by what another node has.
+        if found.is_of_leader() {
+            shared.state.told(stream, found.state.last_seq);
+        }
     }
     Ok(id)
 }

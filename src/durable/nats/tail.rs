@@ -13,6 +13,7 @@ use super::super::opening::Opening;
 use super::super::positions::{Position, Positions};
 use super::fetch::{Batch, End, Raw, fetch, nothing_from, raw};
 use super::link::Link;
+use super::loss::{Loss, LossWatch};
 use super::ordering::{Ordering, Step};
 use super::shared::Shared;
 use crate::metrics::LOG_HOLES;
@@ -23,8 +24,6 @@ const TICK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_millis(30);
 /// Pause after a node that had nothing, or no answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// A leader that was deposed may tell less than there is for so long.
-const LOSS_PATIENCE: Duration = Duration::from_secs(15);
 const SUBSCRIBE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One stream.
@@ -36,8 +35,8 @@ struct Followed {
     /// Since when the message of this number is missing.
     missing: Option<(u64, Instant)>,
     not_before: Instant,
-    /// A number that the engine has had, and since when it is looked for.
-    had: Option<(u64, Instant)>,
+    /// Looks whether the stream still has what was delivered.
+    loss: LossWatch,
     /// Reads in a row that have brought nothing.
     failures: usize,
 }
@@ -69,7 +68,7 @@ pub(super) async fn follow(shared: Arc<Shared>, after: Positions, out: Sender<Ve
         must_read: true,
         is_reading: false,
         missing: None,
-        had: None,
+        loss: LossWatch::default(),
         not_before: Instant::now(),
         failures: 0,
     };
@@ -243,19 +242,10 @@ impl Follower {
     /// Says so where a stream has lost what was delivered: its numbers begin again below, and
     /// what has them now would be taken for what is known.
     fn look_for_loss(&mut self, stream: u8) {
+        let told = self.shared.state.last_told(stream);
         let followed = &mut self.streams[usize::from(stream)];
-        let now = Instant::now();
         let last = followed.order.next() - 1;
-        let (had, since) = *followed.had.get_or_insert((last, now));
-        let Some((told, at)) = self.shared.state.last_told(stream) else {
-            return;
-        };
-        if at <= since {
-            return;
-        }
-        if told >= had {
-            followed.had = None;
-        } else if now - since > LOSS_PATIENCE {
+        if let Some(Loss { had, told }) = followed.loss.look(last, told, Instant::now()) {
             let name = self.shared.names.stream(stream);
             let reason = format!("the stream {name} ends at {told}, and {had} was read before");
             self.shared.state.stop_lost(&reason);
