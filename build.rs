@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "pinnersage/v1/actions.proto",
     "pinnersage/v1/admin.proto",
     "pinnersage/v1/attributes.proto",
     "pinnersage/v1/catalog.proto",
     "pinnersage/v1/recommendation.proto",
+    "pinnersage/v1/reranking.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

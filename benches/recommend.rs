@@ -6,9 +6,9 @@ use std::hint::black_box;
 use divan::Bencher;
 use pinnersage::model::{Medoid, Neighbor, PinId, Timestamp};
 use pinnersage::recommend::{
-    Deadline, MedoidSources, MergeStrategy, Origin, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, Retrieved, SearchParams, Seeds, Unobserved,
-    User, UserMedoids,
+    Bonus, Deadline, MedoidSources, MergeStrategy, Origin, RecommendScratch, Recommendation,
+    Recommender, Request, Rerank, Retrieve, Retrieved, SearchParams, Seeds, Unobserved, User,
+    UserMedoids,
 };
 use pinnersage::store::{PinActions, Popularity};
 use rand::rngs::ChaCha8Rng;
@@ -96,7 +96,6 @@ impl World {
         &self,
         call: usize,
         request: &Request<'_>,
-        prior: Option<PopularityPrior<'_>>,
         scratch: &mut RecommendScratch,
     ) -> Recommendation {
         let user = &self.users[call % USERS];
@@ -110,7 +109,6 @@ impl World {
                 sampling_factors: &[],
                 all_in_catalog: true,
             },
-            prior,
             is_blocked: |pin: PinId| user.history.contains(&pin.0),
         };
         let recommender = Recommender {
@@ -164,7 +162,7 @@ fn time(
     profile: usize,
     (medoids, limit): (usize, usize),
     strategy: MergeStrategy,
-    prior: Option<PopularityPrior<'_>>,
+    bonus: Option<Bonus<'_>>,
 ) {
     let world = World::new(profile);
     let request = Request {
@@ -175,6 +173,10 @@ fn time(
         seeds: Seeds::NONE,
         context: None,
         excluded: &[],
+        rerank: Rerank {
+            bonus,
+            ..Rerank::NONE
+        },
         effort: 1.0,
         deadline: Deadline::never(),
     };
@@ -182,7 +184,7 @@ fn time(
     let mut call = 0;
     bencher.bench_local(|| {
         call += 1;
-        world.answer(call, black_box(&request), prior, &mut scratch)
+        world.answer(call, black_box(&request), &mut scratch)
     });
 }
 
@@ -194,16 +196,17 @@ fn interleave(bencher: Bencher<'_, '_>, (profile, medoids): (usize, usize)) {
 
 /// The same, with popularity beside nearness.
 #[divan::bench(args = PROFILES, sample_size = 64)]
-fn interleave_with_prior(bencher: Bencher<'_, '_>, profile: usize) {
+fn interleave_with_bonus(bencher: Bencher<'_, '_>, profile: usize) {
     let acted_on = |pin| PinActions {
         pin: PinId(pin),
         actions: 1 + pin % 997,
     };
     let popularity = Popularity::from_actions(&(0..PINS).map(acted_on).collect::<Vec<_>>());
-    let popularity = |pin| popularity.get(pin);
-    let prior = PopularityPrior::new(0.1, &popularity);
+    let weight = 0.1;
+    let bonus = |pin| weight * popularity.get(pin);
+    let bonus = Some(Bonus::new(weight, &bonus));
     let asked = (3, LIMIT);
-    time(bencher, profile, asked, MergeStrategy::Interleave, prior);
+    time(bencher, profile, asked, MergeStrategy::Interleave, bonus);
 }
 
 #[divan::bench(args = PROFILES, sample_size = 64)]

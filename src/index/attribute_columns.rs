@@ -132,10 +132,7 @@ impl Column {
     /// The value of the pin at `position`; none where it has none.
     pub(super) fn value(&self, position: usize, kind: AttributeKind) -> Option<AttributeValue> {
         match self {
-            Self::Numbers(column) => {
-                let value = *column.values.get(position)?;
-                (!value.is_nan()).then_some(AttributeValue::Number(value))
-            }
+            Self::Numbers(column) => column.number(position).map(AttributeValue::Number),
             Self::Words(column) => {
                 let codes = column.codes_of(position);
                 let mut words = codes.map(|code| column.words.get(code as usize).to_owned());
@@ -165,6 +162,12 @@ impl Column {
 }
 
 impl WordColumn {
+    /// The first word of the pin at `position`; none where it has none.
+    pub(super) fn word(&self, position: usize) -> Option<&str> {
+        let code = self.codes_of(position).next()?;
+        Some(self.words.get(code as usize))
+    }
+
     /// The numbers of the words of the pin at `position`, ascending.
     fn codes_of(&self, position: usize) -> impl Iterator<Item = u32> {
         let range = match &self.code_ends {
@@ -255,6 +258,12 @@ impl WordColumn {
 }
 
 impl NumberColumn {
+    /// The number of the pin at `position`; none where it has none.
+    pub(super) fn number(&self, position: usize) -> Option<f64> {
+        let value = *self.values.get(position)?;
+        (!value.is_nan()).then_some(value)
+    }
+
     /// The positions of the pins, of `pins`, whose number is in `range`.
     pub(super) fn having(&self, range: &crate::model::Range, pins: usize) -> FixedBitSet {
         // Damaged files may name pins that are not there.

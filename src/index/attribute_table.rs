@@ -78,6 +78,27 @@ impl AttributeTable {
         bytes.sum::<usize>() as u64
     }
 
+    /// Place of the attribute `name` among the definitions.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.definitions.iter().position(|one| one.name == name)
+    }
+
+    /// The number of the pin at `position` in the attribute at `place`.
+    pub(super) fn number(&self, place: usize, position: usize) -> Option<f64> {
+        match self.columns.get(place)? {
+            Column::Numbers(column) => column.number(position),
+            Column::Words(_) => None,
+        }
+    }
+
+    /// The first word of the pin at `position` in the attribute at `place`.
+    pub(super) fn word(&self, place: usize, position: usize) -> Option<&str> {
+        match self.columns.get(place)? {
+            Column::Words(column) => column.word(position),
+            Column::Numbers(_) => None,
+        }
+    }
+
     /// The attributes of the pin at `position`.
     pub fn of_pin(&self, position: usize) -> PinAttributes {
         let columns = self.definitions.iter().zip(&self.columns);
@@ -105,11 +126,7 @@ impl AttributeTable {
     /// The positions of the pins for which `condition` holds.
     fn holding(&self, condition: &Condition) -> Result<FixedBitSet, DamagedAttribute> {
         let Condition { attribute, test } = condition;
-        let at = self
-            .definitions
-            .iter()
-            .position(|one| one.name == *attribute);
-        let column = at.map(|at| &self.columns[at]);
+        let column = self.place(attribute).map(|at| &self.columns[at]);
         let damaged = |reason| DamagedAttribute {
             attribute: attribute.clone(),
             reason,

@@ -4,7 +4,7 @@
 use super::PinTable;
 use crate::kernel;
 use crate::model::{Embeddings, Filter, Neighbor, PinAttributes, PinId};
-use crate::recommend::{Retrieve, Retrieved, SearchParams};
+use crate::recommend::{PinVectors, Retrieve, Retrieved, SearchParams};
 
 /// Changes of pins since one catalog was built.
 #[derive(Clone, Debug)]
@@ -171,6 +171,12 @@ impl<'a> DeltaView<'a> {
         }
     }
 
+    /// The attributes of `pin`, where it was upserted.
+    pub(super) fn upserted_attributes(&self, pin: PinId) -> Option<&'a PinAttributes> {
+        let position = self.delta.position(pin)?;
+        Some(&self.delta.attributes[position])
+    }
+
     /// Title of a pin; empty when it has none or is not here.
     pub fn title(&self, pin: PinId) -> &'a str {
         match self.delta.position(pin) {
@@ -212,6 +218,12 @@ impl<'a> DeltaView<'a> {
             filter: Some(filter),
             ..self.retriever(base)
         }
+    }
+}
+
+impl PinVectors for DeltaView<'_> {
+    fn vector(&self, pin: PinId) -> Option<&[f32]> {
+        self.vector(pin)
     }
 }
 

@@ -64,7 +64,12 @@ impl Selection {
     #[inline]
     pub fn selects(&self, pin: PinId, pins: &PinTable) -> bool {
         let position = pins.position(pin);
-        position.is_some_and(|position| self.positions.contains(position))
+        position.is_some_and(|position| self.has_position(position))
+    }
+
+    /// Whether the pin at `position` is selected.
+    pub(super) fn has_position(&self, position: usize) -> bool {
+        self.positions.contains(position)
     }
 
     /// Whether `node` holds a selected pin.

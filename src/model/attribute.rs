@@ -175,6 +175,18 @@ impl FromStr for AttributeKind {
 }
 
 /// `NAME:TYPE`, such as `language:keyword`.
+impl AttributeDefinition {
+    /// Why `name` is refused, which is none of `definitions`.
+    pub(super) fn unknown(name: &str, definitions: &[Self]) -> String {
+        let names: Vec<&str> = definitions.iter().map(|one| one.name.as_str()).collect();
+        let known = match &*names {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        format!("{name:?} is no attribute of the catalog, which has {known}")
+    }
+}
+
 impl FromStr for AttributeDefinition {
     type Err = String;
 

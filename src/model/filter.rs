@@ -93,6 +93,14 @@ impl Filter {
         self.must.iter().chain(&self.must_not).map(bytes).sum()
     }
 
+    /// The pins for which one condition holds.
+    pub fn of(condition: Condition) -> Self {
+        Self {
+            must: vec![condition],
+            must_not: Vec::new(),
+        }
+    }
+
     /// Whether a pin of these attributes may be.
     pub fn selects(&self, attributes: &PinAttributes) -> bool {
         let holds = |condition: &Condition| condition.holds(attributes);
@@ -120,7 +128,8 @@ impl Filter {
 }
 
 impl Condition {
-    fn holds(&self, attributes: &PinAttributes) -> bool {
+    /// Whether it holds for a pin of these attributes.
+    pub fn holds(&self, attributes: &PinAttributes) -> bool {
         let value = attributes.get(&self.attribute);
         match (&self.test, value) {
             (Test::Exists(exists), value) => *exists == value.is_some(),
@@ -134,16 +143,14 @@ impl Condition {
     }
 
     /// The part that does not fit `definitions`, and why.
-    fn check(&self, definitions: &[AttributeDefinition]) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(
+        &self,
+        definitions: &[AttributeDefinition],
+    ) -> Result<(), (&'static str, String)> {
         let Self { attribute, test } = self;
         let defined = definitions.iter().find(|one| one.name == *attribute);
         let Some(AttributeDefinition { kind, .. }) = defined else {
-            let names: Vec<&str> = definitions.iter().map(|one| one.name.as_str()).collect();
-            let known = match &*names {
-                [] => "none".to_owned(),
-                names => names.join(", "),
-            };
-            let reason = format!("{attribute:?} is no attribute of the catalog, which has {known}");
+            let reason = AttributeDefinition::unknown(attribute, definitions);
             return Err(("attribute", reason));
         };
         let (part, fits) = match test {

@@ -9,6 +9,7 @@ mod embedding;
 mod filter;
 mod ids;
 mod profile;
+mod reranking;
 mod time;
 
 pub use action::{
@@ -27,4 +28,8 @@ pub use filter::{Condition, Filter, InvalidFilter, Range, Test};
 pub(crate) use ids::SAME_HASH;
 pub use ids::{MAX_KEY, MAX_TITLE, PinId, UserId, id_of_key};
 pub use profile::Medoid;
+pub use reranking::{
+    Boost, BoostBy, Decay, DiversityRule, InvalidReranking, MAX_AMONG, MAX_BOOST, MAX_BOOSTS,
+    MAX_HALF_LIFE, MAX_PLACES, MAX_SPACING_RULES, RerankRules, SpacingRule,
+};
 pub use time::{ParseTimestampError, Timestamp};

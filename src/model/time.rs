@@ -40,6 +40,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Seconds since 1970-01-01T00:00:00Z, to the microsecond where a float can tell them.
+    pub fn as_seconds(self) -> f64 {
+        self.0 as f64 / MICROS_PER_SECOND as f64
+    }
+
     /// Whole seconds since 1970-01-01T00:00:00Z, rounded down, and the
     /// nanoseconds on top of them.
     pub fn seconds_and_nanos(self) -> (i64, i32) {

@@ -1,18 +1,21 @@
 //! The flow of a request: look up -> sample -> retrieve -> merge.
 //!
 //! Seeds of the request join the sampled medoids before retrieval, or stand in their place.
+//! Where the request has rules for candidates that stand near to each other, the merged list
+//! is arranged by them.
 
 use std::fmt;
 
 use rand::Rng;
 
+use super::arrange::{self, ArrangeOutcome, Arranged, Merged, arrange};
 use super::blocked_pins::BlockedPins;
 use super::fallback;
 use super::merge::{MergeOutcome, MergeScratch, merge};
 use super::merge_params::MergeParams;
-use super::neighbor_list::NeighborList;
-use super::quota::{self, QuotaShare};
-use super::recommendation::{Recommendation, SampledMedoid};
+use super::neighbor_list::{ListEnd, NeighborList};
+use super::quota::{self, QuotaShare, ROUND};
+use super::recommendation::{Recommendation, SampledMedoid, Shortage};
 use super::request::Request;
 use super::retrieval::Retrieval;
 use super::retrieve::{NotCached, Retrieve, SearchParams};
@@ -92,37 +95,75 @@ impl<O: StageObserver> Recommender<'_, O> {
             deadline: request.deadline,
             ..SearchParams::unbounded(0, &eligible)
         };
-        let params = merge_params(user, request);
-        let lists = reset_lists(targets, request.limit, quotas, lists);
+        let lists = reset_lists(targets, quotas, lists);
+        let params = merge_params(request);
         let mut retrieval = Retrieval::new(self.index, targets, lists, search, params);
-        let candidates = self.retrieve_and_merge(&mut retrieval, &params, merge)?;
+        let arranged = self.retrieve_and_arrange(&mut retrieval, request, merge)?;
+        let answered_in_time = retrieval.answered_in_time();
+        let is_short = arranged.candidates.len() < request.limit && answered_in_time.is_none();
         Ok(Recommendation {
-            candidates,
+            shortage: is_short.then(|| shortage(&arranged, retrieval.lists())),
+            candidates: arranged.candidates,
             origin: selected.origin,
             fallback: selected.fallback,
             medoids_missing: selected.medoids_missing,
-            with_less_effort: retrieval.with_less_effort(),
-            answered_in_time: retrieval.answered_in_time(),
+            with_less_effort: retrieval.with_less_effort() || arranged.in_haste,
+            answered_in_time,
             sampled,
         })
     }
 
-    /// Retrieves all lists, and more of each that the merge runs out of.
+    /// Merges as much of the lists as it takes to arrange the candidates of `request`.
+    fn retrieve_and_arrange(
+        &self,
+        retrieval: &mut Retrieval<'_>,
+        request: &Request<'_>,
+        scratch: &mut MergeScratch,
+    ) -> Result<Arranged, NotCached> {
+        let Request {
+            limit,
+            rerank,
+            deadline,
+            ..
+        } = request;
+        if rerank.keeps_order() {
+            let candidates = self.retrieve_and_merge(retrieval, *limit, scratch)?;
+            return Ok(Arranged::in_order(candidates));
+        }
+        let most = arrange::most(rerank, *limit);
+        let mut length = arrange::wanted(rerank, *limit).min(most);
+        loop {
+            let candidates = self.retrieve_and_merge(retrieval, length, scratch)?;
+            let merged = Merged {
+                candidates: &candidates,
+                is_whole: candidates.len() < length,
+            };
+            let arranged = || arrange(merged, *limit, rerank, *deadline);
+            match self.observer.observe(Stage::Merge, arranged) {
+                ArrangeOutcome::Done(arranged) => return Ok(arranged),
+                ArrangeOutcome::NeedsMore => length = (length + length / 2 + 1).min(most),
+            }
+        }
+    }
+
+    /// Retrieves all lists, and more of each that the merge of `length` candidates runs out
+    /// of.
     fn retrieve_and_merge(
         &self,
         retrieval: &mut Retrieval<'_>,
-        params: &MergeParams<'_>,
+        length: usize,
         scratch: &mut MergeScratch,
     ) -> Result<Vec<Candidate>, NotCached> {
-        let mut starved = 0..retrieval.lists().len();
+        let retrieve = || retrieval.begin(length);
+        self.observer.observe(Stage::Retrieve, retrieve)?;
         loop {
-            self.observer
-                .observe(Stage::Retrieve, || retrieval.deepen(starved))?;
-            let merged = || merge(retrieval.lists(), params, scratch);
-            match self.observer.observe(Stage::Merge, merged) {
+            let merged = || merge(retrieval.lists(), retrieval.merge(), scratch);
+            let list = match self.observer.observe(Stage::Merge, merged) {
                 MergeOutcome::Done(candidates) => return Ok(candidates),
-                MergeOutcome::NeedsMore { list } => starved = list..list + 1,
-            }
+                MergeOutcome::NeedsMore { list } => list,
+            };
+            let deepen = || retrieval.deepen(list);
+            self.observer.observe(Stage::Retrieve, deepen)?;
         }
     }
 }
@@ -171,22 +212,33 @@ fn sample_medoids(
         .collect()
 }
 
-fn merge_params<'a, B>(user: &User<'a, B>, request: &Request<'_>) -> MergeParams<'a> {
+fn merge_params<'a>(request: &Request<'a>) -> MergeParams<'a> {
     MergeParams {
         strategy: request.strategy,
         limit: request.limit,
-        prior: user.prior,
+        min_score: request.rerank.min_score,
+        bonus: request.rerank.bonus,
+    }
+}
+
+/// Why there are fewer candidates than were asked for, where time sufficed.
+fn shortage(arranged: &Arranged, lists: &[NeighborList]) -> Shortage {
+    if arranged.left_out {
+        Shortage::Spacing
+    } else if lists.iter().any(|list| list.end == ListEnd::TooFar) {
+        Shortage::MinScore
+    } else {
+        Shortage::Eligible
     }
 }
 
 /// Empties a list for each target, with its quota.
 fn reset_lists<'a>(
     targets: Targets<'_>,
-    limit: usize,
     quotas: &mut Vec<QuotaShare>,
     lists: &'a mut Vec<NeighborList>,
 ) -> &'a mut [NeighborList] {
-    quota::split(targets.weights(), limit, quotas);
+    quota::split(targets.weights(), ROUND, quotas);
     lists.resize_with(lists.len().max(targets.len()), Default::default);
     let lists = &mut lists[..targets.len()];
     for (list, share) in lists.iter_mut().zip(&*quotas) {
@@ -207,8 +259,9 @@ mod tests {
     use super::*;
     use crate::model::{Neighbor, Timestamp};
     use crate::recommend::{
-        Context, Deadline, Fallback, MedoidSources, MergeStrategy, Origin, PopularityPrior,
-        Retrieved, Seed, SeedMode, Seeds, Target, Unobserved, UserMedoids,
+        Bonus, Context, Deadline, Diversity, Fallback, MedoidSources, MergeStrategy, Origin,
+        PinVectors, Rerank, Retrieved, Seed, SeedMode, Seeds, Spacing, Target, Unobserved,
+        UserMedoids, turns,
     };
 
     /// A catalog of the pins from 0 to this, near one another when their ids are.
@@ -277,7 +330,6 @@ mod tests {
                 sampling_factors: &[],
                 all_in_catalog: true,
             },
-            prior: None,
             is_blocked: |_| false,
         }
     }
@@ -330,6 +382,7 @@ mod tests {
             seeds: Seeds::NONE,
             context: None,
             excluded: &[],
+            rerank: Rerank::NONE,
             effort: 1.0,
             deadline: Deadline::never(),
         };
@@ -358,6 +411,9 @@ mod tests {
             for (profile, excluded, (limit, k, global, seed), (top, weight)) in calls {
                 let profile = profile.map(|pins| medoids(&pins));
                 let excluded: Vec<PinId> = excluded.into_iter().map(PinId).collect();
+                let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
+                let of = |pin: PinId| weight.unwrap_or(0.0) * popularity(pin);
+                let bonus = weight.map(|weight| Bonus::new(weight, &of));
                 let request = Request {
                     limit,
                     medoids: k,
@@ -370,12 +426,14 @@ mod tests {
                     seeds: Seeds::NONE,
                     context: None,
                     excluded: &excluded,
+                    rerank: Rerank {
+                        bonus,
+                        ..Rerank::NONE
+                    },
                     effort: 1.0,
                     deadline: Deadline::never(),
                 };
                 let is_blocked = |pin: PinId| pin.0 % 7 == 3;
-                let popularity = |pin: PinId| (pin.0 % 5) as f32 / 4.0;
-                let prior = PopularityPrior::new(weight.unwrap_or(0.0), &popularity);
                 let user = User {
                     sources: MedoidSources {
                         user_medoids: profile.as_deref().map(of_profile),
@@ -383,7 +441,6 @@ mod tests {
                         sampling_factors: &[],
                         all_in_catalog: false,
                     },
-                    prior,
                     is_blocked,
                 };
                 let answer = |scratch: &mut RecommendScratch| {
@@ -407,13 +464,153 @@ mod tests {
         }
     }
 
+    /// Searches that find other pins when they look deeper: all but the tenth of the pins
+    /// that belongs to the number of neighbors that is asked for.
+    struct Fickle(Line);
+
+    impl Retrieve for Fickle {
+        fn contains(&self, pin: PinId) -> bool {
+            self.0.contains(pin)
+        }
+
+        fn neighbors(
+            &self,
+            pin: PinId,
+            params: &SearchParams<'_>,
+            out: &mut Vec<Neighbor>,
+        ) -> Retrieved {
+            let overlooked = params.k as u64 % 10;
+            let found = |pin: PinId| pin.0 % 10 != overlooked && (params.eligible)(pin);
+            let params = SearchParams {
+                eligible: &found,
+                ..*params
+            };
+            self.0.neighbors(pin, &params, out)
+        }
+
+        fn nearest_to_vector(
+            &self,
+            _: &[f32],
+            _: &SearchParams<'_>,
+            _: &mut Vec<Neighbor>,
+        ) -> Retrieved {
+            Retrieved::NotCached
+        }
+    }
+
+    /// What a pin of the line has for reranking.
+    struct PinsOfLine;
+
+    impl PinVectors for PinsOfLine {
+        fn vector(&self, pin: PinId) -> Option<&[f32]> {
+            const VECTORS: [[f32; 2]; 3] = [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]];
+            Some(&VECTORS[pin.0 as usize % 3])
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_shorter_answer_is_the_head_of_a_longer_one(
+            pins in prop::collection::vec(0u64..1_200, 1..9),
+            (limit, more, seed) in (1usize..500, 1usize..1_500, any::<u64>()),
+            (k, global, min_score) in (1usize..7, any::<bool>(), prop::option::of(0.3f32..1.0)),
+            (weight, spaced, diverse) in
+                (prop::option::of(0.01f32..0.5), any::<bool>(), any::<bool>()),
+        ) {
+            let own = medoids(&pins);
+            let of = |pin: PinId| weight.unwrap_or(0.0) * (pin.0 % 5) as f32 / 4.0;
+            let value = |pin: PinId| (!pin.0.is_multiple_of(9)).then_some(pin.0 / 40 % 5);
+            let rules = [Spacing { value: &value, max: 2, places: 5 }];
+            let rerank = Rerank {
+                min_score,
+                bonus: weight.map(|weight| Bonus::new(weight, &of)),
+                spacing: if spaced { &rules } else { &[] },
+                diversity: diverse.then_some(Diversity {
+                    vectors: &PinsOfLine,
+                    strength: 0.5,
+                    among: 20,
+                }),
+            };
+            let answer = |limit: usize| {
+                let request = Request {
+                    limit,
+                    medoids: k,
+                    top: 0,
+                    strategy: if global {
+                        MergeStrategy::GlobalTop
+                    } else {
+                        MergeStrategy::Interleave
+                    },
+                    seeds: Seeds::NONE,
+                    context: None,
+                    excluded: &[],
+                    rerank,
+                    effort: 1.0,
+                    deadline: Deadline::never(),
+                };
+                let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+                let scratch = &mut RecommendScratch::default();
+                let answer = over(&Fickle(Line(1_200))).recommend(&user_of(&own), &request, rng, scratch);
+                answer.expect("a search")
+            };
+            let (short, long) = (answer(limit), answer(limit + more));
+            let head = &long.candidates[..long.candidates.len().min(limit)];
+            prop_assert_eq!(&short.candidates[..], head);
+            if let Some(least) = min_score {
+                prop_assert!(long.candidates.iter().all(|found| found.score >= least));
+            }
+            if short.shortage.is_some() {
+                prop_assert_eq!(short.shortage, long.shortage);
+            }
+        }
+
+        #[test]
+        fn boosts_order_what_a_list_holds_as_a_full_sort_would(
+            (pin, limit) in (0u64..2_000, 1usize..400),
+            bonuses in prop::collection::vec(-0.5f32..0.5, 7),
+        ) {
+            let own = medoids(&[pin]);
+            let of = |pin: PinId| bonuses[pin.0 as usize % 7];
+            let request = Request {
+                limit,
+                medoids: 1,
+                top: 0,
+                strategy: MergeStrategy::Interleave,
+                seeds: Seeds::NONE,
+                context: None,
+                excluded: &[],
+                rerank: Rerank { bonus: Some(Bonus::new(0.5, &of)), ..Rerank::NONE },
+                effort: 1.0,
+                deadline: Deadline::never(),
+            };
+            let rng = &mut ChaCha8Rng::seed_from_u64(1);
+            let scratch = &mut RecommendScratch::default();
+            let found = over(&Line(2_000)).recommend(&user_of(&own), &request, rng, scratch);
+            // The one medoid has the whole quota of 400, and an eighth more is retrieved.
+            let depth = 3 * (ROUND + ROUND / 8 + 1);
+            let mut expected = sorted_line(&Line(2_000), Target::Pin(PinId(pin)), |other| other.0 != pin);
+            expected.truncate(depth);
+            let rank = |found: &Neighbor| found.score + of(found.pin);
+            expected.sort_by(|a, b| rank(b).total_cmp(&rank(a)).then(a.pin.cmp(&b.pin)));
+            let pins: Vec<PinId> = expected.iter().take(limit).map(|one| one.pin).collect();
+            let found = found.expect("a search").candidates;
+            let found: Vec<PinId> = found.iter().map(|one| one.pin).collect();
+            prop_assert_eq!(found, pins);
+        }
+    }
+
     /// The pins of the line that may be recommended, all of them, nearest first.
     fn sorted(target: Target<'_>, may: impl Fn(PinId) -> bool) -> Vec<Neighbor> {
+        sorted_line(&Line(60), target, may)
+    }
+
+    fn sorted_line(line: &Line, target: Target<'_>, may: impl Fn(PinId) -> bool) -> Vec<Neighbor> {
         let mut all = Vec::new();
         let params = SearchParams::unbounded(usize::MAX, &may);
         let _ = match target {
-            Target::Pin(pin) => Line(60).neighbors(pin, &params, &mut all),
-            Target::Vector(vector) => Line(60).nearest_to_vector(vector, &params, &mut all),
+            Target::Pin(pin) => line.neighbors(pin, &params, &mut all),
+            Target::Vector(vector) => line.nearest_to_vector(vector, &params, &mut all),
         };
         all
     }
@@ -446,7 +643,6 @@ mod tests {
                     sampling_factors: &[],
                     all_in_catalog: true,
                 },
-                prior: None,
                 is_blocked,
             };
             let request = Request {
@@ -457,6 +653,7 @@ mod tests {
                 context: None,
                 strategy: MergeStrategy::Interleave,
                 excluded: &[PinId(1), PinId(40)],
+                rerank: Rerank::NONE,
                 effort: 1.0,
                 deadline: Deadline::never(),
             };
@@ -509,9 +706,15 @@ mod tests {
                 let weights = seeds.iter().map(|seed| seed.weight);
                 let weights = weights.chain(sampled.map(|medoid| medoid.importance / total));
                 let mut shares = Vec::new();
-                quota::split(weights, limit, &mut shares);
-                let quotas: Vec<usize> = shares.iter().map(|share| share.quota).collect();
-                prop_assert_eq!(brought, quotas);
+                quota::split(weights, ROUND, &mut shares);
+                let mut turns = Vec::new();
+                turns::assign_turns(shares.iter().map(|share| share.quota), ROUND, &mut turns);
+                let of_list = |list: usize| {
+                    let own = turns[..limit].iter().filter(|&&turn| usize::from(turn) == list);
+                    own.count()
+                };
+                let expected: Vec<usize> = (0..lists.len()).map(of_list).collect();
+                prop_assert_eq!(brought, expected);
             }
         }
     }
@@ -535,6 +738,7 @@ mod tests {
             }),
             strategy: MergeStrategy::Interleave,
             excluded: &[],
+            rerank: Rerank::NONE,
             effort: 1.0,
             deadline: Deadline::never(),
         };
@@ -614,6 +818,7 @@ mod tests {
                 seeds: Seeds::NONE,
                 context: None,
                 excluded: &[],
+                rerank: Rerank::NONE,
                 effort,
                 deadline: Deadline::new(&has_passed),
             };

@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 use super::merge_params::{MergeParams, MergeStrategy};
 use super::neighbor_list::{ListEnd, NeighborList};
 use super::pin_set::PinSet;
-use super::{popularity_prior, turns};
+use super::quota::ROUND;
+use super::{bonus, turns};
 use crate::model::{Candidate, Neighbor};
 
 /// What a merge comes to.
@@ -50,29 +51,31 @@ fn interleave(lists: &[NeighborList], limit: usize, scratch: &mut MergeScratch) 
     let MergeScratch { seen, turns } = scratch;
     let mut candidates = Vec::with_capacity(limit);
     let mut rests: Vec<_> = lists.iter().map(|list| list.neighbors.iter()).collect();
-    turns::assign_turns(lists.iter().map(|list| list.quota), limit, turns);
-    // A turn brings one candidate, so there are as many turns as candidates; but for
-    // lists that were cut, whose turns the others take in further rounds.
-    loop {
-        let before = candidates.len();
-        for &list in turns.iter().take(limit - before) {
-            let list = usize::from(list);
-            match rests[list].find(|neighbor| seen.insert(neighbor.pin)) {
-                Some(neighbor) => candidates.push(candidate(neighbor, list)),
-                None => match lists[list].end {
-                    ListEnd::CutEmpty | ListEnd::CutShort => {}
-                    // It has brought every eligible pin there is: no list can add one.
-                    ListEnd::Exhausted => return MergeOutcome::Done(candidates),
-                    ListEnd::More | ListEnd::NotRetrieved => {
-                        return MergeOutcome::NeedsMore { list };
-                    }
-                },
-            }
+    turns::assign_turns(lists.iter().map(|list| list.quota), ROUND, turns);
+    // Turns in a row that brought nothing.
+    let mut idle = 0;
+    for &list in turns.iter().cycle() {
+        if candidates.len() == limit || idle == turns.len() {
+            break;
         }
-        if candidates.len() == limit || candidates.len() == before {
-            return MergeOutcome::Done(candidates);
+        let list = usize::from(list);
+        match rests[list].find(|neighbor| seen.insert(neighbor.pin)) {
+            Some(neighbor) => {
+                candidates.push(candidate(neighbor, list));
+                idle = 0;
+            }
+            None => match lists[list].end {
+                // Others take its turn.
+                ListEnd::TooFar | ListEnd::CutEmpty | ListEnd::CutShort => idle += 1,
+                // It has brought every eligible pin there is: no list can add one.
+                ListEnd::Exhausted => break,
+                ListEnd::More | ListEnd::NotRetrieved => {
+                    return MergeOutcome::NeedsMore { list };
+                }
+            },
         }
     }
+    MergeOutcome::Done(candidates)
 }
 
 fn merge_global_top(
@@ -80,7 +83,7 @@ fn merge_global_top(
     params: &MergeParams<'_>,
     seen: &mut PinSet,
 ) -> MergeOutcome {
-    let MergeParams { limit, prior, .. } = *params;
+    let MergeParams { limit, bonus, .. } = *params;
     let is_short = |list: &NeighborList| list.neighbors.len() < limit && list.end.is_open();
     if let Some(list) = lists.iter().position(is_short) {
         return MergeOutcome::NeedsMore { list };
@@ -91,13 +94,10 @@ fn merge_global_top(
         let heads = rests.iter().enumerate();
         let heads = heads.filter_map(|(list, rest)| Some((list, rest.first()?)));
         // Of equal ones the first.
-        let best =
-            heads.reduce(
-                |a, b| match popularity_prior::by_descending_rank(prior, b.1, a.1) {
-                    Ordering::Less => b,
-                    Ordering::Equal | Ordering::Greater => a,
-                },
-            );
+        let best = heads.reduce(|a, b| match bonus::by_descending_rank(bonus, b.1, a.1) {
+            Ordering::Less => b,
+            Ordering::Equal | Ordering::Greater => a,
+        });
         let Some((list, neighbor)) = best else { break };
         rests[list] = &rests[list][1..];
         if seen.insert(neighbor.pin) {
@@ -128,7 +128,8 @@ mod tests {
         MergeParams {
             strategy,
             limit,
-            prior: None,
+            min_score: None,
+            bonus: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The parameters of a merge.
 
-use super::popularity_prior::PopularityPrior;
+use super::bonus::Bonus;
 
 /// How neighbor lists become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum MergeStrategy {
     /// evenly. A pin that another list brought already costs no turn.
     Interleave,
     /// All lists as one, by descending score, or by the rank that a
-    /// [`PopularityPrior`] gives.
+    /// [`Bonus`] gives.
     GlobalTop,
 }
 
@@ -20,5 +20,7 @@ pub(super) struct MergeParams<'a> {
     pub(super) strategy: MergeStrategy,
     /// Number of candidates; at least 1.
     pub(super) limit: usize,
-    pub(super) prior: Option<PopularityPrior<'a>>,
+    /// Least score of a neighbor; none for all.
+    pub(super) min_score: Option<f32>,
+    pub(super) bonus: Option<Bonus<'a>>,
 }

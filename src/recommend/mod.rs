@@ -21,34 +21,37 @@ mod quota;
 mod retrieval;
 mod targets;
 
+mod arrange;
 mod merge;
 mod neighbor_list;
 mod turns;
 
 mod blocked_pins;
+mod bonus;
 mod pin_set;
 
 mod deadline;
 mod merge_params;
 mod params;
-mod popularity_prior;
 mod recommendation;
 mod request;
+mod rerank;
 mod retrieve;
 mod seeds;
 mod stage;
 mod user;
 mod user_features;
 
+pub use bonus::Bonus;
 pub use context::Context;
 pub use deadline::Deadline;
 pub use fallback::Fallback;
 pub use flow::{RecommendScratch, Recommender};
 pub use merge_params::MergeStrategy;
 pub use params::RankingParams;
-pub use popularity_prior::PopularityPrior;
-pub use recommendation::{Recommendation, SampledMedoid};
+pub use recommendation::{Recommendation, SampledMedoid, Shortage};
 pub use request::Request;
+pub use rerank::{Diversity, PinVectors, Rerank, Spacing};
 pub use retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
 pub use seeds::{Seed, SeedMode, Seeds, Target};
 pub use stage::{Stage, StageObserver, Unobserved};

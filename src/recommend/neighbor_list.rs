@@ -1,20 +1,32 @@
 //! The neighbor list of one target, a sampled medoid or a seed, as far as it was retrieved.
+//!
+//! A list is retrieved in steps, whose depths follow from its quota alone. A deeper retrieval
+//! appends what it found beyond the one before. So the head of a list is the same however
+//! many candidates are asked for, even where a deeper search finds other pins.
 
+use super::bonus::{self, RankScratch};
 use super::merge_params::{MergeParams, MergeStrategy};
-use super::popularity_prior::{self, RankScratch};
+use super::pin_set::PinSet;
+use super::quota::ROUND;
 use super::retrieve::Retrieved;
 use crate::model::Neighbor;
 
 /// The neighbors of one target, as far as they were retrieved.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NeighborList {
-    /// By [`popularity_prior::by_descending_rank`].
+    /// Step after step; within a step by [`bonus::by_descending_rank`].
     pub(super) neighbors: Vec<Neighbor>,
     pub(super) end: ListEnd,
-    /// Number of candidates that the list may bring to an interleaved merge.
+    /// Number of candidates that the list may bring to a round of an interleaved merge.
     pub(super) quota: usize,
+    /// Depth of the last retrieval; 0 before the first.
+    depth: usize,
+    /// Number of retrievals.
+    steps: usize,
     /// Buffer of the next retrieval, which may fail and must not harm `neighbors`.
     next: Vec<Neighbor>,
+    /// The pins of `neighbors`, while more are appended.
+    known: PinSet,
     ranking: RankScratch,
 }
 
@@ -28,6 +40,8 @@ pub(super) enum ListEnd {
     More,
     /// Nothing: the index has no further eligible pin.
     Exhausted,
+    /// Nothing: further neighbors have lower scores than the request allows.
+    TooFar,
     /// Nothing: the deadline passed before any retrieval was done.
     CutEmpty,
     /// Nothing: the deadline passed before more was retrieved.
@@ -47,6 +61,8 @@ impl NeighborList {
         self.neighbors.clear();
         self.end = ListEnd::NotRetrieved;
         self.quota = quota;
+        self.depth = 0;
+        self.steps = 0;
     }
 
     /// Whether anything was retrieved.
@@ -59,24 +75,36 @@ impl NeighborList {
         self.end = match self.end {
             ListEnd::NotRetrieved => ListEnd::CutEmpty,
             ListEnd::More => ListEnd::CutShort,
-            ended @ (ListEnd::Exhausted | ListEnd::CutEmpty | ListEnd::CutShort) => ended,
+            ended @ (ListEnd::Exhausted
+            | ListEnd::TooFar
+            | ListEnd::CutEmpty
+            | ListEnd::CutShort) => ended,
         };
+    }
+
+    /// Number of neighbors with which a merge can begin.
+    pub(super) fn wanted(&self, params: &MergeParams<'_>) -> usize {
+        match params.strategy {
+            MergeStrategy::GlobalTop => params.limit,
+            MergeStrategy::Interleave => with_margin((self.quota * params.limit).div_ceil(ROUND)),
+        }
     }
 
     /// Number of neighbors to retrieve next.
     pub(super) fn next_depth(&self, params: &MergeParams<'_>) -> usize {
-        match (params.strategy, self.neighbors.len()) {
-            (MergeStrategy::GlobalTop, _) => params.limit,
-            // Some of a list's pins come from other lists as well; an eighth
-            // more than the quota spares most answers a second retrieval.
-            (MergeStrategy::Interleave, 0) => self.quota + self.quota / 8 + 1,
-            (MergeStrategy::Interleave, retrieved) => retrieved * 2,
+        match (params.strategy, self.steps) {
+            (MergeStrategy::GlobalTop, 0) => ROUND,
+            (MergeStrategy::Interleave, 0) => with_margin(self.quota),
+            // Twice as many suffice for a list whose pins other lists brought before, three
+            // times that for the greatest number of candidates.
+            (_, steps) if steps % 2 == 1 => self.depth * 2,
+            _ => self.depth * 3,
         }
     }
 
-    /// Replaces the neighbors by the first `depth` of those that `retrieve` writes.
-    /// `retrieve` gets the number of neighbors that it may write, at least `depth`. When
-    /// it fails, the list stays as it was.
+    /// Appends those of the first `depth` neighbors that are not in the list yet. `retrieve`
+    /// gets the number of neighbors that it may write, at least `depth`. When it fails, the
+    /// list stays as it was.
     pub(super) fn fill(
         &mut self,
         depth: usize,
@@ -84,27 +112,58 @@ impl NeighborList {
         retrieve: impl FnOnce(usize, &mut Vec<Neighbor>) -> Retrieved,
     ) -> Retrieved {
         let MergeParams {
-            strategy, prior, ..
+            strategy,
+            bonus,
+            min_score,
+            ..
         } = *params;
         // Lists that compete for every candidate are deep enough as they are.
-        let needs_more_to_rank = prior.is_some() && strategy == MergeStrategy::Interleave;
+        let needs_more_to_rank = bonus.is_some() && strategy == MergeStrategy::Interleave;
         let k = if needs_more_to_rank {
-            depth * popularity_prior::DEPTH_FACTOR
+            depth * bonus::DEPTH_FACTOR
         } else {
             depth
         };
         let retrieved = retrieve(k, &mut self.next);
         if retrieved.has_neighbors() {
-            std::mem::swap(&mut self.neighbors, &mut self.next);
-            self.end = if self.neighbors.len() < depth {
-                ListEnd::Exhausted
-            } else {
-                ListEnd::More
-            };
-            if let Some(prior) = prior {
-                prior.rank(&mut self.neighbors, depth, &mut self.ranking);
+            let all = self.next.len();
+            if let Some(min_score) = min_score {
+                let near = self.next.partition_point(|found| found.score >= min_score);
+                self.next.truncate(near);
             }
+            self.end = match self.next.len() {
+                near if near >= depth => ListEnd::More,
+                near if near < all => ListEnd::TooFar,
+                _ => ListEnd::Exhausted,
+            };
+            if let Some(bonus) = bonus {
+                bonus.sort(&mut self.next, depth, &mut self.ranking);
+            }
+            self.append_next();
+            self.depth = depth;
+            self.steps += 1;
         }
         retrieved
     }
+
+    /// Appends what was retrieved and is new.
+    fn append_next(&mut self) {
+        if self.neighbors.is_empty() {
+            std::mem::swap(&mut self.neighbors, &mut self.next);
+            return;
+        }
+        self.known.reset(self.neighbors.len());
+        for neighbor in &self.neighbors {
+            self.known.insert(neighbor.pin);
+        }
+        let known = &self.known;
+        let new = self.next.iter().filter(|found| !known.contains(found.pin));
+        self.neighbors.extend(new);
+    }
+}
+
+/// `count`, and an eighth more: some of a list's pins come from other lists as well, and that
+/// much spares most answers a second retrieval.
+fn with_margin(count: usize) -> usize {
+    count + count / 8 + 1
 }

@@ -21,7 +21,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 const SPREAD_FIRST: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// A set of pins. It must be reset before each use.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PinSet {
     pins: Vec<PinId>,
     /// Indices into `pins`, counted from 1. The number of slots is a power of two.

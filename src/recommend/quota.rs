@@ -1,5 +1,10 @@
 //! Quotas: the number of candidates that each target, a sampled medoid or a seed, may bring.
 
+/// Number of candidates that quotas are a share of. Further candidates come in further
+/// rounds of the same quotas, and fewer are the head of the first, so that a shorter answer
+/// is the head of a longer one. It is the number of candidates of a usual request.
+pub(super) const ROUND: usize = 400;
+
 /// The share of one target in the candidates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotaShare {

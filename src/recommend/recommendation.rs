@@ -17,6 +17,17 @@ pub struct SampledMedoid {
     pub inclusion_probability: f64,
 }
 
+/// Why there are fewer candidates than were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// None of the further candidates may stand at the next place.
+    Spacing,
+    /// Further pins have lower scores than the request allows.
+    MinScore,
+    /// The index has no further eligible pins.
+    Eligible,
+}
+
 /// The answer to one request, with the reasons for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recommendation {
@@ -28,9 +39,13 @@ pub struct Recommendation {
     pub origin: Origin,
     /// Why the medoids are not those of the user's profile.
     pub fallback: Option<Fallback>,
+    /// Why there are fewer candidates than were asked for; none where there are as many, and
+    /// where the deadline passed.
+    pub shortage: Option<Shortage>,
     /// Whether medoids of the profile are missing from the catalog.
     pub medoids_missing: bool,
-    /// Whether searches ran with less than the usual effort.
+    /// Whether searches ran with less than the usual effort, or the last places go by the
+    /// merged order because time was up.
     pub with_less_effort: bool,
     /// Number of seeds and sampled medoids that were answered, when the deadline passed
     /// before all were. The candidates come from these alone, and may be fewer.

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::deadline::Deadline;
 use super::merge_params::MergeStrategy;
+use super::rerank::Rerank;
 use super::seeds::Seeds;
 use crate::model::PinId;
 
@@ -23,6 +24,8 @@ pub struct Request<'a> {
     pub strategy: MergeStrategy,
     /// Pins that must not be returned.
     pub excluded: &'a [PinId],
+    /// What counts beside nearness, and how candidates stand beside each other.
+    pub rerank: Rerank<'a>,
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
     /// When retrieval must stop.

@@ -1,7 +1,5 @@
 //! The retrieval steps of one request: fills the neighbor lists of its targets.
 
-use std::ops::Range;
-
 use super::merge_params::MergeParams;
 use super::neighbor_list::NeighborList;
 use super::retrieve::{NotCached, Retrieve, Retrieved, SearchParams};
@@ -47,6 +45,11 @@ impl<'a> Retrieval<'a> {
         self.lists
     }
 
+    /// The merge that they are for.
+    pub(super) fn merge(&self) -> &MergeParams<'a> {
+        &self.merge
+    }
+
     /// Whether searches ran with less than the usual effort.
     pub(super) fn with_less_effort(&self) -> bool {
         self.with_less_effort
@@ -58,21 +61,46 @@ impl<'a> Retrieval<'a> {
         self.deadline_passed.then(answered)
     }
 
-    /// Retrieves each list of `range` deeper than before. When the deadline passes, all
-    /// lists end where they are.
-    pub(super) fn deepen(&mut self, range: Range<usize>) -> Result<(), NotCached> {
-        for list in range {
-            match self.deepen_list(list) {
-                Retrieved::Complete => {}
-                Retrieved::WithLessEffort => self.with_less_effort = true,
-                Retrieved::DeadlinePassed => self.deadline_passed = true,
-                Retrieved::NotCached => return Err(NotCached),
-            }
+    /// Retrieves each list as deep as a merge of `limit` candidates needs it to begin.
+    pub(super) fn begin(&mut self, limit: usize) -> Result<(), NotCached> {
+        self.merge.limit = limit;
+        for list in 0..self.lists.len() {
+            let wanted = self.lists[list].wanted(&self.merge);
+            let is_short =
+                |list: &NeighborList| list.end.is_open() && list.neighbors.len() < wanted;
+            // Other lists may be there without a search when the deadline has passed.
+            while is_short(&self.lists[list]) && self.step(list)? {}
         }
+        self.cut_if_out_of_time();
+        Ok(())
+    }
+
+    /// Retrieves `list` deeper than before.
+    pub(super) fn deepen(&mut self, list: usize) -> Result<(), NotCached> {
+        self.step(list)?;
+        self.cut_if_out_of_time();
+        Ok(())
+    }
+
+    /// When the deadline has passed, all lists end where they are.
+    fn cut_if_out_of_time(&mut self) {
         if self.deadline_passed {
             self.lists.iter_mut().for_each(NeighborList::cut);
         }
-        Ok(())
+    }
+
+    /// Retrieves `list` deeper than before. False when the deadline passed first.
+    fn step(&mut self, list: usize) -> Result<bool, NotCached> {
+        match self.deepen_list(list) {
+            Retrieved::Complete => {}
+            Retrieved::WithLessEffort => self.with_less_effort = true,
+            Retrieved::DeadlinePassed => {
+                self.deadline_passed = true;
+                return Ok(false);
+            }
+            Retrieved::NotCached => return Err(NotCached),
+        }
+        Ok(true)
     }
 
     fn deepen_list(&mut self, list: usize) -> Retrieved {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::popularity_prior::PopularityPrior;
 use crate::model::{Medoid, PinId};
 
 /// State of one user at request time.
@@ -10,9 +9,6 @@ use crate::model::{Medoid, PinId};
 pub struct User<'a, B> {
     /// The medoids that can be sampled.
     pub sources: MedoidSources<'a>,
-    /// Popularity that counts beside nearness; none ranks by nearness alone, as in the
-    /// paper.
-    pub prior: Option<PopularityPrior<'a>>,
     /// Whether a pin must not be returned to this user: it is in the history, the user
     /// dislikes it, or it was shown a moment ago.
     pub is_blocked: B,
@@ -57,7 +53,6 @@ impl<B> fmt::Debug for User<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User")
             .field("sources", &self.sources)
-            .field("prior", &self.prior)
             .finish_non_exhaustive()
     }
 }

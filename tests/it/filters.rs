@@ -31,7 +31,7 @@ fn definitions() -> Vec<AttributeDefinition> {
 }
 
 /// Languages by turns, of which the pins divisible by 11 have none.
-fn language(pin: u64) -> Option<&'static str> {
+pub(crate) fn language(pin: u64) -> Option<&'static str> {
     (!pin.is_multiple_of(11)).then(|| ["de", "fr", "en"][pin as usize % 3])
 }
 

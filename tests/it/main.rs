@@ -36,6 +36,7 @@ mod ranker;
 mod recall;
 mod recommend;
 mod related;
+mod reranking;
 #[cfg(feature = "evaluation")]
 mod resume;
 mod security;

@@ -6,8 +6,8 @@ use crate::evaluation::models::{IndexWithQueries, Model, ModelInterests, Ranking
 use crate::evaluation::seeds::Purpose;
 use crate::model::PinId;
 use crate::recommend::{
-    Deadline, MedoidSources, Origin, PopularityPrior, RecommendScratch, Recommendation,
-    Recommender, Request, Seeds, Unobserved, User, UserMedoids,
+    Bonus, Deadline, MedoidSources, Origin, RecommendScratch, Recommendation, Recommender, Request,
+    Rerank, Seeds, Unobserved, User, UserMedoids,
 };
 
 /// One model that is asked about one case.
@@ -32,8 +32,12 @@ impl Call<'_> {
     /// Asks for a list, page after page.
     pub(super) fn answer(&self, scratch: &mut RecommendScratch) -> Recommendation {
         let ranking = self.ranking();
-        let popularity = |pin: PinId| self.popularity(ranking, pin);
         let weight = self.model.popularity(self.replayer.params.popularity);
+        let bonus = |pin: PinId| weight * self.popularity(ranking, pin);
+        let rerank = Rerank {
+            bonus: (weight > 0.0).then(|| Bonus::new(weight, &bonus)),
+            ..Rerank::NONE
+        };
         let user = User {
             sources: MedoidSources {
                 user_medoids: Some(UserMedoids {
@@ -44,7 +48,6 @@ impl Call<'_> {
                 sampling_factors: &self.interests.factors,
                 all_in_catalog: true,
             },
-            prior: PopularityPrior::new(weight, &popularity),
             is_blocked: |pin| self.case.is_blocked(pin),
         };
         let recommender = Recommender {
@@ -54,7 +57,10 @@ impl Call<'_> {
         let rng = &mut self.case.seeds.rng(Purpose::Sample);
         let mut shown: Vec<PinId> = Vec::new();
         let mut page = |page: usize| {
-            let request = self.request(page, &shown);
+            let request = Request {
+                rerank,
+                ..self.request(page, &shown)
+            };
             let answer = recommender
                 .recommend(&user, &request, rng, scratch)
                 .expect("an index that searches needs no cached list");
@@ -82,6 +88,7 @@ impl Call<'_> {
             seeds: Seeds::NONE,
             context: None,
             excluded: shown,
+            rerank: Rerank::NONE,
             effort: 1.0,
             deadline: Deadline::never(),
         }

@@ -15,6 +15,7 @@ use crate::metrics as names;
 use crate::model::{Action, ActionId, ActionKeys, ActionKind, MAX_ACTION_NAME, PinId, Timestamp};
 use crate::serve::request_limits::{ACTIONS, MAX_HIDDEN_PINS, MaxCount};
 use crate::serve::rpc::ids;
+use crate::serve::rpc::times::moment;
 use crate::serve::state::{Live, Serving};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -251,7 +252,7 @@ fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
     ACTION_NAME.check_not_empty(&path("action"), name.len())?;
     let time = action.time;
     let time = time.ok_or_else(|| invalid("time", "is required".to_owned()))?;
-    let time = timestamp(time).ok_or_else(|| invalid("time", "is no moment".to_owned()))?;
+    let time = moment(time).ok_or_else(|| invalid("time", "is no moment".to_owned()))?;
     let keys = ActionKeys {
         user: action.user_key,
         pin: action.pin_key,
@@ -268,17 +269,6 @@ fn checked_action(at: usize, action: v1::Action) -> Result<Action, CallError> {
         medoid: ids::optional_pin(action.medoid_pin_id, medoid_key, medoid_path)?,
         keys: keys.some(),
     })
-}
-
-/// The moment of a message; none for one that is out of range.
-fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
-    if !(0..1_000_000_000).contains(&time.nanos) {
-        return None;
-    }
-    let seconds = Timestamp::from_seconds(time.seconds)?;
-    let micros = i64::from(time.nanos) / 1_000;
-    let micros = seconds.micros().checked_add(micros)?;
-    Some(Timestamp::from_micros(micros))
 }
 
 fn label(status: ActionStatus) -> &'static str {

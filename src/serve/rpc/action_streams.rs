@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::action_recorder::{ActionRecorder, AgeLimit, StatusCounts};
-use super::response::timestamp;
+use super::times::timestamp;
 use crate::actions::Actions;
 use crate::durable::{LogError, PlacedAction};
 use crate::serve::status::CallError;

@@ -13,7 +13,7 @@ use crate::serve::rpc::action_recorder::ActionRecorder;
 use crate::serve::rpc::action_streams::{self, Messages};
 use crate::serve::rpc::backup::{Backup, BackupStream};
 use crate::serve::rpc::request::required_user;
-use crate::serve::rpc::response::timestamp;
+use crate::serve::rpc::times::timestamp;
 use crate::serve::rpc::version_messages::{
     VersionUses, catalog_details, profile_details, versions_message,
 };

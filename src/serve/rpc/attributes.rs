@@ -18,44 +18,46 @@ pub(super) fn filter(message: Option<v1::Filter>) -> Result<Option<Filter>, Call
     };
     CONDITIONS.check("filter", must.len() + must_not.len())?;
     let filter = Filter {
-        must: conditions(must, "must")?,
-        must_not: conditions(must_not, "must_not")?,
+        must: conditions(must, "filter.must")?,
+        must_not: conditions(must_not, "filter.must_not")?,
     };
     Ok(Some(filter).filter(|filter| !filter.is_empty()))
 }
 
-fn conditions(conditions: Vec<v1::Condition>, list: &str) -> Result<Vec<Condition>, CallError> {
-    let conditions = conditions.into_iter().enumerate();
-    let checked = conditions.map(|(at, v1::Condition { attribute, test })| {
-        use v1::condition::Test as Message;
-        let field = |part: &str| format!("filter.{list}[{at}]{part}");
-        let test = match test {
-            Some(Message::AnyOf(v1::Words { values })) => {
-                CONDITION_WORDS.check_not_empty(&field(".any_of.values"), values.len())?;
-                let too_long = values.iter().position(|word| word.len() > MAX_WORD);
-                if let Some(word) = too_long {
-                    let reason = format!("has more than {MAX_WORD} bytes, which no word has");
-                    return Err(CallError::field(
-                        field(&format!(".any_of.values[{word}]")),
-                        reason,
-                    ));
-                }
-                // Equal filters are evaluated once, in whatever order their words come.
-                Test::any_of(values)
-            }
-            Some(Message::Range(v1::Range { gte, gt, lte, lt })) => {
-                Test::Range(Range { gte, gt, lte, lt })
-            }
-            Some(Message::Is(is)) => Test::Is(is),
-            Some(Message::Exists(exists)) => Test::Exists(exists),
-            None => {
-                let reason = "has no test: one of any_of, range, is, exists";
-                return Err(CallError::field(field(""), reason));
-            }
-        };
-        Ok(Condition { attribute, test })
-    });
+fn conditions(messages: Vec<v1::Condition>, list: &str) -> Result<Vec<Condition>, CallError> {
+    let messages = messages.into_iter().enumerate();
+    let checked = messages.map(|(at, message)| condition(message, &format!("{list}[{at}]")));
     checked.collect()
+}
+
+/// The condition of a message, which stands at `path` in the request.
+pub(super) fn condition(message: v1::Condition, path: &str) -> Result<Condition, CallError> {
+    use v1::condition::Test as Message;
+    let v1::Condition { attribute, test } = message;
+    let field = |part: &str| format!("{path}{part}");
+    let test = match test {
+        Some(Message::AnyOf(v1::Words { values })) => {
+            CONDITION_WORDS.check_not_empty(&field(".any_of.values"), values.len())?;
+            let too_long = values.iter().position(|word| word.len() > MAX_WORD);
+            if let Some(word) = too_long {
+                let reason = format!("has more than {MAX_WORD} bytes, which no word has");
+                let word = field(&format!(".any_of.values[{word}]"));
+                return Err(CallError::field(word, reason));
+            }
+            // Equal filters are evaluated once, in whatever order their words come.
+            Test::any_of(values)
+        }
+        Some(Message::Range(v1::Range { gte, gt, lte, lt })) => {
+            Test::Range(Range { gte, gt, lte, lt })
+        }
+        Some(Message::Is(is)) => Test::Is(is),
+        Some(Message::Exists(exists)) => Test::Exists(exists),
+        None => {
+            let reason = "has no test: one of any_of, range, is, exists";
+            return Err(CallError::field(field(""), reason));
+        }
+    };
+    Ok(Condition { attribute, test })
 }
 
 /// Refuses a filter that does not fit the attributes of the catalog.

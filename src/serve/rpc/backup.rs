@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::durable::{Log, LogError, LogSnapshot, belongs_to_log};
 use crate::model::Timestamp;
-use crate::serve::rpc::response::timestamp;
+use crate::serve::rpc::times::timestamp;
 use crate::serve::status::CallError;
 use crate::wire::v1;
 use crate::wire::v1::backup_data_response::Part;

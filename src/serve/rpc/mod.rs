@@ -2,11 +2,11 @@
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
 //! and `response` for its messages, `candidate_columns`, `seeds`, `context_pin`,
-//! `user_features`, `request_context`, `search_budget`, `stage_timer`),
+//! `reranking`, `user_features`, `request_context`, `search_budget`, `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`,
 //! `action_log_status`, `action_streams` and `backup`).
-//! `action_recorder` records what any of them takes, and `ids` reads how they call users and
-//! pins. `routes` puts them behind their layers.
+//! `action_recorder` records what any of them takes, `ids` reads how they call users and
+//! pins, and `times` how they tell moments. `routes` puts them behind their layers.
 //! Limits of requests are in `serve::request_limits`.
 
 mod action_log_status;
@@ -23,11 +23,13 @@ mod ids;
 mod recommendation;
 mod request;
 mod request_context;
+mod reranking;
 mod response;
 mod routes;
 mod search_budget;
 mod seeds;
 mod stage_timer;
+mod times;
 mod user_features;
 mod validated_request;
 mod version_messages;

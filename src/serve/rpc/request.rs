@@ -3,7 +3,7 @@
 use std::mem;
 
 use crate::model::{Filter, PinId, UserId};
-use crate::recommend::{Context, MergeStrategy, Request, Seed, SeedMode, Seeds};
+use crate::recommend::{Context, MergeStrategy, Request, Rerank, Seed, SeedMode, Seeds};
 use crate::serve::request_limits::{
     BATCH_REQUESTS, DEFAULT_LIMIT, DEFAULT_MEDOIDS, EXCLUDED_PINS, FRESHNESS_TOKEN, MAX_LIMIT,
     MAX_MEDOIDS, MaxCount, number_or_default,
@@ -11,6 +11,7 @@ use crate::serve::request_limits::{
 use crate::serve::rpc::attributes;
 use crate::serve::rpc::context_pin::ContextPin;
 use crate::serve::rpc::ids::{self, PinLists};
+use crate::serve::rpc::reranking::{RequestReranking, RerankFields};
 use crate::serve::rpc::search_budget::SearchBudget;
 use crate::serve::rpc::seeds::RequestSeeds;
 use crate::serve::state::Serving;
@@ -57,6 +58,7 @@ pub(crate) struct RecommendParams {
     excluded: Vec<PinId>,
     /// Which pins the answer may contain; none for all.
     pub(crate) filter: Option<Filter>,
+    pub(crate) reranking: RequestReranking,
 }
 
 impl TryFrom<v1::RecommendRequest> for RecommendParams {
@@ -68,6 +70,14 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
         let seeds = mem::take(&mut request.seeds);
         let seeds = RequestSeeds::of_messages(seeds, request.seed_mode)?;
         let context = ContextPin::of_request(&request, seeds.mode())?;
+        let reranking = RequestReranking::new(RerankFields {
+            boosts: mem::take(&mut request.boosts),
+            min_score: request.min_score,
+            spacing: mem::take(&mut request.spacing),
+            diversity: request.diversity,
+            popularity_weight: request.popularity_weight,
+            boost_time: request.boost_time,
+        })?;
         let token = request.freshness_token;
         FRESHNESS_TOKEN.check("freshness_token", token.len())?;
         let medoids = number_or_default("medoids", request.medoids, MAX_MEDOIDS, DEFAULT_MEDOIDS)?;
@@ -96,6 +106,7 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
             strategy,
             excluded,
             filter: attributes::filter(request.filter)?,
+            reranking,
         })
     }
 }
@@ -126,6 +137,14 @@ impl RecommendParams {
             strategy: MergeStrategy::Interleave,
             excluded: EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?,
             filter: attributes::filter(request.filter)?,
+            reranking: RequestReranking::new(RerankFields {
+                boosts: request.boosts,
+                min_score: request.min_score,
+                spacing: request.spacing,
+                diversity: request.diversity,
+                popularity_weight: request.popularity_weight,
+                boost_time: request.boost_time,
+            })?,
             format: ResponseFormat::Messages,
         })
     }
@@ -138,11 +157,13 @@ impl RecommendParams {
             && self.context.is_none()
             && self.excluded.len() <= DEFAULT_LIMIT
             && !self.include_titles
+            && self.reranking.is_cheap()
     }
 
-    /// Number of candidates that the request asks for.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    /// What the popularity of a pin is worth beside its nearness.
+    pub(crate) fn popularity_weight(&self, serving: &Serving) -> f32 {
+        let own = self.reranking.rules.popularity_weight;
+        own.unwrap_or(serving.loaded.popularity_weight())
     }
 
     /// Whether the catalog lacks the context pin, which is ignored then.
@@ -151,11 +172,13 @@ impl RecommendParams {
         context.any(|context| !serving.pins().contains(context.pin))
     }
 
-    /// The request to the core, with its `seeds` and its `context` in the types of the core.
+    /// The request to the core, with its `seeds`, its `context` and its reranking rules in the
+    /// types of the core.
     pub(crate) fn request<'a>(
         &'a self,
         seeds: &'a [Seed<'a>],
         context: Option<Context<'a>>,
+        rerank: Rerank<'a>,
         budget: SearchBudget<'a>,
     ) -> Request<'a> {
         Request {
@@ -169,6 +192,7 @@ impl RecommendParams {
             context,
             strategy: self.strategy,
             excluded: &self.excluded,
+            rerank,
             effort: budget.effort,
             deadline: budget.deadline,
         }

@@ -5,9 +5,10 @@ use tonic::Status;
 
 use crate::cluster::Interest;
 use crate::model::{Candidate, Medoid, PinId, Timestamp};
-use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid, SeedMode};
+use crate::recommend::{Fallback, Origin, Recommendation, SampledMedoid, SeedMode, Shortage};
 use crate::serve::rpc::candidate_columns::candidate_columns;
 use crate::serve::rpc::request::{RecommendParams, ResponseFormat};
+use crate::serve::rpc::times::timestamp;
 use crate::serve::state::{Serving, UserContext};
 use crate::serve::status::CallError;
 use crate::wire::v1;
@@ -62,7 +63,8 @@ impl Answered<'_> {
             state_age: params.user.map(|_| state_age(user, self.now)),
             state_time: params.user.map(|_| timestamp(user.as_of())),
             engagement_feedback: user.counts_engagement() && may_draw,
-            popularity_weight: serving.loaded.popularity_weight(),
+            popularity_weight: params.popularity_weight(serving),
+            boost_time: self.boost_time(),
             exhausted: exhausted != v1::ExhaustedReason::Unspecified,
             exhausted_reason: exhausted.into(),
             unknown_seed_pin_ids: unknown.ids,
@@ -93,29 +95,35 @@ impl Answered<'_> {
             degraded_reason: degraded.into(),
             unknown_pin_ids: unknown.ids,
             unknown_pin_keys: unknown.keys,
-            popularity_weight: serving.loaded.popularity_weight(),
+            popularity_weight: params.popularity_weight(serving),
+            boost_time: self.boost_time(),
             exhausted: exhausted != v1::ExhaustedReason::Unspecified,
             exhausted_reason: exhausted.into(),
         }
     }
 
-    /// Why there are fewer candidates than were asked for. It is said of filtered answers
-    /// only.
+    /// Why there are fewer candidates than were asked for. It is said of answers only that
+    /// leave out pins for what the request says of pins.
     fn exhausted_reason(&self) -> v1::ExhaustedReason {
         let Self {
             params,
             recommendation,
             ..
         } = *self;
-        let is_short = recommendation.candidates.len() < params.limit();
         // Without anything to search from, nothing is known of what the filter selects.
         let has_searched = params.seeds.len() + recommendation.sampled.len() > 0;
-        let is_whole = has_searched && recommendation.answered_in_time.is_none();
-        if params.filter.is_some() && is_short && is_whole {
-            v1::ExhaustedReason::Filter
-        } else {
-            v1::ExhaustedReason::Unspecified
+        let is_said = params.filter.is_some() || params.reranking.leaves_out();
+        match recommendation.shortage.filter(|_| is_said && has_searched) {
+            Some(Shortage::Spacing) => v1::ExhaustedReason::Spacing,
+            Some(Shortage::MinScore) => v1::ExhaustedReason::MinScore,
+            Some(Shortage::Eligible) if params.filter.is_some() => v1::ExhaustedReason::Filter,
+            Some(Shortage::Eligible) | None => v1::ExhaustedReason::Unspecified,
         }
+    }
+
+    /// The moment from which ages counted; none where none did.
+    fn boost_time(&self) -> Option<prost_types::Timestamp> {
+        self.params.reranking.reported_time(self.now).map(timestamp)
     }
 
     fn candidates(&self) -> Vec<v1::Candidate> {
@@ -239,12 +247,6 @@ pub(crate) fn explain_user(user: &UserContext<'_>, serving: &Serving) -> v1::Exp
         catalog_version: serving.loaded.catalog().manifest().version.clone(),
         profile_version: serving.loaded.profiles().manifest().version.clone(),
     }
-}
-
-/// A moment as a message.
-pub(crate) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = time.seconds_and_nanos();
-    prost_types::Timestamp { seconds, nanos }
 }
 
 /// A status as a message: its details are encoded already, where it has any.

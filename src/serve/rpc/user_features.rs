@@ -1,6 +1,7 @@
 //! What `GetUserFeatures` answers.
 
-use super::response::{fallback_reason, key_of, medoid_origin, state_age, timestamp};
+use super::response::{fallback_reason, key_of, medoid_origin, state_age};
+use super::times::timestamp;
 use crate::model::Timestamp;
 use crate::recommend::{MedoidVector, Origin};
 use crate::serve::state::{Serving, UserContext};

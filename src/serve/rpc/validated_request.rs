@@ -5,14 +5,16 @@ use metrics::{counter, histogram};
 use super::attributes;
 use super::request::RecommendParams;
 use super::request_context::RequestContext;
+use super::reranking::{PinBonus, spacing_of};
 use super::response::Answered;
 use super::search_budget::SearchBudget;
 use super::stage_timer::StageTimer;
-use crate::index::{Filtered, ListsOnly};
+use crate::index::{DamagedAttribute, Filtered, ListsOnly, Reranker};
 use crate::kernel;
 use crate::metrics as names;
 use crate::recommend::{
-    Context, Fallback, NotCached, Recommendation, Retrieve, Stage, StageObserver,
+    Bonus, Context, Diversity, Fallback, NotCached, Recommendation, Rerank, Retrieve, Stage,
+    StageObserver,
 };
 use crate::serve::state::{LayeredIndex, Serving, UserContext};
 use crate::serve::status::CallError;
@@ -42,7 +44,7 @@ impl ValidatedRequest {
         context: &RequestContext,
     ) -> Result<Self, CallError> {
         let mut params = RecommendParams::try_from(request)?;
-        check_filter(&params, context)?;
+        check_attributes(&params, context)?;
         context.check_token(&params.token)?;
         params.seeds.set_unknown_aside(&context.serving);
         let profiles = context.serving.loaded.profiles();
@@ -60,7 +62,7 @@ impl ValidatedRequest {
         context: &RequestContext,
     ) -> Result<Self, CallError> {
         let mut params = RecommendParams::of_similar_pins(request, &context.serving)?;
-        check_filter(&params, context)?;
+        check_attributes(&params, context)?;
         context.check_token(&params.token)?;
         params.seeds.set_unknown_aside(&context.serving);
         // Nothing is drawn, so no seed makes a difference.
@@ -83,8 +85,10 @@ impl ValidatedRequest {
         let pins = context.serving.pins();
         // Lists take less time than a look at the clock would.
         let budget = SearchBudget::unlimited();
+        // Rules that go by attributes are no small matter.
+        let reranker = self.reranker(context).map_err(|_| NotCached)?;
         let answer = match &self.params.filter {
-            None => self.recommend(context, &pins.retriever(&lists), budget)?,
+            None => self.recommend(context, &reranker, &pins.retriever(&lists), budget)?,
             Some(filter) => {
                 // To evaluate a filter takes longer than to hand the call to a worker.
                 let selection = index.known_selection(filter).ok_or(NotCached)?;
@@ -93,7 +97,7 @@ impl ValidatedRequest {
                     selection: &selection,
                 };
                 let retriever = pins.filtered_retriever(&index, filter);
-                self.recommend(context, &retriever, budget)?
+                self.recommend(context, &reranker, &retriever, budget)?
             }
         };
         lists.count_hits();
@@ -112,19 +116,21 @@ impl ValidatedRequest {
         }
         let pins = context.serving.pins();
         let index = context.serving.loaded.index();
+        let damaged = |error: DamagedAttribute| {
+            tracing::error!(%error, "a condition cannot be evaluated");
+            CallError::Internal
+        };
+        let reranker = self.reranker(context).map_err(damaged)?;
         let answer = match &self.params.filter {
-            None => self.recommend(context, &pins.retriever(index), budget),
+            None => self.recommend(context, &reranker, &pins.retriever(index), budget),
             Some(filter) => {
-                let selection = index.select(filter).map_err(|error| {
-                    tracing::error!(%error, "a filter cannot be evaluated");
-                    CallError::Internal
-                })?;
+                let selection = index.select(filter).map_err(damaged)?;
                 let index = Filtered {
                     index,
                     selection: &selection,
                 };
                 let retriever = pins.filtered_retriever(&index, filter);
-                self.recommend(context, &retriever, budget)
+                self.recommend(context, &reranker, &retriever, budget)
             }
         };
         // The whole index searches what is not cached, so this error is a defect.
@@ -135,9 +141,21 @@ impl ValidatedRequest {
         Ok(convert(&self.answered(&answer, context)))
     }
 
+    /// What the reranking rules say of each pin.
+    fn reranker<'a>(
+        &'a self,
+        context: &'a RequestContext,
+    ) -> Result<Reranker<'a>, DamagedAttribute> {
+        let RequestContext { serving, now, .. } = context;
+        let (index, reranking) = (serving.loaded.index(), &self.params.reranking);
+        let now = reranking.time(*now);
+        Reranker::new(&reranking.rules, index, &serving.delta, now)
+    }
+
     fn recommend<'a>(
         &self,
         context: &'a RequestContext,
+        reranker: &Reranker<'_>,
         index: &dyn Retrieve,
         budget: SearchBudget<'a>,
     ) -> Result<Answer<'a>, NotCached> {
@@ -160,8 +178,25 @@ impl ValidatedRequest {
             medoids: near.medoids,
             strength: near.strength,
         });
-        let request = self.params.request(&seeds, near, budget);
         let Serving { loaded, delta, .. } = &*context.serving;
+        let pin_bonus = PinBonus {
+            popularity_weight: self.params.popularity_weight(&context.serving),
+            loaded,
+            reranker,
+        };
+        let rules = &self.params.reranking.rules;
+        let (bonus, keywords) = (|pin| pin_bonus.of(pin), reranker.keywords());
+        let rerank = Rerank {
+            min_score: rules.min_score,
+            bonus: pin_bonus.max().map(|max| Bonus::new(max, &bonus)),
+            spacing: &spacing_of(&rules.spacing, &keywords),
+            diversity: rules.diversity.map(|rule| Diversity {
+                vectors: &pins,
+                strength: rule.strength,
+                among: rule.among as usize,
+            }),
+        };
+        let request = self.params.request(&seeds, near, rerank, budget);
         let layers = LayeredIndex { index, delta };
         let recommendation = loaded.recommend(&user, &request, layers, self.seed, &timer)?;
         Ok(Answer {
@@ -202,11 +237,12 @@ impl ValidatedRequest {
     }
 }
 
-/// Refuses a filter that does not fit the catalog.
-fn check_filter(params: &RecommendParams, context: &RequestContext) -> Result<(), CallError> {
-    let attributes = &context.serving.loaded.catalog().attributes;
+/// Refuses a filter and rules that do not fit the catalog.
+fn check_attributes(params: &RecommendParams, context: &RequestContext) -> Result<(), CallError> {
+    let definitions = context.serving.loaded.catalog().attributes.definitions();
     let mut filters = params.filter.iter();
-    filters.try_for_each(|filter| attributes::check_filter(filter, attributes.definitions()))
+    filters.try_for_each(|filter| attributes::check_filter(filter, definitions))?;
+    params.reranking.check(definitions)
 }
 
 fn count(answer: &Recommendation) {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 
 use crate::index::CatalogManifest;
-use crate::serve::rpc::response::timestamp;
+use crate::serve::rpc::times::timestamp;
 use crate::serve::state::{VersionDetails, VersionPair};
 use crate::store::ProfileManifest;
 use crate::wire::v1;

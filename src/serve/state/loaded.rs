@@ -7,12 +7,11 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::durable::LogError;
 use crate::index::{Catalog, CatalogManifest, Delta, DeltaView, Index, NeighborLists};
-use crate::model::UserId;
+use crate::model::{PinId, UserId};
 use crate::pool::Pool;
 use crate::recommend::{
-    Deadline, MedoidSources, MergeStrategy, NotCached, PopularityPrior, RecommendScratch,
-    Recommendation, Recommender, Request, Retrieve, Seeds, StageObserver, Unobserved, User,
-    UserFeatures,
+    Deadline, MedoidSources, MergeStrategy, NotCached, RecommendScratch, Recommendation,
+    Recommender, Request, Rerank, Retrieve, Seeds, StageObserver, Unobserved, User, UserFeatures,
 };
 use crate::serve::middleware::VersionHeaders;
 use crate::serve::request_limits::{DEFAULT_LIMIT, DEFAULT_MEDOIDS};
@@ -32,7 +31,6 @@ pub struct Loaded {
     profiles: ProfileStore,
     /// Whether the catalog has all medoids, so that calls need not look them up.
     all_medoids_in_catalog: bool,
-    /// Empty where popularity is worth nothing.
     popularity: Popularity,
     popularity_weight: f32,
     scratches: Pool<RecommendScratch>,
@@ -100,15 +98,10 @@ impl Loaded {
             .medoids()
             .all(|medoid| pins.position(medoid.pin).is_some());
         let acted_on = profiles.take_pin_actions();
-        let popularity = if popularity_weight > 0.0 {
-            Popularity::from_actions(&acted_on)
-        } else {
-            Popularity::default()
-        };
         let catalog_version = &index.catalog().manifest().version;
         let loaded = Self {
             version_headers: VersionHeaders::new(catalog_version, &profiles.manifest().version),
-            popularity,
+            popularity: Popularity::from_actions(&acted_on),
             popularity_weight,
             index,
             profiles,
@@ -147,7 +140,13 @@ impl Loaded {
         &self.version_headers
     }
 
-    /// What the popularity of a pin is worth beside its nearness.
+    /// The popularity of `pin`, in [0, 1].
+    pub(crate) fn popularity(&self, pin: PinId) -> f32 {
+        self.popularity.get(pin)
+    }
+
+    /// What the popularity of a pin is worth beside its nearness, where a request does not
+    /// say.
     pub(crate) fn popularity_weight(&self) -> f32 {
         self.popularity_weight
     }
@@ -162,7 +161,6 @@ impl Loaded {
         observer: &impl StageObserver,
     ) -> Result<Recommendation, NotCached> {
         let LayeredIndex { index, delta } = layers;
-        let popularity = |pin| self.popularity.get(pin);
         let user = User {
             sources: MedoidSources {
                 user_medoids: user.medoids(),
@@ -170,7 +168,6 @@ impl Loaded {
                 sampling_factors: user.engagement_factors(),
                 all_in_catalog: self.all_medoids_in_catalog && !delta.has_deleted(),
             },
-            prior: PopularityPrior::new(self.popularity_weight, &popularity),
             is_blocked: |pin| user.is_blocked(pin),
         };
         let recommender = Recommender { index, observer };
@@ -211,6 +208,7 @@ impl Loaded {
             seeds: Seeds::NONE,
             context: None,
             excluded: &[],
+            rerank: Rerank::NONE,
             effort: 1.0,
             deadline: Deadline::never(),
         };
