@@ -80,6 +80,24 @@ metrics_table! {
     pub const UNKNOWN_SEEDS: (Counter, Count) =
         "pinnersage_recommend_unknown_seeds_total",
         "Pins that requests named as seeds, as context or to be like, and the catalog lacks";
+    pub const SURFACE_ANSWERS: (Counter, Count) =
+        "pinnersage_surface_answers_total",
+        "Answers to requests that name a surface or an arm, by both";
+    pub const SURFACE_CANDIDATES: (Counter, Count) =
+        "pinnersage_surface_candidates_total",
+        "Candidates in those answers";
+    pub const SURFACE_FALLBACKS: (Counter, Count) =
+        "pinnersage_surface_fallback_answers_total",
+        "Those of them without the user's own profile";
+    pub const SURFACE_DEGRADED: (Counter, Count) =
+        "pinnersage_surface_degraded_answers_total",
+        "Those of them of a lesser quality than asked for";
+    pub const SURFACE_SHED: (Counter, Count) =
+        "pinnersage_surface_shed_total",
+        "Requests that were refused because their surface was asked too often";
+    pub const SURFACE_RELOADS: (Counter, Count) =
+        "pinnersage_surface_reloads_total",
+        "Changes of the surfaces while the server runs, by what became of them";
     pub const CANDIDATES: (Histogram, Count) =
         "pinnersage_recommend_candidates",
         "Candidates in an answer";

@@ -4,6 +4,7 @@
 //! `validate()` applies these rules. A value that breaks one is refused with the key,
 //! the value and the rule.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ const SECONDS_PER_DAY: u64 = 86_400;
 #[error("{key} is {value}, but must be {rule}")]
 pub struct InvalidSetting {
     /// The key, with its section.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// The refused value.
     pub value: String,
     /// What is allowed.
@@ -29,7 +30,7 @@ pub struct InvalidSetting {
 
 /// Refuses `value` unless `is_met`; `rule` says what is allowed.
 pub fn require(
-    key: &'static str,
+    key: impl Into<Cow<'static, str>>,
     value: impl Display,
     is_met: bool,
     rule: &str,
@@ -38,7 +39,7 @@ pub fn require(
         return Ok(());
     }
     Err(InvalidSetting {
-        key,
+        key: key.into(),
         value: value.to_string(),
         rule: rule.to_owned(),
     })
@@ -47,7 +48,7 @@ pub fn require(
 /// Refuses a value outside of `allowed`, both ends of which are allowed. NaN is
 /// outside of every range.
 pub fn require_in_range<T: PartialOrd + Display>(
-    key: &'static str,
+    key: impl Into<Cow<'static, str>>,
     value: T,
     allowed: RangeInclusive<T>,
 ) -> Result<(), InvalidSetting> {
@@ -58,7 +59,7 @@ pub fn require_in_range<T: PartialOrd + Display>(
 
 /// Refuses a duration outside of `allowed`, both ends of which are allowed.
 pub fn require_duration_in_range(
-    key: &'static str,
+    key: impl Into<Cow<'static, str>>,
     value: Duration,
     allowed: RangeInclusive<Duration>,
 ) -> Result<(), InvalidSetting> {
@@ -71,7 +72,10 @@ pub fn require_duration_in_range(
 }
 
 /// Refuses a negative number, an infinite one and NaN.
-pub fn require_not_negative(key: &'static str, value: f64) -> Result<(), InvalidSetting> {
+pub fn require_not_negative(
+    key: impl Into<Cow<'static, str>>,
+    value: f64,
+) -> Result<(), InvalidSetting> {
     let is_met = value.is_finite() && value >= 0.0;
     require(key, value, is_met, "at least 0")
 }

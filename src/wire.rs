@@ -10,6 +10,7 @@ use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 pub(crate) mod attributes;
+pub(crate) mod reranking;
 
 /// The messages and services of package `pinnersage.v1`.
 #[expect(

@@ -14,7 +14,7 @@ use super::client::ServerArgs;
 use super::clock::now;
 use super::id_or_key::IdOrKey;
 use super::runtime::block_on;
-use super::server_parts::{data_params, keep_files_private, serve_params, source};
+use super::server_parts::{data_params, keep_files_private, serve_params, source, surfaces};
 use super::stop_signal::stop_signal;
 use super::{build_steps, interest_list, output, recommendation};
 use crate::actions::Actions;
@@ -74,7 +74,12 @@ struct BuiltSample {
     data: PathBuf,
 }
 
-pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
+/// Builds and serves with `settings`, which are from `file` where there is one.
+pub(super) fn run(
+    args: DemoArgs,
+    settings: &Settings,
+    file: Option<PathBuf>,
+) -> anyhow::Result<()> {
     keep_files_private();
     let files = SampleFiles {
         pins: args.data.join("pins.parquet"),
@@ -89,13 +94,14 @@ pub(super) fn run(args: DemoArgs, settings: &Settings) -> anyhow::Result<()> {
         Some(user) => user,
         None => example_user(&built.profiles)?,
     };
+    let surfaces = surfaces(settings, file);
     let mut settings = settings.clone();
     settings.serve.listen = args.listen.unwrap_or(settings.serve.listen);
     settings.serve.ops_listen = args.ops_listen.unwrap_or(settings.serve.ops_listen);
     // Only the person in front of it has to notice the end.
     settings.serve.drain_delay = Duration::ZERO;
     let metrics = crate::metrics::install().context("metrics")?;
-    let params = serve_params(&settings, metrics);
+    let params = serve_params(&settings, surfaces, metrics);
     block_on(async {
         let listeners = Listeners::bind(params.server.listen, params.server.ops_listen).await?;
         let (grpc, ops) = (listeners.grpc_address()?, listeners.ops_address()?);
@@ -224,6 +230,7 @@ fn cache_key(files: &SampleFiles, settings: &Settings) -> anyhow::Result<String>
         tls: _,
         auth: _,
         overload: _,
+        surfaces: _,
         log: _,
         trace: _,
     } = settings;

@@ -38,6 +38,7 @@ mod similar;
 mod simulate;
 mod status;
 mod stop_signal;
+mod surface_args;
 mod switch;
 mod table;
 mod text_id_args;
@@ -158,7 +159,7 @@ pub fn main() -> ExitCode {
         .and_then(|settings| {
             // Spans are exported until it is dropped.
             let _exporting = telemetry::init(&settings.log, &settings.trace)?;
-            run(command, settings)
+            run(command, settings, config)
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -175,7 +176,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
+fn run(command: Command, settings: Settings, config: Option<PathBuf>) -> anyhow::Result<()> {
     match command {
         Command::Catalog(command) => catalog::run(command, &settings),
         Command::Profiles(command) => profiles::run(command, settings),
@@ -187,7 +188,7 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Tune(args) => tune::run(args, &settings),
         #[cfg(feature = "evaluation")]
         Command::Simulate(args) => simulate::run(&args),
-        Command::Serve(args) => serve::run(args, &settings),
+        Command::Serve(args) => serve::run(args, &settings, config),
         Command::Recommend(args) => recommend::run(args),
         Command::Similar(args) => similar::run(args),
         Command::Explain(args) => explain::run(&args),
@@ -202,6 +203,6 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Pins(command) => pins::run(command),
         Command::Data(command) => data::run(command),
         Command::Health(args) => health::run(args),
-        Command::Demo(args) => demo::run(args, &settings),
+        Command::Demo(args) => demo::run(args, &settings, config),
     }
 }

@@ -6,6 +6,7 @@ use super::client::ServerArgs;
 use super::filter_arg::FilterArg;
 use super::id_or_key::IdOrKey;
 use super::runtime::block_on;
+use super::surface_args::SurfaceArgs;
 use super::{output, recommendation};
 use crate::wire::v1;
 
@@ -22,9 +23,8 @@ pub(super) struct RecommendArgs {
     /// The user, by its key, where users are called by strings.
     #[arg(long, value_name = "KEY")]
     user_key: Option<String>,
-    /// Number of candidates to show.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: u32,
+    #[command(flatten)]
+    surface: SurfaceArgs,
     /// Number of medoids to sample; 0 leaves it to the server.
     #[arg(long, value_name = "N", default_value_t = 0)]
     medoids: u32,
@@ -81,7 +81,11 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
     } else {
         v1::SeedMode::Unspecified
     };
+    let limit = args.surface.limit();
+    let (surface, arm) = args.surface.labels();
     let request = v1::RecommendRequest {
+        surface,
+        arm,
         seeds: args.seed_pin.into_iter().chain(by_key).collect(),
         seed_mode: mode.into(),
         context_pin_id: args.context_pin,
@@ -94,7 +98,7 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
         exclude_pin_ids: args.exclude,
         exclude_pin_keys: args.exclude_key,
         filter: args.filter.message(),
-        ..recommendation::request(user.as_ref(), args.limit)
+        ..recommendation::request(user.as_ref(), limit)
     };
     block_on(async {
         let recommendation = recommendation::fetch(user.as_ref(), request, &args.server).await?;

@@ -8,6 +8,7 @@ use super::candidate::{Candidate, letter, write_candidates};
 use super::client::{ServerArgs, display_title, status_error};
 use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
+use super::surface_args::write_labels;
 use crate::wire::v1;
 
 /// Candidates for a user, and the medoids that found them; its fields are those of the
@@ -19,6 +20,10 @@ pub(super) struct Recommendation {
     #[serde(skip_serializing_if = "String::is_empty")]
     user_key: String,
     seed: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    surface: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    arm: String,
     fallback_reason: &'static str,
     degraded_reason: &'static str,
     exhausted_reason: &'static str,
@@ -85,6 +90,8 @@ impl Recommendation {
             user_id: user.map(IdOrKey::id),
             user_key: user.map_or_else(String::new, |user| user.key().to_owned()),
             seed: response.seed,
+            surface: response.surface,
+            arm: response.arm,
             fallback_reason,
             degraded_reason,
             exhausted_reason,
@@ -130,6 +137,7 @@ impl fmt::Display for Recommendation {
 
 impl Recommendation {
     fn write_remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_labels(f, &self.surface, &self.arm)?;
         if let Some(remark) = fallback_remark(self.fallback_reason) {
             writeln!(f, "  {remark}")?;
         }
@@ -268,8 +276,10 @@ mod tests {
         response.set_fallback_reason(v1::FallbackReason::UnknownUser);
         response.set_degraded_reason(v1::DegradedReason::MedoidsNotInCatalog);
         response.popularity_weight = 0.5;
+        response.surface = "homefeed".to_owned();
         let text = Recommendation::new(Some(&IdOrKey::Id(5)), response).to_string();
         for remark in [
+            "  surface homefeed\n",
             "  from popular interests: the user has no profile\n",
             "  degraded: the catalog lacks some of the user's medoids\n",
             "  ranked by score + 0.5 * popularity of the pin\n",

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::clock::now;
 use super::runtime::block_on;
-use super::server_parts::{data_params, keep_files_private, serve_params, source};
+use super::server_parts::{data_params, keep_files_private, serve_params, source, surfaces};
 use super::stop_signal::stop_signal;
 use crate::actions::Actions;
 use crate::config::Settings;
@@ -34,7 +34,12 @@ pub(super) struct ServeArgs {
     ops_listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
+/// Serves with `settings`, which are from `file` where there is one.
+pub(super) fn run(
+    args: ServeArgs,
+    settings: &Settings,
+    file: Option<PathBuf>,
+) -> anyhow::Result<()> {
     let metrics = crate::metrics::install().context("metrics")?;
     block_on(async {
         let grpc = args.listen.unwrap_or(settings.serve.listen);
@@ -56,7 +61,7 @@ pub(super) fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<()> {
         }
         let data = args.data.map(|data| data_params(data, settings));
         let load = move |source: &ServingSource| InitialState::open(source, data, now());
-        let params = serve_params(settings, metrics);
+        let params = serve_params(settings, surfaces(settings, file), metrics);
         if !grpc.ip().is_loopback() && params.security.lets_everybody_call() {
             tracing::warn!(%grpc, "whoever reaches the port may call: set auth.callers or tls.client_ca");
         }

@@ -11,7 +11,8 @@ use crate::actions::ActionParams;
 use crate::config::Settings;
 use crate::model::ActionWeights;
 use crate::serve::{
-    AnswerParams, DataParams, ReplicaParams, SecurityParams, ServeParams, ServingSource,
+    AnswerParams, DataParams, ReadSurfaces, ReplicaParams, SecurityParams, ServeParams,
+    ServingSource, SurfaceReader, SurfaceSource,
 };
 
 /// Gives the files that are made from now on to their owner alone: what users did is
@@ -34,8 +35,30 @@ pub(super) fn source(catalog: PathBuf, profiles: PathBuf, settings: &Settings) -
     }
 }
 
+/// The surfaces of `settings`, which are read again from the file that the settings are from.
+pub(super) fn surfaces(settings: &Settings, file: Option<PathBuf>) -> SurfaceSource {
+    let started = settings.clone();
+    let reader = file.map(|file| {
+        SurfaceReader::new(move || {
+            let settings = Settings::load(Some(&file)).map_err(|error| error.to_string())?;
+            Ok(ReadSurfaces {
+                waiting: started.sections_that_differ(&settings),
+                surfaces: settings.surfaces,
+            })
+        })
+    });
+    SurfaceSource {
+        surfaces: settings.surfaces.clone(),
+        reader,
+    }
+}
+
 /// Behavior of the server, with `metrics` for its operators.
-pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> ServeParams {
+pub(super) fn serve_params(
+    settings: &Settings,
+    surfaces: SurfaceSource,
+    metrics: PrometheusHandle,
+) -> ServeParams {
     ServeParams {
         server: settings.serve.clone(),
         connections: settings.connections.clone(),
@@ -54,6 +77,7 @@ pub(super) fn serve_params(settings: &Settings, metrics: PrometheusHandle) -> Se
             max_ready_messages: settings.actions.log.max_ready_messages,
             serve_stale: settings.actions.log.serve_stale,
         },
+        surfaces,
         metrics: Some(metrics),
         clock: now,
     }

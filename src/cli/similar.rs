@@ -11,6 +11,7 @@ use super::filter_arg::FilterArg;
 use super::id_or_key::{IdOrKey, OptionalUserArgs};
 use super::output;
 use super::runtime::block_on;
+use super::surface_args::{SurfaceArgs, write_labels};
 use crate::wire::v1;
 
 #[derive(Debug, Args)]
@@ -23,9 +24,8 @@ pub(super) struct SimilarArgs {
     pin_key: Vec<String>,
     #[command(flatten)]
     user: OptionalUserArgs,
-    /// Number of candidates to show.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: u32,
+    #[command(flatten)]
+    surface: SurfaceArgs,
     /// Leave these pins out.
     #[arg(long, value_name = "PIN", num_args = 1..)]
     exclude: Vec<u64>,
@@ -46,6 +46,10 @@ pub(super) struct SimilarArgs {
 struct SimilarPins {
     #[serde(skip)]
     pins: Vec<IdOrKey>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    surface: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    arm: String,
     degraded_reason: &'static str,
     exhausted_reason: &'static str,
     catalog_version: String,
@@ -60,10 +64,14 @@ pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
     let pins = IdOrKey::all(&args.pin, &args.pin_key);
     let user = args.user.user();
     let (user_id, user_key) = user.map_or((None, None), |user| user.fields());
+    let limit = args.surface.limit();
+    let (surface, arm) = args.surface.labels();
     let request = v1::SimilarPinsRequest {
+        surface,
+        arm,
         pin_ids: args.pin,
         pin_keys: args.pin_key,
-        limit: args.limit,
+        limit,
         exclude_pin_ids: args.exclude,
         exclude_pin_keys: args.exclude_key,
         user_id,
@@ -95,6 +103,8 @@ impl SimilarPins {
             popularity_weight: response.popularity_weight,
             unknown_pin_ids: response.unknown_pin_ids,
             unknown_pin_keys: response.unknown_pin_keys,
+            surface: response.surface,
+            arm: response.arm,
         }
     }
 
@@ -118,6 +128,7 @@ impl fmt::Display for SimilarPins {
             };
             writeln!(f, "  [{letter}] {pin}{remark}")?;
         }
+        write_labels(f, &self.surface, &self.arm)?;
         if self.degraded_reason != v1::DegradedReason::Unspecified.as_str_name() {
             writeln!(f, "  degraded: {}", self.degraded_reason)?;
         }
@@ -150,12 +161,15 @@ mod tests {
             unknown_pin_ids: vec![7],
             unknown_pin_keys: vec!["tea".to_owned()],
             popularity_weight: 0.5,
+            surface: "related".to_owned(),
+            arm: "b".to_owned(),
             ..Default::default()
         };
         let similar = SimilarPins::new(pins, response);
         let text = similar.to_string();
         let expected = "1 candidates like\n  [a] 7 (not in the catalog)\n  [b] 8\n  \
                         [c] tea (not in the catalog)\n  \
+                        surface related, arm b\n  \
                         ranked by score + 0.5 * popularity of the pin\n  \
                         place   score  from  pin\n      1   0.750  [b]   3 pot";
         assert_eq!(text, expected);

@@ -15,7 +15,9 @@ use crate::batch::{AttributeLimits, ProfileParams};
 use crate::durable::ActionLogParams;
 use crate::index::{FilterParams, IndexParams, NeighborParams};
 use crate::recommend::RankingParams;
-use crate::serve::{AuthParams, ConnectionParams, OverloadParams, ServerParams, TlsParams};
+use crate::serve::{
+    AuthParams, ConnectionParams, OverloadParams, ServerParams, SurfaceSet, TlsParams,
+};
 use crate::setting_rules::{InvalidSetting, require_duration_in_range};
 use crate::telemetry::{LogParams, TraceParams};
 
@@ -53,6 +55,8 @@ pub struct Settings {
     pub auth: AuthParams,
     /// Overload protection.
     pub overload: OverloadParams,
+    /// The places that ask for candidates.
+    pub surfaces: SurfaceSet,
     /// The log.
     pub log: LogParams,
     /// Spans of calls.
@@ -138,6 +142,7 @@ impl Settings {
             tls,
             auth,
             overload,
+            surfaces,
             // Its values are words of closed lists.
             log: _,
             trace,
@@ -159,7 +164,51 @@ impl Settings {
         auth.validate()?;
         trace.validate()?;
         overload.validate()?;
+        surfaces.validate()?;
         Ok(())
+    }
+
+    /// Names of the sections that differ from those of `other`, but for the surfaces.
+    #[must_use]
+    pub fn sections_that_differ(&self, other: &Self) -> Vec<&'static str> {
+        // Destructured, so that a new section cannot be forgotten.
+        let Self {
+            index,
+            neighbors,
+            attributes,
+            filters,
+            profiles,
+            recommend,
+            actions,
+            feedback,
+            serve,
+            connections,
+            tls,
+            auth,
+            overload,
+            surfaces: _,
+            log,
+            trace,
+        } = self;
+        let differs = [
+            ("index", *index != other.index),
+            ("neighbors", *neighbors != other.neighbors),
+            ("attributes", *attributes != other.attributes),
+            ("filters", *filters != other.filters),
+            ("profiles", *profiles != other.profiles),
+            ("recommend", *recommend != other.recommend),
+            ("actions", *actions != other.actions),
+            ("feedback", *feedback != other.feedback),
+            ("serve", *serve != other.serve),
+            ("connections", *connections != other.connections),
+            ("tls", *tls != other.tls),
+            ("auth", *auth != other.auth),
+            ("overload", *overload != other.overload),
+            ("log", *log != other.log),
+            ("trace", *trace != other.trace),
+        ];
+        let differs = differs.into_iter().filter(|(_, differs)| *differs);
+        differs.map(|(name, _)| name).collect()
     }
 }
 
@@ -368,6 +417,73 @@ mod tests {
         let waits = ["\"10us\"", "\"1s\""];
         assert_range("overload", "target_wait", waits, ["\"1us\"", "\"2s\""]);
         assert_refused("[actions]\nmax_ahead = \"2d\"", &["actions.max_ahead is"]);
+    }
+
+    #[test]
+    fn surfaces_are_read_with_their_filters_and_refused_by_key() {
+        assert_eq!(
+            Settings::load(None).expect("the defaults").surfaces,
+            SurfaceSet::default()
+        );
+        let text = r#"
+            [surfaces."Home.feed-2"]
+            limit = 200
+            merge = "global_top"
+            may_override = ["limit", "filter"]
+            [surfaces."Home.feed-2".filter]
+            must = [{ attribute = "language", any_of = ["de", "fr"] }, { attribute = "price", range = { gte = 5 } }]
+            must_not = [{ attribute = "safe", is = false }]
+            [surfaces.related]
+        "#;
+        let surfaces = load(text).expect("good settings").surfaces.0;
+        assert_eq!(surfaces.len(), 2);
+        let home = &surfaces["Home.feed-2"];
+        assert_eq!(home.limit, Some(200));
+        assert_eq!((home.filter.must.len(), home.filter.must_not.len()), (2, 1));
+        for (text, parts) in [
+            (
+                "[surfaces.a]\nlimit = 0",
+                ["surfaces.a.limit is 0", "from 1 to 2000"],
+            ),
+            ("[surfaces.a]\nlimits = 1", ["limits", "unknown field"]),
+            ("[surfaces.\"a b\"]\n", ["\"a b\"", "1 to 64"]),
+            (
+                "[surfaces.a]\nmay_override = [\"user\"]",
+                ["user", "may_override"],
+            ),
+            (
+                "[surfaces.a.filter]\nmust = [{ attribute = \"b\" }]",
+                ["\"b\" needs one of any_of", "surfaces.a.filter"],
+            ),
+        ] {
+            assert_refused(text, &parts);
+        }
+    }
+
+    #[test]
+    fn the_example_of_a_surface_can_be_used() {
+        let lines = DEFAULTS
+            .lines()
+            .filter_map(|line| line.strip_prefix("#   "));
+        let example = lines.skip_while(|line| !line.starts_with("[surfaces."));
+        let example: Vec<&str> = example.collect();
+        let surfaces = load(&example.join("\n")).expect("good settings").surfaces.0;
+        assert_eq!(surfaces["homefeed"].filter.must_not.len(), 1);
+        assert_eq!(surfaces["homefeed"].boosts.len(), 2);
+        assert_eq!(surfaces["homefeed"].spacing.len(), 1);
+        assert_eq!(surfaces["homefeed"].rate, 500);
+    }
+
+    #[test]
+    fn sections_that_differ_are_named_but_for_the_surfaces() {
+        let defaults = Settings::load(None).expect("the defaults");
+        let text = "[surfaces.a]\n[profiles]\nalpha = 9\n[trace]\nratio = 1";
+        let changed = load(text).expect("good settings");
+        assert_eq!(
+            defaults.sections_that_differ(&changed),
+            ["profiles", "trace"]
+        );
+        assert!(changed.sections_that_differ(&changed).is_empty());
     }
 
     #[test]

@@ -167,11 +167,11 @@ mod tests {
     fn kafka_is_refused_by_a_program_without_it_and_takes_half_of_the_streams() {
         let refused = |streams| kafka(streams).validate().err().map(|error| error.key);
         if !cfg!(feature = "kafka") {
-            assert_eq!(refused(3), Some("actions.log.kind"));
+            assert_eq!(refused(3), Some("actions.log.kind".into()));
             return;
         }
         assert_eq!(refused(7), None);
-        assert_eq!(refused(8), Some("actions.log.streams"));
+        assert_eq!(refused(8), Some("actions.log.streams".into()));
         assert_eq!(usize::from(kafka(7).action_streams()) + 1, MAX_STREAMS - 1);
     }
 }

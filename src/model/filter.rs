@@ -163,12 +163,17 @@ impl Condition {
             let reason = format!("does not go with {attribute:?}, which is {kind}");
             return Err((part, reason));
         }
-        if let Test::Range(range) = test {
-            range
+        self.check_range()
+    }
+
+    /// Refuses a range that fits no catalog: the bound, and why.
+    pub fn check_range(&self) -> Result<(), (&'static str, String)> {
+        match &self.test {
+            Test::Range(range) => range
                 .check()
-                .map_err(|(bound, reason)| (bound, reason.to_owned()))?;
+                .map_err(|(bound, reason)| (bound, reason.to_owned())),
+            Test::AnyOf(_) | Test::Is(_) | Test::Exists(_) => Ok(()),
         }
-        Ok(())
     }
 }
 

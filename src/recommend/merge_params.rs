@@ -1,9 +1,12 @@
 //! The parameters of a merge.
 
+use serde::Deserialize;
+
 use super::bonus::Bonus;
 
 /// How neighbor lists become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MergeStrategy {
     /// Lists take turns in proportion to their quotas (smooth weighted
     /// round-robin), so that each fills its quota, and its candidates are spread

@@ -2,9 +2,10 @@
 //!
 //! In reading order: `params` (settings), `status` (errors of calls) and `request_limits`; `security` (who may
 //! call), `middleware` (what happens around every call), `overload` (how much is searched
-//! at a time), `state` (what is served, and changes of it), `transport` (sockets), `rpc`
-//! (the services); and `server` with `maintenance`, `archiving` and `replica` (work beside calls), which put them
-//! together.
+//! at a time), `surfaces` (settings by the place that asks), `state` (what is served, and
+//! changes of it), `transport` (sockets), `rpc` (the services); and `server` with
+//! `maintenance`, `archiving`, `replica` and `surface_watch` (work beside calls), which put
+//! them together.
 
 mod archiving;
 mod erasing_turn;
@@ -22,6 +23,8 @@ mod security;
 mod server;
 mod state;
 mod status;
+mod surface_watch;
+mod surfaces;
 mod transport;
 
 pub use error::ServeError;
@@ -32,6 +35,9 @@ pub use security::{AuthParams, CallersError, SecurityError, SecurityParams, TlsE
 pub use server::{Startup, run};
 pub use state::{
     AnswerParams, DataParams, InitialState, LoadError, Loaded, ServingSource, pinned_profiles,
+};
+pub use surfaces::{
+    ReadSurfaces, RequestField, SurfaceParams, SurfaceReader, SurfaceSet, SurfaceSource,
 };
 pub use transport::ConnectionParams;
 
@@ -58,4 +64,6 @@ pub struct ServeParams {
     pub answers: AnswerParams,
     /// How it treats actions that it has not read yet.
     pub replica: ReplicaParams,
+    /// The places that ask for candidates, and what each asks for.
+    pub surfaces: SurfaceSource,
 }

@@ -12,8 +12,11 @@ use super::health::ServiceHealth;
 use super::overload::{Limiter, Workers};
 use super::security::Credentials;
 use super::state::{InitialState, Live, Loaded, Probe, ServingSource, VersionManager};
+use super::surfaces::Surfaces;
 use super::transport::{ListenerParts, OpsParts, Phase, serve_connections, serve_ops};
-use super::{Listeners, ServeError, ServeParams, archiving, maintenance, replica, rpc};
+use super::{
+    Listeners, ServeError, ServeParams, archiving, maintenance, replica, rpc, surface_watch,
+};
 use crate::actions::Actions;
 
 /// What a server loads, and how.
@@ -32,6 +35,7 @@ struct Server {
     live: Arc<Live>,
     versions: Arc<VersionManager>,
     credentials: Credentials,
+    surfaces: Arc<Surfaces>,
     health: ServiceHealth,
     phase: watch::Sender<Phase>,
     params: ServeParams,
@@ -94,10 +98,12 @@ impl Server {
         let live = Arc::new(Live::default());
         let (health, health_service) = ServiceHealth::new().await;
         let versions = VersionManager::new(live.clone(), source, params.clock)?;
+        let surfaces = Surfaces::new(&params.surfaces.surfaces, params.overload.rate_burst);
         let server = Self {
             live,
             versions: Arc::new(versions),
             credentials,
+            surfaces: Arc::new(surfaces),
             health,
             phase: watch::Sender::new(Phase::Open),
             params,
@@ -121,6 +127,7 @@ impl Server {
             workers,
             limiter: limiter.clone(),
             versions: self.versions.clone(),
+            surfaces: self.surfaces.clone(),
             access: self.credentials.access(),
             server: params.server.clone(),
             overload: params.overload.clone(),
@@ -179,8 +186,18 @@ impl Server {
             () = replica::follow(&self.live, &self.health, self.params.replica, self.params.clock) => Ok(()),
             () = maintenance::watch_versions(&self.versions, self.params.server.watch) => Ok(()),
             () = self.credentials.watch() => Ok(()),
+            () = self.watch_surfaces() => Ok(()),
             () = &mut shutdown => Ok(()),
         }
+    }
+
+    /// Reads the surfaces again, as often as the credentials. Never ends.
+    async fn watch_surfaces(&self) {
+        let (reader, interval) = (
+            &self.params.surfaces.reader,
+            self.params.security.auth.reload,
+        );
+        surface_watch::watch(&self.surfaces, &self.live, reader.as_ref(), interval).await;
     }
 
     /// Answers calls from `state` from now on.

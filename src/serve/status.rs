@@ -58,6 +58,8 @@ pub(crate) enum CallError {
     NoVersion(String),
     /// The versions cannot be served, for this reason.
     CannotServe(String),
+    /// A surface does not fit the catalog that is served: its name, the part, and why.
+    SurfaceMisfit(String),
     /// Replicas share the log, and this server has a checkpoint of it only.
     OnlyCheckpoint,
     /// Replicas share the log, whose streams have no order among each other.
@@ -77,6 +79,8 @@ pub(crate) enum Shed {
     Deadline,
     /// The caller exceeds its rate.
     RateLimit,
+    /// The surface is asked more often than its rate.
+    SurfaceRate,
 }
 
 impl Shed {
@@ -85,6 +89,7 @@ impl Shed {
             Self::QueueFull => "too many calls are waiting",
             Self::Deadline => "its turn would come after its deadline",
             Self::RateLimit => "the caller asks too often",
+            Self::SurfaceRate => "the surface is asked too often",
         }
     }
 }
@@ -99,6 +104,8 @@ impl CallError {
     }
 }
 
+const TAKES_NO_ACTIONS: &str =
+    "this server takes no actions, so it cannot reflect any: it was started without --data";
 const KEEPS_NOTHING: &str =
     "this server keeps nothing, neither actions nor changed pins: it was started without --data";
 const ONLY_CHECKPOINT: &str = "replicas share the log, and this server keeps a checkpoint of it: \
@@ -115,9 +122,7 @@ impl From<CallError> for Status {
                 Self::with_error_details(tonic::Code::InvalidArgument, message, details)
             }
             CallError::NoProfile(user) => Self::not_found(format!("user {user} has no profile")),
-            CallError::TakesNoActions => Self::failed_precondition(
-                "this server takes no actions, so it cannot reflect any: it was started without --data",
-            ),
+            CallError::TakesNoActions => Self::failed_precondition(TAKES_NO_ACTIONS),
             CallError::NotReflected => Self::failed_precondition(
                 "freshness_token: it stands for actions that this server does not have",
             ),
@@ -160,6 +165,7 @@ impl From<CallError> for Status {
             )),
             CallError::NoVersion(versions) => Self::not_found(format!("there is no {versions}")),
             CallError::CannotServe(reason) => Self::failed_precondition(reason),
+            CallError::SurfaceMisfit(reason) => Self::failed_precondition(reason),
             CallError::OnlyCheckpoint => Self::failed_precondition(ONLY_CHECKPOINT),
             CallError::NoOrder => Self::failed_precondition(NO_ORDER),
             CallError::NotLoaded => Self::unavailable("no catalog and profiles are loaded yet"),

@@ -58,7 +58,8 @@ pub(crate) fn message_of_filter(filter: Filter) -> v1::Filter {
     v1::Filter { must, must_not }
 }
 
-fn message_of_condition(Condition { attribute, test }: Condition) -> v1::Condition {
+/// A condition as a message.
+pub(crate) fn message_of_condition(Condition { attribute, test }: Condition) -> v1::Condition {
     use v1::condition::Test as Message;
     let test = match test {
         Test::AnyOf(values) => Message::AnyOf(v1::Words { values }),

@@ -15,7 +15,7 @@ use crate::common;
 use crate::common::World;
 use crate::common::raw::Raw;
 use crate::common::server::{Server, source};
-use crate::filters;
+use crate::{filters, surfaces};
 use pinnersage::serve::{Loaded, ServingSource};
 use prost::bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
@@ -35,7 +35,7 @@ use targets::{
 
 /// Methods, messages of the corpus that are theirs, and how often each is damaged: seldom
 /// where a call writes or reads all that is kept.
-const METHODS: [(&str, &str, usize); 25] = [
+const METHODS: [(&str, &str, usize); 27] = [
     ("RecommendationService/Recommend", "recommend", OFTEN),
     (
         "RecommendationService/Recommend",
@@ -62,6 +62,16 @@ const METHODS: [(&str, &str, usize); 25] = [
     (
         "RecommendationService/Recommend",
         "recommend_filtered",
+        OFTEN,
+    ),
+    (
+        "RecommendationService/Recommend",
+        "recommend_with_surface",
+        OFTEN,
+    ),
+    (
+        "RecommendationService/SimilarPins",
+        "similar_pins_with_surface",
         OFTEN,
     ),
     (
@@ -94,6 +104,9 @@ const METHODS: [(&str, &str, usize); 25] = [
     ("AdminService/BackupData", "empty", SELDOM),
     ("AdminService/EraseUser", "erase_user", SELDOM),
 ];
+/// Surfaces that messages of the corpus name.
+const SURFACES: &str = r#"{"homefeed": {"max_limit": 100, "filter": {"must_not": [
+    {"attribute": "safe", "is": false}]}}, "related": {"may_override": ["limit"]}}"#;
 const OFTEN: usize = 600;
 const SELDOM: usize = 30;
 
@@ -119,7 +132,7 @@ fn scratch() -> TempDir {
 #[tokio::test]
 async fn no_request_of_any_method_is_an_internal_error() {
     let world = filters::world();
-    let server = Server::start_recording(&world).await;
+    let server = Server::start_recording_with(&world, surfaces::params(SURFACES)).await;
     let corpus = common::corpus().join("requests");
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let mut client = Grpc::new(server.channel().await);

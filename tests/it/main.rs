@@ -45,6 +45,7 @@ mod seeds;
 mod simulate;
 mod string_ids;
 mod string_ids_server;
+mod surfaces;
 mod terminal;
 #[cfg(feature = "otlp")]
 mod trace;

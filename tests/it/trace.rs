@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pinnersage::wire::v1;
 use pinnersage::wire::v1::recommendation_service_client::RecommendationServiceClient;
 use prost::bytes::Bytes;
 use tokio::net::TcpListener;
@@ -55,12 +56,17 @@ async fn a_call_is_exported_with_its_stages_in_the_trace_of_its_caller() {
     let mut serve = serve_command(&world);
     serve
         .env("PINNERSAGE__TRACE__ENDPOINT", url)
-        .env("PINNERSAGE__TRACE__RATIO", "0");
+        .env("PINNERSAGE__TRACE__RATIO", "0")
+        .env("PINNERSAGE__SURFACES__TRACED__LIMIT", "5");
     let server = Process::start(&mut serve);
     let mut client = RecommendationServiceClient::new(server.channel().await);
     // Without a parent the ratio of 0 decides: no span of this one.
     client.recommend(ask(1)).await.expect("an answer");
-    let mut traced = Request::new(ask(1));
+    let mut traced = Request::new(v1::RecommendRequest {
+        surface: "traced".to_owned(),
+        arm: "arm-of-a-span".to_owned(),
+        ..ask(1)
+    });
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let metadata = traced.metadata_mut();
     metadata.insert("traceparent", parent.parse().expect("a value"));
@@ -86,5 +92,13 @@ async fn a_call_is_exported_with_its_stages_in_the_trace_of_its_caller() {
         assert!(count(name.as_bytes()) >= 1, "{name}");
     }
     assert_eq!(count(b"RecommendationService/Recommend"), 1);
+    for label in [
+        "pinnersage.surface",
+        "traced",
+        "pinnersage.arm",
+        "arm-of-a-span",
+    ] {
+        assert_eq!(count(label.as_bytes()), 1, "{label}");
+    }
     assert!(count(&trace) >= 5, "all spans are of the caller's trace");
 }

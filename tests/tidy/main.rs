@@ -33,13 +33,14 @@ const FLOORS: [&[&str]; 8] = [
 
 /// Files and folders of `src/serve`, bottom first. A file that is not named, such as
 /// `mod.rs`, stands above all of them.
-const SERVE_FLOORS: [&str; 9] = [
+const SERVE_FLOORS: [&str; 10] = [
     "params",
     "status",
     "request_limits",
     "security",
     "middleware",
     "overload",
+    "surfaces",
     "state",
     "rpc",
     "transport",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Request, Response};
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota};
 use tonic::body::Body;
 use tower::Service;
 
@@ -55,7 +55,7 @@ impl RateLimit {
     pub(crate) fn new(params: &OverloadParams) -> Self {
         let rate = NonZeroU32::new(params.rate_limit).zip(NonZeroU32::new(params.rate_burst));
         let rates = rate.map(|(rate, burst)| CallerRates {
-            limiter: DefaultKeyedRateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            limiter: DefaultKeyedRateLimiter::keyed(quota(rate, burst)),
             header: params.rate_key_header.clone(),
             hasher: RandomState::new(),
         });
@@ -104,11 +104,36 @@ impl CallerRates {
             }
         };
         let slot = self.hasher.hash_one(caller) % RATE_SLOTS;
-        self.limiter.check_key(&slot).map_err(|refused| {
-            let wait = refused.wait_time_from(DefaultClock::default().now());
-            shed(Shed::RateLimit, wait)
-        })
+        let checked = self.limiter.check_key(&slot);
+        checked.map_err(|refused| too_often(Shed::RateLimit, &refused))
     }
+}
+
+/// A rate of calls, for all callers together.
+#[derive(Debug)]
+pub(crate) struct Rate(DefaultDirectRateLimiter);
+
+impl Rate {
+    /// `rate` calls a second, and `burst` at once after a silence.
+    pub(crate) fn new(rate: NonZeroU32, burst: NonZeroU32) -> Self {
+        Self(DefaultDirectRateLimiter::direct(quota(rate, burst)))
+    }
+
+    /// Counts a call, or refuses it for this reason.
+    pub(crate) fn check(&self, reason: Shed) -> Result<(), CallError> {
+        let checked = self.0.check();
+        checked.map_err(|refused| too_often(reason, &refused))
+    }
+}
+
+fn quota(rate: NonZeroU32, burst: NonZeroU32) -> Quota {
+    Quota::per_second(rate).allow_burst(burst)
+}
+
+/// The refusal of a call that came before its time.
+fn too_often(reason: Shed, refused: &NotUntil<<DefaultClock as Clock>::Instant>) -> CallError {
+    let wait = refused.wait_time_from(DefaultClock::default().now());
+    shed(reason, wait)
 }
 
 /// An accepted call. It counts until this is dropped, which also happens when the client

@@ -19,6 +19,7 @@ pub(crate) fn shed(reason: Shed, retry_after: Duration) -> CallError {
         Shed::QueueFull => "queue_full",
         Shed::Deadline => "deadline",
         Shed::RateLimit => "rate_limit",
+        Shed::SurfaceRate => "surface_rate",
     };
     counter!(names::SHED, "reason" => label).increment(1);
     CallError::Shed(reason, retry_after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER))

@@ -19,6 +19,8 @@ pub(super) fn call_span(method: &'static str, headers: &HeaderMap) -> Span {
         otel.kind = "server",
         rpc.system = "grpc",
         rpc.grpc.status_code = Empty,
+        pinnersage.surface = Empty,
+        pinnersage.arm = Empty,
     );
     #[cfg(feature = "otlp")]
     join(&span, headers);
@@ -30,6 +32,16 @@ pub(super) fn call_span(method: &'static str, headers: &HeaderMap) -> Span {
 /// Records the code that a call ended with.
 pub(super) fn record_code(span: &Span, code: Code) {
     span.record("rpc.grpc.status_code", i32::from(code));
+}
+
+/// Records the surface and the arm of the current call; an empty one is none.
+pub(crate) fn record_labels(surface: &str, arm: &str) {
+    let span = Span::current();
+    for (field, label) in [("pinnersage.surface", surface), ("pinnersage.arm", arm)] {
+        if !label.is_empty() {
+            span.record(field, label);
+        }
+    }
 }
 
 /// Enters the span of a stage of the current call.

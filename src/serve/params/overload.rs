@@ -66,7 +66,7 @@ fn header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName,
     let name = String::deserialize(deserializer)?;
     name.parse().map_err(|_| {
         D::Error::custom(InvalidSetting {
-            key: "overload.rate_key_header",
+            key: "overload.rate_key_header".into(),
             rule: "the name of a header".to_owned(),
             value: name,
         })

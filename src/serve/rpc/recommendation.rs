@@ -17,6 +17,7 @@ use crate::serve::middleware::Budget;
 use crate::serve::overload::{Limiter, Workers, catch_panic};
 use crate::serve::state::{AnswerParams, Live, Probe};
 use crate::serve::status::CallError;
+use crate::serve::surfaces::{CallLabels, Surfaces};
 use crate::wire::v1;
 use crate::wire::v1::recommendation_service_server::RecommendationService;
 
@@ -25,6 +26,7 @@ pub(crate) struct Service {
     pub(crate) workers: Workers,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) probe: Arc<Probe>,
+    pub(crate) surfaces: Arc<Surfaces>,
     /// Reads the time of an answer.
     pub(crate) clock: fn() -> Timestamp,
     pub(crate) answers: AnswerParams,
@@ -106,32 +108,44 @@ fn budget<T>(request: &Request<T>) -> Result<Budget, CallError> {
     budget.copied().ok_or(CallError::Internal)
 }
 
+/// Refuses a surface that does not fit the catalog.
+fn check_surface(labels: &CallLabels, context: &RequestContext) -> Result<(), CallError> {
+    let attributes = &context.serving.loaded.catalog().attributes;
+    labels.check_attributes(attributes.definitions())
+}
+
 #[tonic::async_trait]
 impl RecommendationService for Service {
     async fn recommend(
         &self,
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
-        let (budget, request) = (budget(&request)?, request.into_inner());
+        let (budget, mut request) = (budget(&request)?, request.into_inner());
+        let labels = self.surfaces.admit(&mut request)?;
+        labels.trace();
         self.wait_for(budget, iter::once(&request.freshness_token))
             .await;
         let context = self.context()?;
+        check_surface(&labels, &context)?;
         let request = ValidatedRequest::new(request, &context)?;
-        self.answer(budget, context, request, |answered| answered.response())
-            .await
+        let answer = self.answer(budget, context, request, |answered| answered.response());
+        Ok(labels.respond(answer.await?))
     }
 
     async fn similar_pins(
         &self,
         request: Request<v1::SimilarPinsRequest>,
     ) -> Result<Response<v1::SimilarPinsResponse>, Status> {
-        let (budget, request) = (budget(&request)?, request.into_inner());
+        let (budget, mut request) = (budget(&request)?, request.into_inner());
+        let labels = self.surfaces.admit(&mut request)?;
+        labels.trace();
         self.wait_for(budget, iter::once(&request.freshness_token))
             .await;
         let context = self.context()?;
+        check_surface(&labels, &context)?;
         let request = ValidatedRequest::of_similar_pins(request, &context)?;
-        self.answer(budget, context, request, |answered| answered.similar_pins())
-            .await
+        let answer = self.answer(budget, context, request, |answered| answered.similar_pins());
+        Ok(labels.respond(answer.await?))
     }
 
     async fn batch_recommend(
@@ -140,14 +154,22 @@ impl RecommendationService for Service {
     ) -> Result<Response<v1::BatchRecommendResponse>, Status> {
         let budget = budget(&request)?;
         let requests = request::batch_requests(request.into_inner())?;
-        let tokens = requests.iter().map(|request| &request.freshness_token);
+        // Each has a surface of its own, whose refusal is that of this request alone.
+        let admit = |mut request| Ok((self.surfaces.admit(&mut request)?, request));
+        let requests: Vec<Result<_, CallError>> = requests.into_iter().map(admit).collect();
+        let admitted = requests.iter().flatten();
+        let tokens = admitted.map(|(_, request)| &request.freshness_token);
         self.wait_for(budget, tokens).await;
         let context = self.context()?;
         let served = context.serving.clone();
         let work = move |budget: SearchBudget<'_>| {
-            let answer = |request| {
+            let answer = |admitted: Result<(CallLabels, _), CallError>| {
+                let (labels, request) = admitted?;
+                check_surface(&labels, &context)?;
                 let request = ValidatedRequest::new(request, &context)?;
-                request.answer(&context, budget, |answered| answered.response())
+                let mut answer = request.answer(&context, budget, |one| one.response())?;
+                labels.mark(&mut answer);
+                Ok(answer)
             };
             let outcomes = requests.into_iter().map(answer);
             outcomes.map(response::batch_result).collect()

@@ -70,6 +70,9 @@ impl Answered<'_> {
             unknown_seed_pin_ids: unknown.ids,
             unknown_seed_pin_keys: unknown.keys,
             unknown_context_pin: params.has_unknown_context(serving),
+            // Whoever knows them sets them.
+            surface: String::new(),
+            arm: String::new(),
         }
     }
 
@@ -99,6 +102,9 @@ impl Answered<'_> {
             boost_time: self.boost_time(),
             exhausted: exhausted != v1::ExhaustedReason::Unspecified,
             exhausted_reason: exhausted.into(),
+            // Whoever knows them sets them.
+            surface: String::new(),
+            arm: String::new(),
         }
     }
 

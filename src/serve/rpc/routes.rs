@@ -21,6 +21,7 @@ use crate::serve::params::{OverloadParams, ServerParams};
 use crate::serve::request_limits::MAX_ACTIONS_SIZE;
 use crate::serve::security::AccessPolicy;
 use crate::serve::state::{AnswerParams, Live, Probe, VersionManager};
+use crate::serve::surfaces::Surfaces;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::action_service_server::ActionServiceServer;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
@@ -34,6 +35,7 @@ pub(crate) struct RouteParts {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) versions: Arc<VersionManager>,
     pub(crate) probe: Arc<Probe>,
+    pub(crate) surfaces: Arc<Surfaces>,
     pub(crate) access: AccessPolicy,
     pub(crate) server: ServerParams,
     pub(crate) overload: OverloadParams,
@@ -66,6 +68,7 @@ fn routes<H: Health>(parts: RouteParts, health: HealthServer<H>) -> Routes {
         workers: parts.workers,
         limiter: parts.limiter,
         probe: parts.probe,
+        surfaces: parts.surfaces,
         clock: parts.clock,
         answers: parts.answers,
         max_wait: parts.max_wait,

@@ -16,7 +16,7 @@ use pinnersage::model::{ActionWeights, Timestamp};
 use pinnersage::serve::{
     AnswerParams, AuthParams, ConnectionParams, DataParams, InitialState, Listeners, LoadError,
     Loaded, OverloadParams, ReplicaParams, SecurityParams, ServeError, ServeParams, ServerParams,
-    ServingSource, Startup, run,
+    ServingSource, Startup, SurfaceSource, run,
 };
 use pinnersage::wire::v1;
 use pinnersage::wire::v1::action_service_client::ActionServiceClient;
@@ -332,6 +332,7 @@ pub(crate) fn params() -> ServeParams {
             rate_key_header: "x-caller".parse().expect("a name"),
         },
         metrics: METRICS.clone(),
+        surfaces: SurfaceSource::default(),
         clock,
         replica: ReplicaParams {
             max_wait: Duration::from_millis(50),
