@@ -177,6 +177,7 @@ fn time(
             bonus,
             ..Rerank::NONE
         },
+        drawn: &[],
         effort: 1.0,
         deadline: Deadline::never(),
     };

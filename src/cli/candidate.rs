@@ -11,7 +11,7 @@ use crate::wire::v1;
 /// A candidate; its fields are those of the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Candidate {
-    pin_id: u64,
+    pub(super) pin_id: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     pin_key: String,
     title: String,

@@ -275,18 +275,23 @@ async fn show(
     output::print(&interest_list::fetch(&called, &server).await?)?;
     output::print(&"")?;
     let request = recommendation::request(Some(&called), CANDIDATES_SHOWN);
-    output::print(&recommendation::fetch(Some(&called), request, &server).await?)?;
+    let shown = recommendation::fetch(Some(&called), request, &server).await?;
+    output::print(&shown)?;
     let command = env::args()
         .next()
         .unwrap_or_else(|| "pinnersage".to_owned());
     let filtered = filter.map_or_else(String::new, |filter| {
         format!("  {command} recommend --user {user} --filter '{filter}' --server {url}\n")
     });
+    let similar = shown.first_pin().map_or_else(String::new, |pin| {
+        format!("  {command} similar --pin {pin} --server {url}\n")
+    });
     output::print(&format!(
         "
 Serving at {grpc} until ctrl-c. In another terminal:
   {command} recommend --user {user} --server {url}
-{filtered}  {command} explain --user {user} --server {url}
+  {command} recommend --user {user} --limit 5 --pages 2 --server {url}
+{filtered}{similar}  {command} explain --user {user} --server {url}
   {command} record --user {user} --pin PIN --server {url}
   grpcurl -plaintext -d '{{\"user_id\": {user}, \"limit\": 5}}' {grpc} \\
     pinnersage.v1.RecommendationService/Recommend

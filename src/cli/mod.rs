@@ -23,6 +23,7 @@ mod neighbors;
 mod output;
 #[cfg(feature = "evaluation")]
 mod output_file;
+mod page_of_session;
 mod pins;
 mod profiles;
 mod recommend;

@@ -63,7 +63,10 @@ pub(super) struct RecommendArgs {
     context_strength: Option<f64>,
     #[command(flatten)]
     filter: FilterArg,
-    /// Print JSON.
+    /// Show so many pages, one after the other, or all that there are.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pages: Option<u32>,
+    /// Print JSON; with --pages a list.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -100,8 +103,13 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
         filter: args.filter.message(),
         ..recommendation::request(user.as_ref(), limit)
     };
+    let (user, server) = (user.as_ref(), &args.server);
     block_on(async {
-        let recommendation = recommendation::fetch(user.as_ref(), request, &args.server).await?;
+        if let Some(pages) = args.pages {
+            let pages = recommendation::fetch_pages(user, request, pages, server).await?;
+            return output::print_pages(&pages, args.json);
+        }
+        let recommendation = recommendation::fetch(user, request, server).await?;
         if args.json {
             return output::print_json(&serde_json::to_string_pretty(&recommendation)?);
         }

@@ -1,6 +1,6 @@
 //! Recommendations as a server answers them, and their printed forms.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use super::candidate::{Candidate, letter, write_candidates};
 use super::client::{ServerArgs, display_title, status_error};
 use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
+use super::page_of_session::PageOfSession;
 use super::surface_args::write_labels;
 use crate::wire::v1;
 
@@ -19,6 +20,8 @@ pub(super) struct Recommendation {
     user_id: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     user_key: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    page: Option<PageOfSession>,
     seed: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     surface: String,
@@ -79,6 +82,39 @@ pub(super) async fn fetch(
     Ok(Recommendation::new(user, response.into_inner()))
 }
 
+/// Fetches that many pages of candidates, or all that there are.
+pub(super) async fn fetch_pages(
+    user: Option<&IdOrKey>,
+    mut request: v1::RecommendRequest,
+    pages: u32,
+    server: &ServerArgs,
+) -> anyhow::Result<Vec<Recommendation>> {
+    let mut client = server.connect().await?;
+    request.paged = true;
+    let mut found = Vec::new();
+    for number in 1..=pages {
+        let response = client.recommend(request.clone()).await;
+        let mut response = response
+            .map_err(|status| status_error(&status))?
+            .into_inner();
+        request.page_token = mem::take(&mut response.next_page_token);
+        let is_last_page = request.page_token.is_empty();
+        let page = PageOfSession {
+            number,
+            is_last_page,
+            versions_changed: response.versions_changed,
+        };
+        found.push(Recommendation {
+            page: Some(page),
+            ..Recommendation::new(user, response)
+        });
+        if is_last_page {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 impl Recommendation {
     fn new(user: Option<&IdOrKey>, response: v1::RecommendResponse) -> Self {
         let fallback_reason = response.fallback_reason().as_str_name();
@@ -89,6 +125,7 @@ impl Recommendation {
         Self {
             user_id: user.map(IdOrKey::id),
             user_key: user.map_or_else(String::new, |user| user.key().to_owned()),
+            page: None,
             seed: response.seed,
             surface: response.surface,
             arm: response.arm,
@@ -125,10 +162,13 @@ impl fmt::Display for Recommendation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, seed) = (self.candidates.len(), self.seed);
         match self.user_id {
-            Some(id) => write!(f, "user {}: ", display_id(id, &self.user_key))?,
-            None => write!(f, "nobody: ")?,
+            Some(id) => write!(f, "user {}", display_id(id, &self.user_key))?,
+            None => write!(f, "nobody")?,
         }
-        writeln!(f, "{count} candidates (seed {seed})")?;
+        if let Some(page) = &self.page {
+            write!(f, ", page {}", page.number)?;
+        }
+        writeln!(f, ": {count} candidates (seed {seed})")?;
         self.write_remarks(f)?;
         self.write_medoids(f)?;
         write_candidates(f, &self.candidates)
@@ -136,8 +176,16 @@ impl fmt::Display for Recommendation {
 }
 
 impl Recommendation {
+    /// The best candidate; none where there is no candidate.
+    pub(super) fn first_pin(&self) -> Option<u64> {
+        self.candidates.first().map(|first| first.pin_id)
+    }
+
     fn write_remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_labels(f, &self.surface, &self.arm)?;
+        self.page
+            .iter()
+            .try_for_each(|page| page.write_remarks(f))?;
         if let Some(remark) = fallback_remark(self.fallback_reason) {
             writeln!(f, "  {remark}")?;
         }
@@ -268,6 +316,30 @@ mod tests {
         assert!(lines[2].ends_with("4.000       0.500  [a] 1 tea"), "{text}");
         assert!(lines[3].ends_with("[b] 2 -"), "{text}");
         assert_eq!(lines[5], "      1   0.750  [b]   3 -");
+    }
+
+    #[test]
+    fn a_page_has_a_number_and_says_what_is_special_about_it() {
+        let page = PageOfSession {
+            number: 2,
+            is_last_page: true,
+            versions_changed: true,
+        };
+        let page = Recommendation {
+            page: Some(page),
+            ..Recommendation::new(Some(&IdOrKey::Id(5)), response())
+        };
+        let text = page.to_string();
+        let expected = "user 5, page 2: 1 candidates (seed 9)\n  \
+                        the last page\n  \
+                        of other versions of catalog or profiles than the page before\n";
+        assert!(text.starts_with(expected), "{text}");
+        let json = serde_json::to_string(&page).expect("JSON");
+        let expected =
+            r#"{"user_id":5,"page":2,"is_last_page":true,"versions_changed":true,"seed":9,"#;
+        assert!(json.starts_with(expected), "{json}");
+        let json = serde_json::to_string(&Recommendation::new(None, response())).expect("JSON");
+        assert!(json.starts_with(r#"{"seed":9,"#), "{json}");
     }
 
     #[test]

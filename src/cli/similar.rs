@@ -1,6 +1,6 @@
 //! `pinnersage similar`.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use clap::Args;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::client::{ServerArgs, status_error};
 use super::filter_arg::FilterArg;
 use super::id_or_key::{IdOrKey, OptionalUserArgs};
 use super::output;
+use super::page_of_session::PageOfSession;
 use super::runtime::block_on;
 use super::surface_args::{SurfaceArgs, write_labels};
 use crate::wire::v1;
@@ -34,7 +35,10 @@ pub(super) struct SimilarArgs {
     exclude_key: Vec<String>,
     #[command(flatten)]
     filter: FilterArg,
-    /// Print JSON.
+    /// Show so many pages, one after the other, or all that there are.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pages: Option<u32>,
+    /// Print JSON; with --pages a list.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -50,6 +54,8 @@ struct SimilarPins {
     surface: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     arm: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    page: Option<PageOfSession>,
     degraded_reason: &'static str,
     exhausted_reason: &'static str,
     catalog_version: String,
@@ -80,9 +86,13 @@ pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
         filter: args.filter.message(),
         ..Default::default()
     };
+    let server = &args.server;
     block_on(async {
-        let mut client = args.server.connect().await?;
-        let response = client.similar_pins(request).await;
+        if let Some(pages) = args.pages {
+            let pages = fetch_pages(&pins, request, pages, server).await?;
+            return output::print_pages(&pages, args.json);
+        }
+        let response = server.connect().await?.similar_pins(request).await;
         let response = response.map_err(|status| status_error(&status))?;
         let similar = SimilarPins::new(pins, response.into_inner());
         if args.json {
@@ -92,10 +102,44 @@ pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
     })
 }
 
+/// Fetches that many pages of pins like others, or all that there are.
+async fn fetch_pages(
+    pins: &[IdOrKey],
+    mut request: v1::SimilarPinsRequest,
+    pages: u32,
+    server: &ServerArgs,
+) -> anyhow::Result<Vec<SimilarPins>> {
+    let mut client = server.connect().await?;
+    request.paged = true;
+    let mut found = Vec::new();
+    for number in 1..=pages {
+        let response = client.similar_pins(request.clone()).await;
+        let mut response = response
+            .map_err(|status| status_error(&status))?
+            .into_inner();
+        request.page_token = mem::take(&mut response.next_page_token);
+        let is_last_page = request.page_token.is_empty();
+        let page = PageOfSession {
+            number,
+            is_last_page,
+            versions_changed: response.versions_changed,
+        };
+        found.push(SimilarPins {
+            page: Some(page),
+            ..SimilarPins::new(pins.to_vec(), response)
+        });
+        if is_last_page {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 impl SimilarPins {
     fn new(pins: Vec<IdOrKey>, response: v1::SimilarPinsResponse) -> Self {
         Self {
             pins,
+            page: None,
             degraded_reason: response.degraded_reason().as_str_name(),
             exhausted_reason: response.exhausted_reason().as_str_name(),
             candidates: response.candidates.into_iter().map(Into::into).collect(),
@@ -118,6 +162,9 @@ impl SimilarPins {
 
 impl fmt::Display for SimilarPins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(page) = &self.page {
+            write!(f, "page {}: ", page.number)?;
+        }
         writeln!(f, "{} candidates like", self.candidates.len())?;
         for (index, pin) in self.pins.iter().enumerate() {
             let letter = letter(index);
@@ -129,6 +176,9 @@ impl fmt::Display for SimilarPins {
             writeln!(f, "  [{letter}] {pin}{remark}")?;
         }
         write_labels(f, &self.surface, &self.arm)?;
+        self.page
+            .iter()
+            .try_for_each(|page| page.write_remarks(f))?;
         if self.degraded_reason != v1::DegradedReason::Unspecified.as_str_name() {
             writeln!(f, "  degraded: {}", self.degraded_reason)?;
         }

@@ -246,6 +246,43 @@ mod tests {
         );
     }
 
+    /// Exclusions, pins that were seen, and earlier pages block the very nearest.
+    #[test]
+    fn as_many_are_found_as_there_are_when_the_nearest_are_blocked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let index = index(directory.path());
+        let pins = &index.catalog().pins;
+        let all = index
+            .select(&below("share", 2.0))
+            .expect("an intact catalog");
+        let half = index
+            .select(&below("share", 0.5))
+            .expect("an intact catalog");
+        let filtered = |selection| Filtered {
+            index: &index,
+            selection,
+        };
+        for place in [0, 700, 1_400] {
+            let pin = pins.ids()[place];
+            let nearest = Exact(pins).neighbors_of(pin, PINS, &|_| true);
+            for blocked in [400, 1_200, PINS - 5] {
+                let mut blocked: Vec<PinId> = nearest[..blocked].iter().map(|n| n.pin).collect();
+                blocked.sort_unstable();
+                let eligible = |pin: PinId| blocked.binary_search(&pin).is_err();
+                for k in [1, 20, 400] {
+                    let left = nearest.iter().filter(|next| eligible(next.pin));
+                    let count = left.clone().count().min(k);
+                    assert_eq!(index.neighbors_of(pin, k, &eligible).len(), count);
+                    let found = filtered(&all).neighbors_of(pin, k, &eligible);
+                    assert_eq!(found.len(), count);
+                    let selected = left.filter(|next| half.selects(next.pin, pins));
+                    let found = filtered(&half).neighbors_of(pin, k, &eligible);
+                    assert_eq!(found.len(), selected.count().min(k));
+                }
+            }
+        }
+    }
+
     #[test]
     fn each_way_is_taken_and_finds_the_same() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -105,7 +105,44 @@ pub struct InvalidReranking {
     pub reason: String,
 }
 
+impl Boost {
+    fn check_range(&self, path: &str) -> Result<(), InvalidReranking> {
+        let weights = |weight: &f32| weight.abs() <= MAX_BOOST && *weight != 0.0;
+        let field = format!("{path}.weight");
+        check(&field, &Some(self.weight), weights, "-2 to 2 and not 0")?;
+        if let BoostBy::Decay(Decay { half_life, .. }) = &self.by
+            && !(Duration::from_secs(1)..=MAX_HALF_LIFE).contains(half_life)
+        {
+            return Err(InvalidReranking {
+                field: format!("{path}.decay.half_life"),
+                reason: format!("is {half_life:?}, a second to a hundred years may be"),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl SpacingRule {
+    fn check_range(&self, path: &str) -> Result<(), InvalidReranking> {
+        let Self { max, places, .. } = *self;
+        let field = |part: &str| format!("{path}.{part}");
+        check(&field("max"), &Some(max), |&max| max >= 1, "1 or more")?;
+        let fits = |&places: &u32| places > max && places <= MAX_PLACES;
+        let range = "above max and up to 1000";
+        check(&field("places"), &Some(places), fits, range)
+    }
+}
+
 impl DiversityRule {
+    fn check_range(&self) -> Result<(), InvalidReranking> {
+        let Self { strength, among } = *self;
+        let strengths = |&strength: &f32| strength > 0.0 && strength <= 1.0;
+        let range = "above 0 and up to 1";
+        check("diversity.strength", &Some(strength), strengths, range)?;
+        let counts = |among: &u32| (1..=MAX_AMONG).contains(among);
+        check("diversity.among", &Some(among), counts, "1 to 1000")
+    }
+
     /// Number of candidates that are compared for each place where nothing else is said.
     pub const USUAL_AMONG: u32 = 100;
 
@@ -167,50 +204,13 @@ impl RerankRules {
         check_count("boosts", boosts.len(), MAX_BOOSTS)?;
         check_count("spacing", spacing.len(), MAX_SPACING_RULES)?;
         for (at, boost) in boosts.iter().enumerate() {
-            let path = |part: &str| format!("boosts[{at}].{part}");
-            let weight = |weight: &f32| weight.abs() <= MAX_BOOST && *weight != 0.0;
-            check(
-                &path("weight"),
-                &Some(boost.weight),
-                weight,
-                "-2 to 2 and not 0",
-            )?;
-            if let BoostBy::Decay(decay) = &boost.by {
-                let lives = Duration::from_secs(1)..=MAX_HALF_LIFE;
-                if !lives.contains(&decay.half_life) {
-                    return Err(InvalidReranking {
-                        field: path("decay.half_life"),
-                        reason: format!(
-                            "is {:?}, a second to a hundred years may be",
-                            decay.half_life
-                        ),
-                    });
-                }
-            }
+            boost.check_range(&format!("boosts[{at}]"))?;
         }
-        for (at, SpacingRule { max, places, .. }) in spacing.iter().enumerate() {
-            let path = |part: &str| format!("spacing[{at}].{part}");
-            check(&path("max"), &Some(*max), |&max| max >= 1, "1 or more")?;
-            let fits = |places: &u32| places > max && *places <= MAX_PLACES;
-            check(
-                &path("places"),
-                &Some(*places),
-                fits,
-                "above max and up to 1000",
-            )?;
+        for (at, rule) in spacing.iter().enumerate() {
+            rule.check_range(&format!("spacing[{at}]"))?;
         }
-        if let Some(DiversityRule { strength, among }) = diversity {
-            let strengths = |strength: &f32| *strength > 0.0 && *strength <= 1.0;
-            check(
-                "diversity.strength",
-                &Some(*strength),
-                strengths,
-                "above 0 and up to 1",
-            )?;
-            let counts = |among: &u32| (1..=MAX_AMONG).contains(among);
-            check("diversity.among", &Some(*among), counts, "1 to 1000")?;
-        }
-        Ok(())
+        let mut diversity = diversity.iter();
+        diversity.try_for_each(DiversityRule::check_range)
     }
 
     /// Whether ages count.

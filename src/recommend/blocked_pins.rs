@@ -1,5 +1,6 @@
 //! The pins that no answer to one request may contain.
 
+use super::excluded_pins::ExcludedPins;
 use super::pin_set::PinSet;
 use super::targets::Targets;
 use crate::model::{Medoid, PinId};
@@ -8,8 +9,8 @@ use crate::model::{Medoid, PinId};
 #[derive(Debug, Default)]
 pub(super) struct BlockedPins {
     medoids: PinSet,
-    /// Ascending. Not in the set: a caller could choose pins that collide there.
-    excluded: Vec<PinId>,
+    /// Not in the set: a caller could choose pins that collide there.
+    excluded: ExcludedPins,
 }
 
 impl BlockedPins {
@@ -25,14 +26,12 @@ impl BlockedPins {
         for pin in of_user.chain(targets.pins()) {
             self.medoids.insert(pin);
         }
-        self.excluded.clear();
-        self.excluded.extend_from_slice(excluded);
-        self.excluded.sort_unstable();
+        self.excluded.reset(excluded);
     }
 
     /// Whether `pin` must not be returned.
     #[inline]
     pub(super) fn contains(&self, pin: PinId) -> bool {
-        self.medoids.contains(pin) || self.excluded.binary_search(&pin).is_ok()
+        self.medoids.contains(pin) || self.excluded.contains(pin)
     }
 }

@@ -15,11 +15,12 @@ use super::merge::{MergeOutcome, MergeScratch, merge};
 use super::merge_params::MergeParams;
 use super::neighbor_list::{ListEnd, NeighborList};
 use super::quota::{self, QuotaShare, ROUND};
-use super::recommendation::{Recommendation, SampledMedoid, Shortage};
+use super::recommendation::{Recommendation, Shortage};
 use super::request::Request;
 use super::retrieval::Retrieval;
 use super::retrieve::{NotCached, Retrieve, SearchParams};
-use super::sample::{self, SampleScratch, SampleSize};
+use super::rounds::{self, DrawnMedoids};
+use super::sample::SampleScratch;
 use super::stage::{Stage, StageObserver};
 use super::targets::Targets;
 use super::user::User;
@@ -76,9 +77,9 @@ impl<O: StageObserver> Recommender<'_, O> {
             let contains = |pin| self.index.contains(pin);
             fallback::select_medoids(user.sources, request.seeds, contains, in_catalog)
         });
-        let sampled = self.observer.observe(Stage::Sample, || {
+        let DrawnMedoids { sampled, new_round } = self.observer.observe(Stage::Sample, || {
             let factors = user.sources.sampling_factors;
-            sample_medoids(selected.medoids, factors, request, rng, sample)
+            rounds::draw_medoids(selected.medoids, factors, request, rng, sample)
         });
         let user_medoids = user
             .sources
@@ -110,6 +111,7 @@ impl<O: StageObserver> Recommender<'_, O> {
             with_less_effort: retrieval.with_less_effort() || arranged.in_haste,
             answered_in_time,
             sampled,
+            new_round,
         })
     }
 
@@ -172,44 +174,6 @@ impl<O> fmt::Debug for Recommender<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recommender").finish_non_exhaustive()
     }
-}
-
-/// Draws medoids in proportion to importance times factor, and to their nearness to the
-/// context of the request where it has one.
-fn sample_medoids(
-    medoids: &[Medoid],
-    factors: &[(PinId, f64)],
-    request: &Request<'_>,
-    rng: &mut impl Rng,
-    scratch: &mut SampleScratch,
-) -> Vec<SampledMedoid> {
-    let near = request.context.map(|context| context.nearest(medoids));
-    let (medoids, context_factors) = match &near {
-        Some(near) => (&near.medoids[..], &near.factors[..]),
-        None => (medoids, &[][..]),
-    };
-    let context_factor = |index: usize| context_factors.get(index).copied().unwrap_or(1.0);
-    let weight = |index: usize| {
-        let Medoid {
-            pin, importance, ..
-        } = medoids[index];
-        let found = factors.binary_search_by_key(&pin, |&(pin, _)| pin);
-        let weight = found.map_or(importance, |found| importance * factors[found].1);
-        weight * context_factor(index)
-    };
-    let size = SampleSize {
-        k: request.medoids,
-        top: request.top,
-    };
-    let draws = sample::sample((0..medoids.len()).map(weight), size, rng, scratch);
-    draws
-        .map(|draw| SampledMedoid {
-            medoid: medoids[draw.index],
-            weight: weight(draw.index),
-            context_factor: context_factor(draw.index),
-            inclusion_probability: draw.inclusion_probability,
-        })
-        .collect()
 }
 
 fn merge_params<'a>(request: &Request<'a>) -> MergeParams<'a> {
@@ -383,6 +347,7 @@ mod tests {
             context: None,
             excluded: &[],
             rerank: Rerank::NONE,
+            drawn: &[],
             effort: 1.0,
             deadline: Deadline::never(),
         };
@@ -430,6 +395,7 @@ mod tests {
                         bonus,
                         ..Rerank::NONE
                     },
+                    drawn: &[],
                     effort: 1.0,
                     deadline: Deadline::never(),
                 };
@@ -545,6 +511,7 @@ mod tests {
                     seeds: Seeds::NONE,
                     context: None,
                     excluded: &[],
+                    drawn: &[],
                     rerank,
                     effort: 1.0,
                     deadline: Deadline::never(),
@@ -580,6 +547,7 @@ mod tests {
                 seeds: Seeds::NONE,
                 context: None,
                 excluded: &[],
+                drawn: &[],
                 rerank: Rerank { bonus: Some(Bonus::new(0.5, &of)), ..Rerank::NONE },
                 effort: 1.0,
                 deadline: Deadline::never(),
@@ -654,6 +622,7 @@ mod tests {
                 strategy: MergeStrategy::Interleave,
                 excluded: &[PinId(1), PinId(40)],
                 rerank: Rerank::NONE,
+                drawn: &[],
                 effort: 1.0,
                 deadline: Deadline::never(),
             };
@@ -739,6 +708,7 @@ mod tests {
             strategy: MergeStrategy::Interleave,
             excluded: &[],
             rerank: Rerank::NONE,
+            drawn: &[],
             effort: 1.0,
             deadline: Deadline::never(),
         };
@@ -819,6 +789,7 @@ mod tests {
                 context: None,
                 excluded: &[],
                 rerank: Rerank::NONE,
+                drawn: &[],
                 effort,
                 deadline: Deadline::new(&has_passed),
             };

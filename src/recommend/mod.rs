@@ -8,6 +8,7 @@
 mod flow;
 
 mod fallback;
+mod rounds;
 mod sample;
 
 mod context;
@@ -28,6 +29,7 @@ mod turns;
 
 mod blocked_pins;
 mod bonus;
+mod excluded_pins;
 mod pin_set;
 
 mod deadline;

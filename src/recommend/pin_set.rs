@@ -72,12 +72,18 @@ impl PinSet {
     /// The slot where the search for `pin` begins, before it is masked.
     #[inline]
     fn first_slot(&self, pin: PinId) -> usize {
-        // The highest bits of a product depend on all bits of a factor. One round
-        // would crowd ids in steps of certain sizes, 2^50 for one.
-        let fold = |bits: u64| bits ^ (bits >> 32);
-        let once = fold(pin.0).wrapping_mul(SPREAD_FIRST);
-        (fold(once).wrapping_mul(SPREAD) >> self.shift) as usize
+        (spread(pin) >> self.shift) as usize
     }
+}
+
+/// A number whose highest bits differ for most pins, in whatever pattern their ids come.
+#[inline]
+pub(super) fn spread(pin: PinId) -> u64 {
+    // The highest bits of a product depend on all bits of a factor. One round
+    // would crowd ids in steps of certain sizes, 2^50 for one.
+    let fold = |bits: u64| bits ^ (bits >> 32);
+    let once = fold(pin.0).wrapping_mul(SPREAD_FIRST);
+    fold(once).wrapping_mul(SPREAD)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::fallback::Fallback;
 use super::user::Origin;
-use crate::model::{Candidate, Medoid};
+use crate::model::{Candidate, Medoid, PinId};
 
 /// A medoid that was drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Recommendation {
     pub candidates: Vec<Candidate>,
     /// In the order in which they were drawn.
     pub sampled: Vec<SampledMedoid>,
+    /// Where in `sampled` a new round of pages begins; none while the present one goes on.
+    pub new_round: Option<usize>,
     /// Where the medoids come from.
     pub origin: Origin,
     /// Why the medoids are not those of the user's profile.
@@ -50,4 +52,19 @@ pub struct Recommendation {
     /// Number of seeds and sampled medoids that were answered, when the deadline passed
     /// before all were. The candidates come from these alone, and may be fewer.
     pub answered_in_time: Option<usize>,
+}
+
+impl Recommendation {
+    /// The medoids that are drawn in the present round, ascending, where earlier pages of it
+    /// have drawn those `before`.
+    #[must_use]
+    pub fn drawn(&self, before: &[PinId]) -> Vec<PinId> {
+        let (before, begin) = self.new_round.map_or((before, 0), |begin| (&[][..], begin));
+        let sampled = self.sampled.iter().skip(begin);
+        let sampled = sampled.map(|sampled| sampled.medoid.pin);
+        let mut drawn: Vec<PinId> = before.iter().copied().chain(sampled).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        drawn
+    }
 }

@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub excluded: &'a [PinId],
     /// What counts beside nearness, and how candidates stand beside each other.
     pub rerank: Rerank<'a>,
+    /// Ascending: the medoids that earlier pages have drawn in this round. Others come first.
+    pub drawn: &'a [PinId],
     /// Share of the usual effort of a search, above 0 and at most 1.
     pub effort: f32,
     /// When retrieval must stop.

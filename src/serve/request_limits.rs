@@ -13,11 +13,16 @@ pub(crate) const MAX_LIMIT: u32 = 2_000;
 /// Greatest number of sampled medoids.
 pub(crate) const MAX_MEDOIDS: u32 = 20;
 /// Pins that a request excludes.
-pub(crate) const EXCLUDED_PINS: MaxCount = MaxCount::new(2_000, "pins");
+pub(crate) const EXCLUDED_PINS: MaxCount = MaxCount::new(10_000, "pins");
 /// Pins and vectors that a request asks for pins near to, in place of medoids or beside them.
 pub(crate) const SEEDS: MaxCount = MaxCount::new(20, "pins");
 /// Length of a freshness token.
 pub(crate) const FRESHNESS_TOKEN: MaxCount = MaxCount::new(256, "bytes");
+/// Length of a page token. The greatest that is given out is a little shorter.
+pub(crate) const PAGE_TOKEN: MaxCount = MaxCount::new(64 << 10, "bytes");
+/// Greatest number of candidates that the pages of a session have together, the last not
+/// counted.
+pub(crate) const SESSION_PINS: usize = 5_000;
 /// Conditions of one filter.
 pub(crate) const CONDITIONS: MaxCount = MaxCount::new(32, "conditions");
 /// Words of one condition.

@@ -48,6 +48,27 @@ fn write_pins(world: &World) {
     files::columns(&world.path("pins.parquet"), columns);
 }
 
+/// Runs the command with pages that the demo suggests, by the program under test.
+fn check_suggested_pages(server: &mut Process) {
+    let suggested = server.line_with("--pages");
+    let (_, arguments) = suggested.split_once("recommend").expect("a command");
+    let arguments = arguments.split_whitespace();
+    let said = run(std::iter::once("recommend").chain(arguments));
+    for page in 1..=2 {
+        let title = format!("user {USER}, page {page}: 5 candidates");
+        assert!(said.contains(&title), "{said}");
+    }
+}
+
+/// Runs the command for pins like the first candidate, by the program under test.
+fn check_suggested_similar_pins(server: &mut Process) {
+    let suggested = server.line_with(" similar ");
+    let (_, arguments) = suggested.split_once("similar").expect("a command");
+    let arguments = arguments.split_whitespace();
+    let said = run(std::iter::once("similar").chain(arguments));
+    assert!(said.starts_with("20 candidates like"), "{said}");
+}
+
 /// Runs the command with a filter that the demo suggests, by the program under test.
 fn check_suggested_filter(server: &mut Process) {
     let suggested = server.line_with("--filter");
@@ -106,7 +127,9 @@ fn what_is_saved_while_the_demo_runs_stands_beside_the_old_interests() {
     let (mut server, printed) = Process::start_demo(&mut demo);
     let is_moved = printed.contains("days later here: its last day is yesterday");
     assert!(is_moved, "{printed}");
+    check_suggested_pages(&mut server);
     check_suggested_filter(&mut server);
+    check_suggested_similar_pins(&mut server);
     let explained = interests(&server);
     let as_of = day(&explained["as_of"]);
     assert!((before..=today()).contains(&as_of), "{explained}");

@@ -35,7 +35,7 @@ use targets::{
 
 /// Methods, messages of the corpus that are theirs, and how often each is damaged: seldom
 /// where a call writes or reads all that is kept.
-const METHODS: [(&str, &str, usize); 27] = [
+const METHODS: [(&str, &str, usize); 30] = [
     ("RecommendationService/Recommend", "recommend", OFTEN),
     (
         "RecommendationService/Recommend",
@@ -53,6 +53,12 @@ const METHODS: [(&str, &str, usize); 27] = [
         OFTEN,
     ),
     ("RecommendationService/SimilarPins", "similar_pins", OFTEN),
+    ("RecommendationService/Recommend", "recommend_paged", OFTEN),
+    (
+        "RecommendationService/SimilarPins",
+        "similar_pins_paged",
+        OFTEN,
+    ),
     ("RecommendationService/ExplainUser", "explain_user", OFTEN),
     (
         "RecommendationService/Recommend",
@@ -62,6 +68,11 @@ const METHODS: [(&str, &str, usize); 27] = [
     (
         "RecommendationService/Recommend",
         "recommend_filtered",
+        OFTEN,
+    ),
+    (
+        "RecommendationService/Recommend",
+        "recommend_reranked",
         OFTEN,
     ),
     (

@@ -30,6 +30,7 @@ mod nats_log;
 mod offline;
 mod operations;
 mod overload;
+mod pages;
 mod pins;
 mod protocol;
 mod ranker;

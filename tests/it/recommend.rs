@@ -250,7 +250,7 @@ async fn bad_requests_are_refused_by_field() {
         (
             "exclude_pin_ids",
             v1::RecommendRequest {
-                exclude_pin_ids: vec![1; 3_000],
+                exclude_pin_ids: vec![1; 10_001],
                 ..ask(1)
             },
         ),
@@ -382,9 +382,9 @@ async fn a_batch_has_an_outcome_for_every_request() {
     };
     assert_eq!(error.code, Code::InvalidArgument as i32);
     assert!(error.details[0].type_url.ends_with("google.rpc.BadRequest"));
-    // The largest batch that keeps every limit.
+    // As many requests as a batch may have, with as much as its bytes allow.
     let excluded = v1::RecommendRequest {
-        exclude_pin_ids: (0..2_000).collect(),
+        exclude_pin_ids: (0..2_600).collect(),
         ..ask(1)
     };
     let batch = v1::BatchRecommendRequest {

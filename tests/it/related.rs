@@ -340,7 +340,7 @@ async fn bad_requests_are_refused_by_field() {
         (
             "exclude_pin_ids",
             v1::SimilarPinsRequest {
-                exclude_pin_ids: vec![1; 2_001],
+                exclude_pin_ids: vec![1; 10_001],
                 ..like(&[1])
             },
         ),

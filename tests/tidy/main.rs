@@ -79,7 +79,7 @@ const BELONGS: [(&[&str], &[&str]); 3] = [
     (&["memmap2"], &["memory.rs"]),
     (
         &["tonic", "prost"],
-        &["wire.rs", "serve/", "cli/", "telemetry/export.rs"],
+        &["wire.rs", "wire/", "serve/", "cli/", "telemetry/export.rs"],
     ),
     (&["unsafe"], &["memory.rs"]),
 ];

@@ -89,6 +89,7 @@ impl Call<'_> {
             context: None,
             excluded: shown,
             rerank: Rerank::NONE,
+            drawn: &[],
             effort: 1.0,
             deadline: Deadline::never(),
         }

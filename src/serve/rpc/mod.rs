@@ -1,8 +1,9 @@
 //! The gRPC services: convert, validate, call, convert back.
 //!
 //! One file a service: `recommendation` (with `validated_request` and what it uses: `request`
-//! and `response` for its messages, `candidate_columns`, `seeds`, `context_pin`,
-//! `reranking`, `user_features`, `request_context`, `search_budget`, `stage_timer`),
+//! and `response` for its messages, `candidate_columns`, `seeds`, `context_pin`, `reranking`,
+//! `page`, `page_token`, `next_page`, `user_features`, `request_context`, `search_budget`,
+//! `stage_timer`),
 //! `actions`, `catalog`, `admin` (with `version_messages`,
 //! `action_log_status`, `action_streams` and `backup`).
 //! `action_recorder` records what any of them takes, `ids` reads how they call users and
@@ -20,6 +21,9 @@ mod candidate_columns;
 mod catalog;
 mod context_pin;
 mod ids;
+mod next_page;
+mod page;
+mod page_token;
 mod recommendation;
 mod request;
 mod request_context;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tonic::{Request, Response, Status};
 
+use super::page::Page;
 use super::request_context::RequestContext;
 use super::search_budget::SearchBudget;
 use super::validated_request::{Convert, ValidatedRequest};
@@ -44,6 +45,12 @@ impl Service {
             answers: self.answers,
             now: (self.clock)(),
         })
+    }
+
+    /// Reads which page `request` asks for, and makes of it what its surface asks for.
+    fn admit(&self, request: &mut v1::RecommendRequest) -> Result<(Page, CallLabels), CallError> {
+        let page = Page::of_recommend(request)?;
+        Ok((page, self.surfaces.admit(request)?))
     }
 
     /// Waits until what each of `tokens` stands for can be seen here, but not for long: other
@@ -121,13 +128,13 @@ impl RecommendationService for Service {
         request: Request<v1::RecommendRequest>,
     ) -> Result<Response<v1::RecommendResponse>, Status> {
         let (budget, mut request) = (budget(&request)?, request.into_inner());
-        let labels = self.surfaces.admit(&mut request)?;
+        let (page, labels) = self.admit(&mut request)?;
         labels.trace();
         self.wait_for(budget, iter::once(&request.freshness_token))
             .await;
         let context = self.context()?;
         check_surface(&labels, &context)?;
-        let request = ValidatedRequest::new(request, &context)?;
+        let request = ValidatedRequest::new(request, page, &context)?;
         let answer = self.answer(budget, context, request, |answered| answered.response());
         Ok(labels.respond(answer.await?))
     }
@@ -137,13 +144,14 @@ impl RecommendationService for Service {
         request: Request<v1::SimilarPinsRequest>,
     ) -> Result<Response<v1::SimilarPinsResponse>, Status> {
         let (budget, mut request) = (budget(&request)?, request.into_inner());
+        let page = Page::of_similar_pins(&request)?;
         let labels = self.surfaces.admit(&mut request)?;
         labels.trace();
         self.wait_for(budget, iter::once(&request.freshness_token))
             .await;
         let context = self.context()?;
         check_surface(&labels, &context)?;
-        let request = ValidatedRequest::of_similar_pins(request, &context)?;
+        let request = ValidatedRequest::of_similar_pins(request, page, &context)?;
         let answer = self.answer(budget, context, request, |answered| answered.similar_pins());
         Ok(labels.respond(answer.await?))
     }
@@ -155,7 +163,7 @@ impl RecommendationService for Service {
         let budget = budget(&request)?;
         let requests = request::batch_requests(request.into_inner())?;
         // Each has a surface of its own, whose refusal is that of this request alone.
-        let admit = |mut request| Ok((self.surfaces.admit(&mut request)?, request));
+        let admit = |mut request| Ok((self.admit(&mut request)?, request));
         let requests: Vec<Result<_, CallError>> = requests.into_iter().map(admit).collect();
         let admitted = requests.iter().flatten();
         let tokens = admitted.map(|(_, request)| &request.freshness_token);
@@ -163,10 +171,10 @@ impl RecommendationService for Service {
         let context = self.context()?;
         let served = context.serving.clone();
         let work = move |budget: SearchBudget<'_>| {
-            let answer = |admitted: Result<(CallLabels, _), CallError>| {
-                let (labels, request) = admitted?;
+            let answer = |admitted: Result<((Page, CallLabels), _), CallError>| {
+                let ((page, labels), request) = admitted?;
                 check_surface(&labels, &context)?;
-                let request = ValidatedRequest::new(request, &context)?;
+                let request = ValidatedRequest::new(request, page, &context)?;
                 let mut answer = request.answer(&context, budget, |one| one.response())?;
                 labels.mark(&mut answer);
                 Ok(answer)

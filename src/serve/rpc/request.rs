@@ -11,6 +11,7 @@ use crate::serve::request_limits::{
 use crate::serve::rpc::attributes;
 use crate::serve::rpc::context_pin::ContextPin;
 use crate::serve::rpc::ids::{self, PinLists};
+use crate::serve::rpc::page::Page;
 use crate::serve::rpc::reranking::{RequestReranking, RerankFields};
 use crate::serve::rpc::search_budget::SearchBudget;
 use crate::serve::rpc::seeds::RequestSeeds;
@@ -51,6 +52,7 @@ pub(crate) struct RecommendParams {
     pub(crate) token: Vec<u8>,
     pub(crate) seeds: RequestSeeds,
     pub(crate) context: Option<ContextPin>,
+    pub(crate) page: Page,
     limit: usize,
     medoids: usize,
     top: usize,
@@ -61,10 +63,12 @@ pub(crate) struct RecommendParams {
     pub(crate) reranking: RequestReranking,
 }
 
-impl TryFrom<v1::RecommendRequest> for RecommendParams {
-    type Error = CallError;
-
-    fn try_from(mut request: v1::RecommendRequest) -> Result<Self, CallError> {
+impl RecommendParams {
+    /// The parameters of a call for recommendations, which asks for `page`.
+    pub(crate) fn of_recommend(
+        mut request: v1::RecommendRequest,
+        page: Page,
+    ) -> Result<Self, CallError> {
         let strategy = merge_strategy(request.merge_strategy)?;
         let format = response_format(request.response_format)?;
         let seeds = mem::take(&mut request.seeds);
@@ -85,6 +89,7 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
         MaxCount::new(medoids, "medoids").check("top_medoids", top)?;
         let mut excluded = EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?;
         excluded.extend(context.map(|context| context.pin));
+        excluded.extend(page.pins_before());
         let (id, key) = (request.user_id, request.user_key.as_deref());
         let user = if seeds.mode() == SeedMode::Replace && !request.require_profile {
             optional_user(id, key)?
@@ -93,13 +98,14 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
         };
         Ok(Self {
             user,
-            seed: request.seed,
+            seed: page.seed().or(request.seed),
             require_profile: request.require_profile,
             include_titles: request.include_titles,
             format,
             token,
             seeds,
             context,
+            page,
             limit: number_or_default("limit", request.limit, MAX_LIMIT, DEFAULT_LIMIT)?,
             medoids,
             top,
@@ -109,12 +115,12 @@ impl TryFrom<v1::RecommendRequest> for RecommendParams {
             reranking,
         })
     }
-}
 
-impl RecommendParams {
-    /// The parameters of a call that asks for pins like others. Nothing is drawn for it.
+    /// The parameters of a call that asks for pins like others, and for `page` of them. Nothing
+    /// is drawn for it.
     pub(crate) fn of_similar_pins(
         mut request: v1::SimilarPinsRequest,
+        page: Page,
         serving: &Serving,
     ) -> Result<Self, CallError> {
         FRESHNESS_TOKEN.check("freshness_token", request.freshness_token.len())?;
@@ -123,6 +129,8 @@ impl RecommendParams {
         let user = optional_user(id, key)?;
         let vectors = serving.loaded.catalog().pins.vectors();
         let seeds = RequestSeeds::of_queries(&mut request, vectors)?;
+        let mut excluded = EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?;
+        excluded.extend(page.pins_before());
         Ok(Self {
             user,
             seed: Some(0),
@@ -131,11 +139,12 @@ impl RecommendParams {
             token: request.freshness_token,
             seeds,
             context: None,
+            page,
             limit,
             medoids: 1,
             top: 0,
             strategy: MergeStrategy::Interleave,
-            excluded: EXCLUDED.pins(request.exclude_pin_ids, &request.exclude_pin_keys)?,
+            excluded,
             filter: attributes::filter(request.filter)?,
             reranking: RequestReranking::new(RerankFields {
                 boosts: request.boosts,
@@ -193,6 +202,7 @@ impl RecommendParams {
             strategy: self.strategy,
             excluded: &self.excluded,
             rerank,
+            drawn: self.page.drawn_before(),
             effort: budget.effort,
             deadline: budget.deadline,
         }
@@ -263,7 +273,8 @@ mod tests {
             ..Default::default()
         };
         change(&mut request);
-        RecommendParams::try_from(request)
+        let page = Page::of_recommend(&request)?;
+        RecommendParams::of_recommend(request, page)
     }
 
     fn refused_field(change: impl FnOnce(&mut v1::RecommendRequest)) -> String {
@@ -289,7 +300,7 @@ mod tests {
         });
         let greatest = greatest.expect("a good request");
         assert_eq!((greatest.limit, greatest.medoids), (2_000, 20));
-        assert_eq!(greatest.excluded.len(), 2_000);
+        assert_eq!(greatest.excluded.len(), 10_000);
         assert_eq!(greatest.strategy, MergeStrategy::GlobalTop);
     }
 

@@ -73,6 +73,8 @@ impl Answered<'_> {
             // Whoever knows them sets them.
             surface: String::new(),
             arm: String::new(),
+            next_page_token: self.next_page_token(),
+            versions_changed: self.versions_changed(),
         }
     }
 
@@ -105,6 +107,8 @@ impl Answered<'_> {
             // Whoever knows them sets them.
             surface: String::new(),
             arm: String::new(),
+            next_page_token: self.next_page_token(),
+            versions_changed: self.versions_changed(),
         }
     }
 

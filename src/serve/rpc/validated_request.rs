@@ -3,6 +3,7 @@
 use metrics::{counter, histogram};
 
 use super::attributes;
+use super::page::Page;
 use super::request::RecommendParams;
 use super::request_context::RequestContext;
 use super::reranking::{PinBonus, spacing_of};
@@ -16,7 +17,7 @@ use crate::recommend::{
     Bonus, Context, Diversity, Fallback, NotCached, Recommendation, Rerank, Retrieve, Stage,
     StageObserver,
 };
-use crate::serve::state::{LayeredIndex, Serving, UserContext};
+use crate::serve::state::{LayeredIndex, RandomStream, Serving, UserContext};
 use crate::serve::status::CallError;
 use crate::wire::v1;
 
@@ -38,12 +39,13 @@ struct Answer<'a> {
 }
 
 impl ValidatedRequest {
-    /// Checks `request`. A seed that is not given is drawn here.
+    /// Checks `request`, which asks for `page`. A seed that is not given is drawn here.
     pub(super) fn new(
         request: v1::RecommendRequest,
+        page: Page,
         context: &RequestContext,
     ) -> Result<Self, CallError> {
-        let mut params = RecommendParams::try_from(request)?;
+        let mut params = RecommendParams::of_recommend(request, page)?;
         check_attributes(&params, context)?;
         context.check_token(&params.token)?;
         params.seeds.set_unknown_aside(&context.serving);
@@ -56,12 +58,13 @@ impl ValidatedRequest {
         Ok(Self { params, seed })
     }
 
-    /// Checks `request`.
+    /// Checks `request`, which asks for `page`.
     pub(super) fn of_similar_pins(
         request: v1::SimilarPinsRequest,
+        page: Page,
         context: &RequestContext,
     ) -> Result<Self, CallError> {
-        let mut params = RecommendParams::of_similar_pins(request, &context.serving)?;
+        let mut params = RecommendParams::of_similar_pins(request, page, &context.serving)?;
         check_attributes(&params, context)?;
         context.check_token(&params.token)?;
         params.seeds.set_unknown_aside(&context.serving);
@@ -198,7 +201,11 @@ impl ValidatedRequest {
         };
         let request = self.params.request(&seeds, near, rerank, budget);
         let layers = LayeredIndex { index, delta };
-        let recommendation = loaded.recommend(&user, &request, layers, self.seed, &timer)?;
+        let stream = RandomStream {
+            seed: self.seed,
+            page: self.params.page.number(),
+        };
+        let recommendation = loaded.recommend(&user, &request, layers, stream, &timer)?;
         Ok(Answer {
             user,
             recommendation,

@@ -44,6 +44,23 @@ pub(crate) struct LayeredIndex<'a> {
     pub(crate) delta: &'a Delta,
 }
 
+/// The random numbers of one answer.
+#[derive(Clone, Copy)]
+pub(crate) struct RandomStream {
+    /// That of all pages of a session.
+    pub(crate) seed: u64,
+    /// Number of the page, from 0.
+    pub(crate) page: u64,
+}
+
+impl RandomStream {
+    fn rng(self) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(self.page);
+        rng
+    }
+}
+
 /// Why a catalog and profiles cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -151,13 +168,13 @@ impl Loaded {
         self.popularity_weight
     }
 
-    /// Answers `request` for `user` with the numbers that follow from `seed`.
+    /// Answers `request` for `user` with the numbers of `stream`.
     pub(crate) fn recommend(
         &self,
         user: &UserContext<'_>,
         request: &Request<'_>,
         layers: LayeredIndex<'_>,
-        seed: u64,
+        stream: RandomStream,
         observer: &impl StageObserver,
     ) -> Result<Recommendation, NotCached> {
         let LayeredIndex { index, delta } = layers;
@@ -171,7 +188,7 @@ impl Loaded {
             is_blocked: |pin| user.is_blocked(pin),
         };
         let recommender = Recommender { index, observer };
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let rng = &mut stream.rng();
         self.scratches
             .with(|scratch| recommender.recommend(&user, request, rng, scratch))
     }
@@ -209,6 +226,7 @@ impl Loaded {
             context: None,
             excluded: &[],
             rerank: Rerank::NONE,
+            drawn: &[],
             effort: 1.0,
             deadline: Deadline::never(),
         };
@@ -220,7 +238,8 @@ impl Loaded {
         for seed in 0..WARMING_USERS {
             let user = UserContext::from_profile(&self.profiles, UserId(seed), as_of);
             // An index that searches answers for every list.
-            let _ = self.recommend(&user, &request, layers, seed, &Unobserved);
+            let stream = RandomStream { seed, page: 0 };
+            let _ = self.recommend(&user, &request, layers, stream, &Unobserved);
         }
     }
 }

@@ -31,7 +31,7 @@ pub use answer_params::AnswerParams;
 pub(crate) use changed_pins::{ChangePinsError, ChangedPins};
 pub use durable_state::{DataParams, InitialState};
 pub(crate) use live::{Live, PinChangeCounts};
-pub(crate) use loaded::LayeredIndex;
+pub(crate) use loaded::{LayeredIndex, RandomStream};
 pub use loaded::{LoadError, Loaded};
 pub(crate) use pinned_versions::Persistence;
 pub use pinned_versions::pinned_profiles;
