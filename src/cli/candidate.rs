@@ -54,6 +54,17 @@ pub(super) fn write_candidates(
     Ok(())
 }
 
+/// Why an answer has no more candidates, in words; none where it has all that were asked for.
+pub(super) fn exhausted_remark(reason: &str) -> Option<&'static str> {
+    use v1::ExhaustedReason as Reason;
+    match Reason::from_str_name(reason)? {
+        Reason::Unspecified => None,
+        Reason::Filter => Some("the filter selects no other pin that this user may see"),
+        Reason::MinScore => Some("all others have scores below min_score"),
+        Reason::Spacing => Some("no other may stand at the next place, by the rules of spacing"),
+    }
+}
+
 /// A letter for what found a candidate: there are 40 at most, of which the last have
 /// capital letters.
 pub(super) fn letter(index: usize) -> char {

@@ -1,9 +1,8 @@
 //! The argument for a filter.
 
-use std::str::FromStr;
-
 use clap::Args;
 
+use super::json_arg;
 use crate::model::Filter;
 use crate::wire::{attributes, v1};
 
@@ -12,27 +11,14 @@ pub(super) struct FilterArg {
     /// Only pins whose attributes meet these conditions, as JSON:
     /// '{"must": [{"attribute": "language", "any_of": ["de", "fr"]}, {"attribute": "price",
     /// "range": {"gte": 5, "lt": 20}}], "must_not": [{"attribute": "safe", "is": false}]}'.
-    #[arg(long, value_name = "JSON")]
-    filter: Option<SpelledFilter>,
-}
-
-/// A filter that was spelled as JSON.
-#[derive(Clone, Debug)]
-struct SpelledFilter(Filter);
-
-impl FromStr for SpelledFilter {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = serde_json::from_str(text);
-        parsed.map(Self).map_err(|error| error.to_string())
-    }
+    #[arg(long, value_name = "JSON", value_parser = json_arg::parse::<Filter>)]
+    filter: Option<Filter>,
 }
 
 impl FilterArg {
     /// The filter; none where it was not given.
     pub(super) fn filter(&self) -> Option<Filter> {
-        self.filter.clone().map(|SpelledFilter(filter)| filter)
+        self.filter.clone()
     }
 
     /// The same as a message.

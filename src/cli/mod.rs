@@ -19,6 +19,9 @@ mod health;
 mod id_or_key;
 mod importance_bar;
 mod interest_list;
+mod json_arg;
+#[cfg(feature = "evaluation")]
+mod named_json;
 mod neighbors;
 mod output;
 #[cfg(feature = "evaluation")]
@@ -31,6 +34,7 @@ mod recommendation;
 mod record;
 #[cfg(feature = "evaluation")]
 mod replay;
+mod rerank_arg;
 mod runtime;
 mod serve;
 mod server_parts;

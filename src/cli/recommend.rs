@@ -5,9 +5,11 @@ use clap::Args;
 use super::client::ServerArgs;
 use super::filter_arg::FilterArg;
 use super::id_or_key::IdOrKey;
+use super::rerank_arg::RerankArg;
 use super::runtime::block_on;
 use super::surface_args::SurfaceArgs;
 use super::{output, recommendation};
+use crate::wire::reranking::RerankFields;
 use crate::wire::v1;
 
 #[derive(Debug, Args)]
@@ -63,6 +65,8 @@ pub(super) struct RecommendArgs {
     context_strength: Option<f64>,
     #[command(flatten)]
     filter: FilterArg,
+    #[command(flatten)]
+    rerank: RerankArg,
     /// Show so many pages, one after the other, or all that there are.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pages: Option<u32>,
@@ -86,6 +90,14 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
     };
     let limit = args.surface.limit();
     let (surface, arm) = args.surface.labels();
+    let RerankFields {
+        boosts,
+        min_score,
+        spacing,
+        diversity,
+        popularity_weight,
+        boost_time,
+    } = args.rerank.fields();
     let request = v1::RecommendRequest {
         surface,
         arm,
@@ -101,6 +113,12 @@ pub(super) fn run(args: RecommendArgs) -> anyhow::Result<()> {
         exclude_pin_ids: args.exclude,
         exclude_pin_keys: args.exclude_key,
         filter: args.filter.message(),
+        boosts,
+        min_score,
+        spacing,
+        diversity,
+        popularity_weight,
+        boost_time,
         ..recommendation::request(user.as_ref(), limit)
     };
     let (user, server) = (user.as_ref(), &args.server);

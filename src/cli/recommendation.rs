@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use serde::Serialize;
 
-use super::candidate::{Candidate, letter, write_candidates};
+use super::candidate::{Candidate, exhausted_remark, letter, write_candidates};
 use super::client::{ServerArgs, display_title, status_error};
 use super::id_or_key::{IdOrKey, display_id};
 use super::importance_bar::importance_bar;
@@ -195,11 +195,8 @@ impl Recommendation {
                 "  degraded: the catalog lacks some of the user's medoids"
             )?;
         }
-        if self.exhausted_reason == v1::ExhaustedReason::Filter.as_str_name() {
-            writeln!(
-                f,
-                "  exhausted: the filter selects no other pin that this user may see"
-            )?;
+        if let Some(remark) = exhausted_remark(self.exhausted_reason) {
+            writeln!(f, "  exhausted: {remark}")?;
         }
         self.write_unknown(f)?;
         if self.popularity_weight > 0.0 {

@@ -1,5 +1,6 @@
 //! The arguments of commands that replay what users did.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -92,6 +93,9 @@ impl ReplayArgs {
             users: self.users,
             seed: self.seed,
             memory: profiles.memory.as_u64(),
+            filters: BTreeMap::new(),
+            rerank: BTreeMap::new(),
+            timing: false,
         }
     }
 }

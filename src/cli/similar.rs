@@ -5,14 +5,16 @@ use std::{fmt, mem};
 use clap::Args;
 use serde::Serialize;
 
-use super::candidate::{Candidate, letter, write_candidates};
+use super::candidate::{Candidate, exhausted_remark, letter, write_candidates};
 use super::client::{ServerArgs, status_error};
 use super::filter_arg::FilterArg;
 use super::id_or_key::{IdOrKey, OptionalUserArgs};
 use super::output;
 use super::page_of_session::PageOfSession;
+use super::rerank_arg::RerankArg;
 use super::runtime::block_on;
 use super::surface_args::{SurfaceArgs, write_labels};
+use crate::wire::reranking::RerankFields;
 use crate::wire::v1;
 
 #[derive(Debug, Args)]
@@ -35,6 +37,8 @@ pub(super) struct SimilarArgs {
     exclude_key: Vec<String>,
     #[command(flatten)]
     filter: FilterArg,
+    #[command(flatten)]
+    rerank: RerankArg,
     /// Show so many pages, one after the other, or all that there are.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pages: Option<u32>,
@@ -72,6 +76,14 @@ pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
     let (user_id, user_key) = user.map_or((None, None), |user| user.fields());
     let limit = args.surface.limit();
     let (surface, arm) = args.surface.labels();
+    let RerankFields {
+        boosts,
+        min_score,
+        spacing,
+        diversity,
+        popularity_weight,
+        boost_time,
+    } = args.rerank.fields();
     let request = v1::SimilarPinsRequest {
         surface,
         arm,
@@ -84,6 +96,12 @@ pub(super) fn run(args: SimilarArgs) -> anyhow::Result<()> {
         user_key,
         include_titles: true,
         filter: args.filter.message(),
+        boosts,
+        min_score,
+        spacing,
+        diversity,
+        popularity_weight,
+        boost_time,
         ..Default::default()
     };
     let server = &args.server;
@@ -182,8 +200,8 @@ impl fmt::Display for SimilarPins {
         if self.degraded_reason != v1::DegradedReason::Unspecified.as_str_name() {
             writeln!(f, "  degraded: {}", self.degraded_reason)?;
         }
-        if self.exhausted_reason == v1::ExhaustedReason::Filter.as_str_name() {
-            writeln!(f, "  exhausted: the filter selects no other pin")?;
+        if let Some(remark) = exhausted_remark(self.exhausted_reason) {
+            writeln!(f, "  exhausted: {remark}")?;
         }
         if self.popularity_weight > 0.0 {
             let weight = self.popularity_weight;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::batch::BatchError;
-use crate::model::Timestamp;
+use crate::index::DamagedAttribute;
+use crate::model::{InvalidFilter, InvalidReranking, Timestamp};
 use crate::snapshot::SnapshotError;
 
 /// Why nothing was measured.
@@ -23,6 +24,49 @@ pub enum EvaluateError {
          before it"
     )]
     NoTargets,
+    /// A model names a filter or rules that are not there.
+    #[error("model {model:?}: there is no {key} {name:?}")]
+    NotGiven {
+        /// The model.
+        model: String,
+        /// The key of the model: filter or rerank.
+        key: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No model names a filter or rules.
+    #[error("no model uses {key} {name:?}, as pinnersage:{key}={name} does")]
+    NotUsed {
+        /// The key by which models name it: filter or rerank.
+        key: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A filter does not fit the catalog.
+    #[error("filter {name:?} does not fit the catalog")]
+    Filter {
+        /// The name of the filter.
+        name: String,
+        /// What does not fit.
+        source: InvalidFilter,
+    },
+    /// Reranking rules do not fit the catalog.
+    #[error("rerank {name:?} does not fit the catalog")]
+    Rerank {
+        /// The name of the rules.
+        name: String,
+        /// What does not fit.
+        source: InvalidReranking,
+    },
+    /// A model says twice what popularity is worth.
+    #[error("model {model:?}: popularity stands beside the popularity_weight of its rules")]
+    TwoPopularities {
+        /// The model.
+        model: String,
+    },
+    /// An attribute cannot be read.
+    #[error(transparent)]
+    Attribute(#[from] DamagedAttribute),
     /// Actions cannot be read.
     #[error(transparent)]
     Batch(#[from] BatchError),

@@ -26,5 +26,5 @@ pub use evaluate::evaluate;
 pub use metrics::Interval;
 pub use models::{DEFAULT_MODELS, FoldInLimits, Model, ModelError};
 pub use params::{EvaluateParams, ReplayFiles};
-pub use report::{ModelReport, Page, Segment, Segments, Table, html};
+pub use report::{Head, ModelReport, Page, Segment, Segments, Table, html};
 pub use tune::{Grid, Step, Trial, Tuned, tune};

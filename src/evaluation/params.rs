@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::models::{FoldInLimits, Model};
 use crate::cluster::Params;
-use crate::model::Timestamp;
+use crate::model::{Filter, RerankRules, Timestamp};
 
 /// The files of a replay.
 #[derive(Clone, Copy, Debug)]
@@ -60,4 +60,26 @@ pub struct EvaluateParams {
     pub seed: u64,
     /// Bytes of actions in memory at a time.
     pub memory: u64,
+    /// The filters that models may name.
+    pub filters: BTreeMap<String, Filter>,
+    /// The reranking rules that models may name. Ages count from the day of a list.
+    pub rerank: BTreeMap<String, RerankRules>,
+    /// Whether the time of answers is measured, which differs from run to run.
+    pub timing: bool,
+}
+
+impl EvaluateParams {
+    /// The reranking rules of `model`.
+    pub(crate) fn rules(&self, model: &Model) -> Option<&RerankRules> {
+        self.rerank.get(model.rerank.as_ref()?)
+    }
+
+    /// What the popularity of a pin is worth to `model`, as a difference of cosines.
+    pub(crate) fn popularity_of(&self, model: &Model) -> f32 {
+        if model.source.is_ranking() {
+            return 0.0;
+        }
+        let of_rules = self.rules(model).and_then(|rules| rules.popularity_weight);
+        of_rules.or(model.popularity).unwrap_or(self.popularity)
+    }
 }

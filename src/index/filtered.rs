@@ -10,6 +10,7 @@
 //! 3. A scan of the codes of all selected pins, where that takes less time, and where the
 //!    search comes upon too few.
 
+use super::Exact;
 use super::approximate::{Approximate, FILTERED_EFFORT};
 use super::lists_only::ListsOnly;
 use super::neighbor_cache::Index;
@@ -96,6 +97,75 @@ impl Retrieve for Filtered<'_, ListsOnly<'_>> {
         out: &mut Vec<Neighbor>,
     ) -> Retrieved {
         self.index.nearest_to_vector(target, params, out)
+    }
+}
+
+/// Without lists: by a search or a scan.
+impl Retrieve for Filtered<'_, Approximate> {
+    fn contains(&self, pin: PinId) -> bool {
+        self.index.contains(pin)
+    }
+
+    fn neighbors(
+        &self,
+        pin: PinId,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        out.clear();
+        match self.index.catalog().pins.position(pin) {
+            Some(position) => self
+                .index
+                .selected_neighbors(position, self.selection, params, out),
+            None => Retrieved::Complete,
+        }
+    }
+
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        self.index
+            .selected_nearest(target, self.selection, params, out)
+    }
+}
+
+/// By a look at the vectors of all pins.
+impl Retrieve for Filtered<'_, Exact<'_>> {
+    fn contains(&self, pin: PinId) -> bool {
+        self.index.contains(pin)
+    }
+
+    fn neighbors(
+        &self,
+        pin: PinId,
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let Exact(pins) = self.index;
+        let eligible = |pin| self.selection.selects(pin, pins) && (params.eligible)(pin);
+        let params = SearchParams {
+            eligible: &eligible,
+            ..*params
+        };
+        self.index.neighbors(pin, &params, out)
+    }
+
+    fn nearest_to_vector(
+        &self,
+        target: &[f32],
+        params: &SearchParams<'_>,
+        out: &mut Vec<Neighbor>,
+    ) -> Retrieved {
+        let Exact(pins) = self.index;
+        let eligible = |pin| self.selection.selects(pin, pins) && (params.eligible)(pin);
+        let params = SearchParams {
+            eligible: &eligible,
+            ..*params
+        };
+        self.index.nearest_to_vector(target, &params, out)
     }
 }
 
@@ -303,8 +373,27 @@ mod tests {
             let mut out = Vec::new();
             let retrieved = approximate.selected_neighbors(5, selection, &params, &mut out);
             assert_eq!(retrieved, Retrieved::Complete);
-            let all = Exact(pins).neighbors_of(pins.ids()[5], 10, &eligible);
+            let (pin, exact) = (pins.ids()[5], Exact(pins));
+            let all = exact.neighbors_of(pin, 10, &eligible);
             assert_eq!(out, all);
+            let ways: [&dyn Retrieve; 2] = [
+                &Filtered {
+                    index: &exact,
+                    selection,
+                },
+                &Filtered {
+                    index: &approximate,
+                    selection,
+                },
+            ];
+            let params = SearchParams::unbounded(10, &|_| true);
+            for way in ways {
+                assert_eq!(way.neighbors_of(pin, 10, &|_| true), all);
+                let target = pins.vector(pin).expect("a pin");
+                let retrieved = way.nearest_to_vector(target, &params, &mut out);
+                assert_eq!((retrieved, &out), (Retrieved::Complete, &all));
+                assert!(way.contains(pin) && !way.contains(PinId(1)));
+            }
         }
     }
 

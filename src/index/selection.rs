@@ -67,6 +67,11 @@ impl Selection {
         position.is_some_and(|position| self.has_position(position))
     }
 
+    /// Positions of the selected pins in the table, ascending.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.positions.ones()
+    }
+
     /// Whether the pin at `position` is selected.
     pub(super) fn has_position(&self, position: usize) -> bool {
         self.positions.contains(position)

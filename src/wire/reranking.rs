@@ -1,7 +1,41 @@
-//! Reranking rules as messages.
+//! Reranking rules as fields of a request, for both ends.
+
+use prost_types::{Duration as DurationMessage, Timestamp as TimestampMessage};
 
 use super::{attributes, v1};
-use crate::model::{Boost, BoostBy, Decay, DiversityRule, SpacingRule};
+use crate::model::{Boost, BoostBy, Decay, DiversityRule, RerankRules, SpacingRule};
+
+/// The fields of a request that are about reranking.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct RerankFields {
+    pub(crate) boosts: Vec<v1::Boost>,
+    pub(crate) min_score: Option<f32>,
+    pub(crate) spacing: Vec<v1::SpacingRule>,
+    pub(crate) diversity: Option<v1::Diversity>,
+    pub(crate) popularity_weight: Option<f32>,
+    pub(crate) boost_time: Option<TimestampMessage>,
+}
+
+impl From<RerankRules> for RerankFields {
+    /// Ages count from the moment of the answer.
+    fn from(rules: RerankRules) -> Self {
+        let RerankRules {
+            min_score,
+            popularity_weight,
+            boosts,
+            spacing,
+            diversity,
+        } = rules;
+        Self {
+            boosts: boosts.into_iter().map(message_of_boost).collect(),
+            min_score,
+            spacing: spacing.into_iter().map(message_of_spacing).collect(),
+            diversity: diversity.map(message_of_diversity),
+            popularity_weight,
+            boost_time: None,
+        }
+    }
+}
 
 /// A boost as a message.
 pub(crate) fn message_of_boost(Boost { weight, by }: Boost) -> v1::Boost {
@@ -13,9 +47,9 @@ pub(crate) fn message_of_boost(Boost { weight, by }: Boost) -> v1::Boost {
             half_life,
         }) => By::Decay(v1::Decay {
             attribute,
-            // At most a hundred years.
-            half_life: Some(prost_types::Duration {
-                seconds: half_life.as_secs() as i64,
+            half_life: Some(DurationMessage {
+                // More than the server allows, however much more it is.
+                seconds: i64::try_from(half_life.as_secs()).unwrap_or(i64::MAX),
                 nanos: half_life.subsec_nanos() as i32,
             }),
         }),

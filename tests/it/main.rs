@@ -16,6 +16,8 @@ mod demo;
 mod erase;
 #[cfg(feature = "evaluation")]
 mod evaluate;
+#[cfg(feature = "evaluation")]
+mod evaluate_shapes;
 mod filters;
 mod fleet;
 mod formats;

@@ -47,6 +47,9 @@ fn params() -> EvaluateParams {
         seed: 1,
         // So little that users come in many parts, each of which is a block.
         memory: 4 * 24 * 100,
+        filters: BTreeMap::new(),
+        rerank: BTreeMap::new(),
+        timing: false,
     }
 }
 

@@ -4,14 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel;
 
+/// Number of candidates of the head of a list, which is what a page shows first.
+pub(crate) const HEAD: usize = 50;
+
 /// Sums over lists and over target actions from which all measures follow: those of one
 /// model, over one list or one user. Checkpoints hold them under these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MeasureSums {
     /// Lists of candidates: one for each day that is judged.
     pub(crate) lists: f64,
-    /// Target actions.
+    /// Candidates in the lists.
+    pub(crate) candidates: f64,
+    /// Target actions, on pins that the filter of the model selects.
     pub(crate) actions: f64,
+    /// Target actions, whatever the filter.
+    pub(crate) all_actions: f64,
     /// Target actions near a candidate.
     pub(crate) relevant: f64,
     /// Target actions on a candidate.
@@ -24,32 +31,67 @@ pub(crate) struct MeasureSums {
     pub(crate) diversity: f64,
     /// Sum of the numbers of categories in the lists.
     pub(crate) categories: f64,
+    /// Target actions near one of the first [`HEAD`] candidates.
+    pub(crate) head_relevant: f64,
+    /// Target actions on one of the first [`HEAD`] candidates.
+    pub(crate) head_recalled: f64,
+    /// Sum of the diversities of the first [`HEAD`] candidates.
+    pub(crate) head_diversity: f64,
+    /// Candidates that break a spacing rule.
+    pub(crate) crowded: f64,
+    /// Sum of the times of the answers; 0 where they are not measured.
+    pub(crate) seconds: f64,
 }
 
 impl MeasureSums {
     /// Adds the sums of `other`.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.lists += other.lists;
-        self.actions += other.actions;
-        self.relevant += other.relevant;
-        self.recalled += other.recalled;
-        self.precise += other.precise;
-        self.reciprocal += other.reciprocal;
-        self.diversity += other.diversity;
-        self.categories += other.categories;
+        // Named one by one, so that no new sum is forgotten.
+        let Self {
+            lists,
+            candidates,
+            actions,
+            all_actions,
+            relevant,
+            recalled,
+            precise,
+            reciprocal,
+            diversity,
+            categories,
+            head_relevant,
+            head_recalled,
+            head_diversity,
+            crowded,
+            seconds,
+        } = *other;
+        self.lists += lists;
+        self.candidates += candidates;
+        self.actions += actions;
+        self.all_actions += all_actions;
+        self.relevant += relevant;
+        self.recalled += recalled;
+        self.precise += precise;
+        self.reciprocal += reciprocal;
+        self.diversity += diversity;
+        self.categories += categories;
+        self.head_relevant += head_relevant;
+        self.head_recalled += head_recalled;
+        self.head_diversity += head_diversity;
+        self.crowded += crowded;
+        self.seconds += seconds;
     }
 }
 
-/// Whether the cosine of `target` to any of `candidates` is at least `min_cosine`.
+/// Place of the first of `candidates` whose cosine to `target` is at least `min_cosine`.
 /// `cosines` is scratch memory.
-pub(crate) fn is_near<'a>(
+pub(crate) fn first_near<'a>(
     target: &[f32],
     candidates: impl Iterator<Item = &'a [f32]>,
     min_cosine: f32,
     cosines: &mut Vec<f32>,
-) -> bool {
+) -> Option<usize> {
     kernel::dot_rows(target, candidates, cosines);
-    cosines.iter().any(|&cosine| cosine >= min_cosine)
+    cosines.iter().position(|&cosine| cosine >= min_cosine)
 }
 
 /// Mean cosine distance of all pairs of `count` unit vectors; 0 where there is no pair.
@@ -176,11 +218,13 @@ mod tests {
         let candidates = [[0.6f32, 0.8], [1.0, 0.0]];
         let near = |target: &[f32], least| {
             let rows = candidates.iter().map(|row| &row[..]);
-            is_near(target, rows, least, &mut vec![1.0])
+            first_near(target, rows, least, &mut vec![1.0])
         };
-        assert!(near(&[0.0, 1.0], 0.8) && !near(&[0.0, 1.0], 0.81));
+        assert_eq!(near(&[0.0, 1.0], 0.8), Some(0));
+        assert_eq!(near(&[0.0, 1.0], 0.81), None);
+        assert_eq!(near(&[1.0, 0.0], 0.9), Some(1));
         let none = std::iter::empty();
-        assert!(!is_near(&[1.0], none, -1.0, &mut vec![1.0]));
+        assert_eq!(first_near(&[1.0], none, -1.0, &mut vec![1.0]), None);
         let categories = [3, 0, 2, 3, 0].into_iter();
         assert_eq!(count_distinct(categories, &mut vec![9]), 2);
     }

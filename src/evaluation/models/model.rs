@@ -87,6 +87,10 @@ pub struct Model {
     pub(crate) stale_days: u32,
     /// Whether the actions of these days are folded in.
     pub(crate) fold_in: bool,
+    /// Name of the filter of its requests.
+    pub(crate) filter: Option<String>,
+    /// Name of the reranking rules of its requests.
+    pub(crate) rerank: Option<String>,
 }
 
 impl Model {
@@ -107,17 +111,30 @@ impl Model {
             representative: Representative::Medoid,
             stale_days: 0,
             fold_in: false,
+            filter: None,
+            rerank: None,
         }
     }
 
-    /// The weight of popularity as a difference of cosines, where that of the settings is
-    /// `default`.
-    pub(crate) fn popularity(&self, default: f32) -> f32 {
-        if self.source.is_ranking() {
-            0.0
-        } else {
-            self.popularity.unwrap_or(default)
+    /// Whether its requests have a filter or reranking rules.
+    pub fn is_shaped(&self) -> bool {
+        self.filter.is_some() || self.rerank.is_some()
+    }
+
+    /// The same model with the filter and the rules of these names. What ranks pins regardless
+    /// of the user takes no rules. None where nothing is left to take.
+    #[must_use]
+    pub fn shaped(&self, filter: Option<&str>, rerank: Option<&str>) -> Option<Self> {
+        let rerank = rerank.filter(|_| !self.source.is_ranking());
+        let mut shaped = self.clone();
+        for (key, name) in [("filter", filter), ("rerank", rerank)] {
+            if let Some(name) = name {
+                shaped.name.push_str(&format!(":{key}={name}"));
+            }
         }
+        shaped.filter = filter.map(str::to_owned);
+        shaped.rerank = rerank.map(str::to_owned);
+        shaped.is_shaped().then_some(shaped)
     }
 }
 

@@ -153,8 +153,9 @@ impl Base {
             keys.push("stale");
         }
         if !self.source.is_ranking() {
-            keys.extend(["pages", "popularity"]);
+            keys.extend(["pages", "popularity", "rerank"]);
         }
+        keys.push("filter");
         keys
     }
 }
@@ -221,6 +222,8 @@ impl Model {
             "quota" => self.quota = quota(value)?,
             "of" => self.representative = representative(value)?,
             "stale" => self.stale_days = days(value)?,
+            "filter" => self.filter = Some(label(value)?),
+            "rerank" => self.rerank = Some(label(value)?),
             _ => self.fold_in = one_of(value, [("on", true), ("off", false)], "on or off")?,
         }
         Ok(())
@@ -245,6 +248,12 @@ fn count(text: &str) -> Result<usize, &'static str> {
 fn days(text: &str) -> Result<u32, &'static str> {
     let days = text.parse().ok().filter(|days| *days <= MAX_COUNT as u32);
     days.ok_or("a number of days, at most 1000")
+}
+
+/// The name that a command gave to a filter or to rules.
+fn label(text: &str) -> Result<String, &'static str> {
+    let label = Some(text).filter(|text| !text.is_empty());
+    label.map(str::to_owned).ok_or("a name")
 }
 
 fn number(text: &str) -> Result<f64, &'static str> {
@@ -323,6 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn a_shaped_model_is_the_one_that_its_name_says() {
+        for (text, filter, rerank) in [
+            ("pinnersage", Some("cheap"), Some("spaced")),
+            ("kmeans_5:top=2", Some("on"), None),
+            ("last_pin", None, Some("on")),
+            ("random", Some("on"), None),
+        ] {
+            let shaped = model(text).shaped(filter, rerank).expect(text);
+            assert_eq!(shaped, model(&shaped.name));
+            let names = (shaped.filter.as_deref(), shaped.rerank.as_deref());
+            assert_eq!(names, (filter, rerank));
+            assert!(shaped.is_shaped() && !model(text).is_shaped());
+        }
+        // Its order is its own, so rules have nothing to say.
+        let popularity = model("popularity");
+        assert_eq!(popularity.shaped(None, Some("on")), None);
+        let filtered = popularity.shaped(Some("on"), Some("on")).expect("a filter");
+        assert_eq!(filtered, model("popularity:filter=on"));
+    }
+
+    #[test]
     fn what_is_not_known_is_named_with_what_is() {
         let refused = |text: &str, parts: &[&str]| {
             let error = text.parse::<Model>().expect_err(text).to_string();
@@ -344,6 +374,8 @@ mod tests {
         refused("pinnersage:alpha=nan", &["alpha is \"nan\"", "at least 0"]);
         refused("pinnersage:merge=best", &["interleave or global_top"]);
         refused("pinnersage:stale=-1", &["stale is \"-1\""]);
+        refused("pinnersage:filter", &["filter is \"\"", "a name"]);
+        refused("random:rerank=on", &["\"rerank\"", "it has filter"]);
         refused("ward_centroid:fold_in=on", &["ward_centroid", "of=medoid"]);
     }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::popularity::Ranking;
-use crate::index::PinTable;
+use crate::index::{PinTable, Selection};
 use crate::kernel;
 use crate::model::{Neighbor, PinId};
 use crate::recommend::{Retrieve, Retrieved, SearchParams};
@@ -31,7 +31,10 @@ pub(crate) fn free_ids(pins: &PinTable, count: usize) -> Vec<PinId> {
 /// An index that answers query vectors as well as pins.
 #[derive(Clone, Copy)]
 pub(crate) struct IndexWithQueries<'a> {
+    /// Retrieves selected pins only, where there is a selection.
     pub(crate) index: &'a dyn Retrieve,
+    /// The pins of rankings that may be in an answer; none for all.
+    pub(crate) selection: Option<&'a Selection>,
     pub(crate) pins: &'a PinTable,
     /// Ids that no pin has, ascending. The first ones are those of the queries.
     pub(crate) ids: &'a [PinId],
@@ -41,6 +44,11 @@ pub(crate) struct IndexWithQueries<'a> {
 impl IndexWithQueries<'_> {
     fn query(&self, pin: PinId) -> Option<&QueryVector<'_>> {
         self.queries.get(self.ids.binary_search(&pin).ok()?)
+    }
+
+    fn is_selected(&self, pin: PinId) -> bool {
+        self.selection
+            .is_none_or(|selection| selection.selects(pin, self.pins))
     }
 
     /// The score of the pin in each of `slots`, as a neighbor of `pin`.
@@ -82,7 +90,8 @@ impl Retrieve for IndexWithQueries<'_> {
                     score: ranking.scores[slot as usize],
                 });
                 out.clear();
-                let eligible = ranked.filter(|neighbor| (params.eligible)(neighbor.pin));
+                let selected = ranked.filter(|found| self.is_selected(found.pin));
+                let eligible = selected.filter(|found| (params.eligible)(found.pin));
                 out.extend(eligible.take(params.k));
                 params.completed()
             }
@@ -141,6 +150,7 @@ mod tests {
         ];
         let index_with_queries = IndexWithQueries {
             index: &exact,
+            selection: None,
             pins: &pins,
             ids: &ids,
             queries: &queries,

@@ -2,11 +2,12 @@
 
 use super::case::EvaluationCase;
 use super::replayer::Replayer;
+use super::shapes::ModelShape;
 use crate::evaluation::models::{IndexWithQueries, Model, ModelInterests, Ranking};
 use crate::evaluation::seeds::Purpose;
 use crate::model::PinId;
 use crate::recommend::{
-    Bonus, Deadline, MedoidSources, Origin, RecommendScratch, Recommendation, Recommender, Request,
+    Deadline, MedoidSources, Origin, RecommendScratch, Recommendation, Recommender, Request,
     Rerank, Seeds, Unobserved, User, UserMedoids,
 };
 
@@ -14,6 +15,8 @@ use crate::recommend::{
 pub(super) struct Call<'a> {
     pub(super) replayer: &'a Replayer<'a>,
     pub(super) model: &'a Model,
+    pub(super) shape: &'a ModelShape<'a>,
+    /// Among the pins that the filter of the model selects.
     pub(super) case: &'a EvaluationCase,
     pub(super) interests: &'a ModelInterests<'a>,
 }
@@ -22,22 +25,25 @@ impl Call<'_> {
     /// The index, in which the queries of the model have ids beside the pins.
     pub(super) fn index(&self) -> IndexWithQueries<'_> {
         IndexWithQueries {
-            index: self.replayer.index,
+            index: &self.shape.index,
+            selection: self.shape.index.selection,
             pins: self.replayer.context.pins,
             ids: self.replayer.context.free_ids,
             queries: &self.interests.queries,
         }
     }
 
-    /// Asks for a list, page after page.
+    /// Asks for a list. Ages count from the day of the case.
     pub(super) fn answer(&self, scratch: &mut RecommendScratch) -> Recommendation {
         let ranking = self.ranking();
-        let weight = self.model.popularity(self.replayer.params.popularity);
-        let bonus = |pin: PinId| weight * self.popularity(ranking, pin);
-        let rerank = Rerank {
-            bonus: (weight > 0.0).then(|| Bonus::new(weight, &bonus)),
-            ..Rerank::NONE
-        };
+        let popularity = |pin: PinId| self.popularity(ranking, pin);
+        let weight = self.replayer.params.popularity_of(self.model);
+        let reranker = self.shape.reranker.at(self.case.day);
+        reranker.with_rerank(weight, popularity, |rerank| self.pages(rerank, scratch))
+    }
+
+    /// Asks for a list, page after page.
+    fn pages(&self, rerank: Rerank<'_>, scratch: &mut RecommendScratch) -> Recommendation {
         let user = User {
             sources: MedoidSources {
                 user_medoids: Some(UserMedoids {

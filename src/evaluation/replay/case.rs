@@ -61,8 +61,28 @@ impl EvaluationCase {
             targets: slots.len(),
             slots,
         };
-        case.draw_negatives(pins);
+        let count = pins.ids().len() as u32;
+        case.draw_negatives(pins, count, |slot| slot);
         Some(case)
+    }
+
+    /// The same case among the pins in `selected` slots, ascending: no others are targets or
+    /// negatives. There may be no target.
+    pub(super) fn among(&self, selected: &[u32], pins: &PinTable) -> Self {
+        let targets = self.targets().iter().copied();
+        let is_selected = |slot: &u32| selected.binary_search(slot).is_ok();
+        let slots: Vec<u32> = targets.filter(is_selected).collect();
+        let mut case = Self {
+            user: self.user,
+            day: self.day,
+            seeds: self.seeds,
+            blocked: self.blocked.clone(),
+            targets: slots.len(),
+            slots,
+        };
+        let count = selected.len() as u32;
+        case.draw_negatives(pins, count, |drawn| selected[drawn as usize]);
+        case
     }
 
     /// Whether `pin` must not be recommended.
@@ -80,15 +100,15 @@ impl EvaluationCase {
         &self.slots[self.targets..]
     }
 
-    /// Appends pins that the user could have acted on and did not. There are fewer than
-    /// [`NEGATIVES`] for each target where the catalog has hardly any.
-    fn draw_negatives(&mut self, pins: &PinTable) {
+    /// Appends pins that the user could have acted on and did not, of `count` pins, whose
+    /// slots are those of `slot_of`. There are fewer than [`NEGATIVES`] for each target where
+    /// hardly any pin can be one.
+    fn draw_negatives(&mut self, pins: &PinTable, count: u32, slot_of: impl Fn(u32) -> u32) {
         let rng = &mut self.seeds.rng(Purpose::Negatives);
-        let pin_count = pins.ids().len() as u32;
         for _ in 0..self.targets {
             let mut drawn = 0;
             for _ in 0..NEGATIVES * DRAWS {
-                let slot = rng.random_range(0..pin_count);
+                let slot = slot_of(rng.random_range(0..count));
                 let pin = pins.ids()[slot as usize];
                 if !self.targets().contains(&slot) && !self.is_blocked(pin) {
                     self.slots.push(slot);

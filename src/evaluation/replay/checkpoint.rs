@@ -124,6 +124,9 @@ fn replay_parameters(params: &EvaluateParams) -> Map<String, Value> {
         users,
         seed,
         memory,
+        filters,
+        rerank,
+        timing,
     } = params;
     let models: Vec<String> = models.iter().map(ToString::to_string).collect();
     let Value::Object(parameters) = json!({
@@ -147,6 +150,9 @@ fn replay_parameters(params: &EvaluateParams) -> Map<String, Value> {
         "users": users,
         "seed": seed,
         "memory": memory,
+        "filters": filters,
+        "rerank": rerank,
+        "timing": timing,
     }) else {
         unreachable!("it is written as an object")
     };

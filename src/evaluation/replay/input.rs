@@ -81,7 +81,7 @@ fn needed_actions<'a>(params: &'a EvaluateParams, days: &[Timestamp]) -> ActionS
 }
 
 fn needs_popularity(model: &Model, params: &EvaluateParams) -> bool {
-    model.source == Source::Popularity || model.popularity(params.popularity) > 0.0
+    model.source == Source::Popularity || params.popularity_of(model) > 0.0
 }
 
 /// The moments as of which popularity is needed to judge `days`.

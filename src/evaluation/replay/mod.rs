@@ -7,9 +7,11 @@ mod checkpoint;
 mod coverage;
 mod details;
 mod input;
+mod model_index;
 mod outcome;
 mod replayer;
 mod run;
+mod shapes;
 mod user;
 
 pub(crate) use outcome::Measured;

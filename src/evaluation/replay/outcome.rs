@@ -41,8 +41,12 @@ pub(crate) struct Measured {
     pub(crate) users: Vec<ReplayedUser>,
     /// By model: the pins that were recommended to anybody.
     pub(crate) covered: Vec<CoveredPins>,
-    /// Number of pins in the catalog.
-    pub(crate) pins: usize,
+    /// By model: the number of pins that could be recommended.
+    pub(crate) pins: Vec<usize>,
     /// Whether any of them has a category.
     pub(crate) has_categories: bool,
+    /// Whether a model has a spacing rule.
+    pub(crate) has_spacing: bool,
+    /// Whether the time of answers was measured.
+    pub(crate) has_times: bool,
 }

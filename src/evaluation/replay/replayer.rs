@@ -2,17 +2,18 @@
 
 use super::coverage::CoveredPins;
 use super::outcome::{Block, DetailLines};
+use super::shapes::Shapes;
 use crate::evaluation::models::ModelContext;
 use crate::evaluation::params::EvaluateParams;
 use crate::model::Timestamp;
-use crate::recommend::Retrieve;
 
 /// Replays users.
 #[derive(Clone, Copy)]
 pub(super) struct Replayer<'a> {
     pub(super) params: &'a EvaluateParams,
     pub(super) context: ModelContext<'a>,
-    pub(super) index: &'a (dyn Retrieve + Sync),
+    /// What models retrieve from, and how their answers are reranked.
+    pub(super) shapes: &'a Shapes<'a>,
     /// By the slot of the pin, its position in the order of ids.
     pub(super) categories: &'a [u32],
     /// First moments of the days that are judged.

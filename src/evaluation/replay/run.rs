@@ -6,15 +6,16 @@ use std::sync::Arc;
 use super::blocks::{empty_coverage, replay_blocks};
 use super::checkpoint::{self, Checkpoint};
 use super::input;
+use super::model_index::SearchedIndex;
 use super::outcome::{DetailLines, Measured};
 use super::replayer::Replayer;
+use super::shapes::{ShapeParts, Shapes};
 use crate::evaluation::error::EvaluateError;
 use crate::evaluation::metrics::categories_of_pins;
 use crate::evaluation::models::{ModelContext, free_ids, global_clusters_for};
 use crate::evaluation::params::{EvaluateParams, ReplayFiles};
 use crate::index::{Approximate, Catalog, Exact};
 use crate::progress::Progress;
-use crate::recommend::Retrieve;
 
 /// Replays the actions in `files` over their catalog. Every answer becomes a line of
 /// `details`.
@@ -32,10 +33,12 @@ pub(crate) fn replay(
     } else {
         DetailLines::Omitted
     };
+    let parts = ShapeParts::new(params, &catalog)?;
     let checkpoint = open_checkpoint(files, &catalog, params, lines)?;
     let pins = &catalog.pins;
     let input = input::read(files.actions, pins, params, &days, progress)?;
     let index = open_index(&catalog, params.ef_search);
+    let shapes = Shapes::new(params, &parts, &catalog, &index)?;
     let categories = categories_of_pins(pins);
     let covered = empty_coverage(params, pins);
     let replayer = Replayer {
@@ -48,7 +51,7 @@ pub(crate) fn replay(
             global_clusters: &global_clusters_for(&params.models, pins.vectors(), params.seed),
             free_ids: &free_ids(pins, params.max_actions.max(1)),
         },
-        index: &*index,
+        shapes: &shapes,
         categories: &categories,
         days: &days,
         lines,
@@ -62,8 +65,10 @@ pub(crate) fn replay(
     Ok(Measured {
         users,
         covered,
-        pins: pins.ids().len(),
+        pins: shapes.pins(pins.ids().len()),
         has_categories: categories.iter().any(|&category| category != 0),
+        has_spacing: !shapes.spacing.is_empty(),
+        has_times: params.timing,
     })
 }
 
@@ -82,12 +87,9 @@ fn open_checkpoint(
 }
 
 /// The graph search with `ef_search`, or else the exact scan.
-fn open_index<'a>(
-    catalog: &'a Arc<Catalog>,
-    ef_search: Option<usize>,
-) -> Box<dyn Retrieve + Sync + 'a> {
+fn open_index(catalog: &Arc<Catalog>, ef_search: Option<usize>) -> SearchedIndex<'_> {
     match ef_search {
-        Some(ef_search) => Box::new(Approximate::new(catalog.clone(), ef_search)),
-        None => Box::new(Exact(&catalog.pins)),
+        Some(ef_search) => SearchedIndex::Graph(Approximate::new(catalog.clone(), ef_search)),
+        None => SearchedIndex::Scan(Exact(&catalog.pins)),
     }
 }

@@ -1,6 +1,8 @@
 //! The replay of one user, day by day: what would have been recommended, and what the user
 //! did then.
 
+use std::time::Instant;
+
 use super::answer::Call;
 use super::case::EvaluationCase;
 use super::details::{DetailLine, ids};
@@ -8,7 +10,7 @@ use super::outcome::{DetailLines, ReplayedUser};
 use super::replayer::Replayer;
 use crate::cluster;
 use crate::evaluation::history::History;
-use crate::evaluation::metrics::{self, MeasureSums};
+use crate::evaluation::metrics::{self, HEAD, MeasureSums};
 use crate::evaluation::models::{InterestBuilder, ModelInterests};
 use crate::model::UserId;
 use crate::recommend::{RecommendScratch, Recommendation};
@@ -63,17 +65,29 @@ impl Replayer<'_> {
         let mut builder = InterestBuilder::new(self.context, history, case.day, case.seeds, memory);
         let models = self.params.models.iter();
         let interests: Vec<ModelInterests<'_>> = models.map(|model| builder.build(model)).collect();
+        let filters = self.shapes.filters.iter();
+        let pins = self.context.pins;
+        let filtered: Vec<_> = filters.map(|of| case.among(&of.slots, pins)).collect();
         for (at, interests) in interests.iter().enumerate() {
+            let shape = &self.shapes.models[at];
             let call = Call {
                 replayer: self,
                 model: &self.params.models[at],
-                case,
+                shape,
+                case: shape.filter.map_or(case, |filter| &filtered[filter]),
                 interests,
             };
+            let start = self.params.timing.then(Instant::now);
             let answer = call.answer(&mut scratch.recommend);
+            let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
             let slots = self.slots(&answer);
             slots.iter().for_each(|&slot| self.covered[at].insert(slot));
-            let mut sums = self.measure_list(case, &slots, scratch);
+            let mut sums = MeasureSums {
+                all_actions: case.targets().len() as f64,
+                crowded: self.count_crowded(&answer) as f64,
+                seconds,
+                ..self.measure_list(call.case, &slots, scratch)
+            };
             rank_targets(&call, &answer, &mut sums, &mut scratch.cosines);
             replayed.sums[at].add(&sums);
             if self.lines == DetailLines::Written {
@@ -100,26 +114,46 @@ impl Replayer<'_> {
         let pins = self.context.pins;
         let row = |slot: u32| pins.vectors().row(pins.node(slot as usize));
         let rows = || slots.iter().map(|&slot| row(slot));
+        let head = slots.len().min(HEAD);
         let categories = slots.iter().map(|&slot| self.categories[slot as usize]);
         let categories = metrics::count_distinct(categories, &mut scratch.categories);
         let mut sums = MeasureSums {
             lists: 1.0,
+            candidates: slots.len() as f64,
             actions: case.targets().len() as f64,
             diversity: metrics::diversity(rows(), slots.len(), &mut scratch.sum),
+            head_diversity: metrics::diversity(rows().take(head), head, &mut scratch.sum),
             categories: categories as f64,
             ..MeasureSums::default()
         };
         for &target in case.targets() {
-            let is_recalled = slots.contains(&target);
+            let recalled = slots.iter().position(|&slot| slot == target);
+            let (min_cosine, cosines) = (self.params.relevant, &mut scratch.cosines);
+            let near = metrics::first_near(row(target), rows(), min_cosine, cosines);
             // A vector is near itself, whatever rounding makes of its cosine.
-            let is_relevant = is_recalled || {
-                let (min_cosine, cosines) = (self.params.relevant, &mut scratch.cosines);
-                metrics::is_near(row(target), rows(), min_cosine, cosines)
+            let relevant = [near, recalled].into_iter().flatten().min();
+            let counts = |place: Option<usize>, places: usize| {
+                f64::from(u8::from(place.is_some_and(|place| place < places)))
             };
-            sums.recalled += f64::from(u8::from(is_recalled));
-            sums.relevant += f64::from(u8::from(is_relevant));
+            sums.recalled += counts(recalled, slots.len());
+            sums.relevant += counts(relevant, slots.len());
+            sums.head_recalled += counts(recalled, head);
+            sums.head_relevant += counts(relevant, head);
         }
         sums
+    }
+
+    /// Number of candidates that break a spacing rule of any model.
+    fn count_crowded(&self, answer: &Recommendation) -> usize {
+        let mut crowded = vec![false; answer.candidates.len()];
+        let keywords = self.shapes.keywords.keywords();
+        for (rule, keyword) in self.shapes.spacing.iter().zip(&keywords) {
+            let pins = answer.candidates.iter().map(|candidate| candidate.pin);
+            let words: Vec<Option<u64>> = pins.map(keyword).collect();
+            let (max, places) = (rule.max as usize, rule.places as usize);
+            metrics::mark_crowded(&words, max, places, &mut crowded);
+        }
+        crowded.into_iter().filter(|&crowded| crowded).count()
     }
 
     fn detail_line<'c>(
@@ -157,6 +191,9 @@ fn rank_targets(
     cosines: &mut Vec<f32>,
 ) {
     let (case, index) = (call.case, call.index());
+    if case.targets().is_empty() {
+        return;
+    }
     let mut best = vec![f32::NEG_INFINITY; case.slots.len()];
     for sampled in &answer.sampled {
         index.scores(sampled.medoid.pin, &case.slots, cosines);

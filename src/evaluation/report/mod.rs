@@ -12,7 +12,7 @@ mod svg;
 mod table;
 
 pub(crate) use model_report::report;
-pub use model_report::{ModelReport, Segment, Segments};
+pub use model_report::{Head, ModelReport, Segment, Segments};
 pub use page::{Page, html};
 pub use table::Table;
 pub(crate) use table::percent;

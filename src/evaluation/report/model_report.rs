@@ -11,11 +11,11 @@ use crate::evaluation::replay::Measured;
 pub struct ModelReport {
     /// Its name, as it was written.
     pub model: String,
-    /// Share of the target actions near a candidate.
+    /// Share of the counted target actions near a candidate.
     pub relevance: f64,
     /// Interval of it.
     pub relevance_interval: Interval,
-    /// Share of the target actions on a candidate.
+    /// Share of the counted target actions on a candidate.
     pub recall: f64,
     /// Interval of it.
     pub recall_interval: Interval,
@@ -27,7 +27,8 @@ pub struct ModelReport {
     pub categories: Option<f64>,
     /// Interval of it.
     pub categories_interval: Option<Interval>,
-    /// Share of the catalog that was recommended to anybody.
+    /// Share of the catalog, or of what the filter selects of it, that was recommended to
+    /// anybody.
     pub coverage: f64,
     /// Share of targets among the best of the targets of a day and their negatives, as
     /// many as there are targets.
@@ -42,10 +43,44 @@ pub struct ModelReport {
     pub users: usize,
     /// Lists of candidates.
     pub lists: u64,
-    /// Target actions.
+    /// Target actions that count: those on pins that the filter of the model selects.
     pub actions: u64,
+    /// Target actions, whatever the filter.
+    pub all_actions: u64,
+    /// Mean number of candidates in a list.
+    pub candidates: f64,
+    /// Interval of it.
+    pub candidates_interval: Interval,
+    /// The same measures of the first 50 candidates.
+    pub first_50: Head,
+    /// Share of the candidates that break a spacing rule of any model: which stand, with the
+    /// places before them, among more of their word than the rule allows. None without rules.
+    pub crowded: Option<f64>,
+    /// Interval of it.
+    pub crowded_interval: Option<Interval>,
+    /// Mean time of an answer, in microseconds; none where it was not measured.
+    pub microseconds: Option<f64>,
+    /// Interval of it.
+    pub microseconds_interval: Option<Interval>,
     /// Relevance and recall for thirds of the users.
     pub segments: Segments,
+}
+
+/// The measures of the first 50 candidates of the lists of one model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Head {
+    /// See [`ModelReport::relevance`].
+    pub relevance: f64,
+    /// Interval of it.
+    pub relevance_interval: Interval,
+    /// See [`ModelReport::recall`].
+    pub recall: f64,
+    /// Interval of it.
+    pub recall_interval: Interval,
+    /// See [`ModelReport::diversity`].
+    pub diversity: f64,
+    /// Interval of it.
+    pub diversity_interval: Interval,
 }
 
 /// Thirds of the users by their mean number of actions in the window.
@@ -100,6 +135,23 @@ impl ModelReport {
     }
 }
 
+impl Head {
+    /// Relevance with its interval.
+    pub(crate) fn relevance_estimate(&self) -> Estimate {
+        Estimate::new(self.relevance, self.relevance_interval)
+    }
+
+    /// Recall with its interval.
+    pub(crate) fn recall_estimate(&self) -> Estimate {
+        Estimate::new(self.recall, self.recall_interval)
+    }
+
+    /// Diversity with its interval.
+    pub(crate) fn diversity_estimate(&self) -> Estimate {
+        Estimate::new(self.diversity, self.diversity_interval)
+    }
+}
+
 impl Segment {
     /// Relevance with its interval.
     pub(crate) fn relevance_estimate(&self) -> Estimate {
@@ -121,6 +173,15 @@ const DIVERSITY: Measure = |sums| per_list(sums, sums.diversity);
 const CATEGORIES: Measure = |sums| per_list(sums, sums.categories);
 const R_PRECISION: Measure = |sums| per_action(sums, sums.precise);
 const RECIPROCAL_RANK: Measure = |sums| per_action(sums, sums.reciprocal);
+const CANDIDATES: Measure = |sums| per_list(sums, sums.candidates);
+const HEAD_RELEVANCE: Measure = |sums| per_action(sums, sums.head_relevant);
+const HEAD_RECALL: Measure = |sums| per_action(sums, sums.head_recalled);
+const HEAD_DIVERSITY: Measure = |sums| per_list(sums, sums.head_diversity);
+const CROWDED: Measure = |sums| Ratio {
+    numerator: sums.crowded,
+    denominator: sums.candidates,
+};
+const MICROSECONDS: Measure = |sums| per_list(sums, 1e6 * sums.seconds);
 
 fn per_action(sums: &MeasureSums, numerator: f64) -> Ratio {
     Ratio {
@@ -148,23 +209,13 @@ pub(crate) fn report(models: &[Model], measured: &Measured) -> Vec<ModelReport> 
 fn model_report(at: usize, model: &Model, measured: &Measured) -> ModelReport {
     let users = measured.users.iter();
     let users: Vec<&MeasureSums> = users.map(|user| &user.sums[at]).collect();
-    let measures = [
-        RELEVANCE,
-        RECALL,
-        DIVERSITY,
-        CATEGORIES,
-        R_PRECISION,
-        RECIPROCAL_RANK,
-    ];
-    let [
-        relevance,
-        recall,
-        diversity,
-        categories,
-        r_precision,
-        reciprocal_rank,
-    ] = estimate(&users, measures);
+    let [relevance, recall, diversity] = estimate(&users, [RELEVANCE, RECALL, DIVERSITY]);
+    let [r_precision, reciprocal_rank] = estimate(&users, [R_PRECISION, RECIPROCAL_RANK]);
+    let [categories, candidates] = estimate(&users, [CATEGORIES, CANDIDATES]);
+    let [crowded, microseconds] = estimate(&users, [CROWDED, MICROSECONDS]);
     let categories = measured.has_categories.then_some(categories);
+    let crowded = measured.has_spacing.then_some(crowded);
+    let microseconds = measured.has_times.then_some(microseconds);
     ModelReport {
         model: model.name.clone(),
         relevance: relevance.value,
@@ -175,7 +226,7 @@ fn model_report(at: usize, model: &Model, measured: &Measured) -> ModelReport {
         diversity_interval: diversity.interval,
         categories: categories.map(|estimate| estimate.value),
         categories_interval: categories.map(|estimate| estimate.interval),
-        coverage: measured.covered[at].count() as f64 / measured.pins.max(1) as f64,
+        coverage: measured.covered[at].count() as f64 / measured.pins[at].max(1) as f64,
         r_precision: r_precision.value,
         r_precision_interval: r_precision.interval,
         reciprocal_rank: reciprocal_rank.value,
@@ -183,7 +234,28 @@ fn model_report(at: usize, model: &Model, measured: &Measured) -> ModelReport {
         users: users.len(),
         lists: users.iter().map(|sums| sums.lists as u64).sum(),
         actions: count_actions(&users),
+        all_actions: users.iter().map(|sums| sums.all_actions as u64).sum(),
+        candidates: candidates.value,
+        candidates_interval: candidates.interval,
+        first_50: head(&users),
+        crowded: crowded.map(|estimate| estimate.value),
+        crowded_interval: crowded.map(|estimate| estimate.interval),
+        microseconds: microseconds.map(|estimate| estimate.value),
+        microseconds_interval: microseconds.map(|estimate| estimate.interval),
         segments: segments(&users),
+    }
+}
+
+fn head(users: &[&MeasureSums]) -> Head {
+    let measures = [HEAD_RELEVANCE, HEAD_RECALL, HEAD_DIVERSITY];
+    let [relevance, recall, diversity] = estimate(users, measures);
+    Head {
+        relevance: relevance.value,
+        relevance_interval: relevance.interval,
+        recall: recall.value,
+        recall_interval: recall.interval,
+        diversity: diversity.value,
+        diversity_interval: diversity.interval,
     }
 }
 

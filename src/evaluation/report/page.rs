@@ -34,6 +34,10 @@ pub fn html(page: &Page<'_>) -> String {
     let title = format!("Replay of {}, {}", data(page.actions), period(params));
     let title = escape(&title);
     let overall = table("95 % intervals over users", &Table::of_models(reports));
+    let heads = table(
+        "The first candidates, and what filters and reranking do to lists",
+        &Table::of_heads(reports),
+    );
     let thirds = table(
         "Thirds of the users by their actions in the window",
         &Table::of_thirds(reports),
@@ -42,7 +46,7 @@ pub fn html(page: &Page<'_>) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         {facts}<h2>All users</h2>\n{overall}\
+         {facts}<h2>All users</h2>\n{overall}{heads}\
          <h2>Relevance</h2>\n<p>Share of the actions near a candidate.</p>\n{relevance}\
          <h2>Recall</h2>\n<p>Share of the actions on a candidate.</p>\n{recall}\
          <h2>Relevance against diversity</h2>\n<p>Models that differ by their number of \
@@ -88,7 +92,7 @@ fn facts(page: &Page<'_>) -> String {
     let counts = page.reports.first().map_or_else(String::new, |first| {
         format!(
             "{} users, {} lists, {} actions",
-            first.users, first.lists, first.actions
+            first.users, first.lists, first.all_actions
         )
     });
     let facts = [

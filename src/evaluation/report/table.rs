@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::model_report::{ModelReport, Segment};
-use crate::evaluation::metrics::Estimate;
+use crate::evaluation::metrics::{Estimate, Interval};
 
 /// A table; printed with aligned columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,24 @@ impl Table {
         Self {
             columns: columns.map(str::to_owned).into(),
             rows: reports.iter().map(row_of_model).collect(),
+        }
+    }
+
+    /// What filters and reranking do to lists, and to the head of them.
+    pub fn of_heads(reports: &[ModelReport]) -> Self {
+        let columns = [
+            "model",
+            "counted actions %",
+            "candidates",
+            "relevance %, first 50",
+            "recall %, first 50",
+            "diversity, first 50",
+            "crowded %",
+            "us a list",
+        ];
+        Self {
+            columns: columns.map(str::to_owned).into(),
+            rows: reports.iter().map(row_of_head).collect(),
         }
     }
 
@@ -60,6 +78,28 @@ fn row_of_model(report: &ModelReport) -> Vec<String> {
         format!("{:.1}", 100.0 * report.coverage),
         percent(r_precision),
         number(reciprocal_rank),
+    ]
+}
+
+fn row_of_head(report: &ModelReport) -> Vec<String> {
+    let head = &report.first_50;
+    let counted = report.actions as f64 / report.all_actions.max(1) as f64;
+    let optional = |value: Option<f64>, interval: Option<Interval>| {
+        let estimate = value.zip(interval);
+        estimate.map(|(value, interval)| Estimate::new(value, interval))
+    };
+    let crowded = optional(report.crowded, report.crowded_interval).map(percent);
+    let times = optional(report.microseconds, report.microseconds_interval).map(whole);
+    let none = || "-".to_owned();
+    vec![
+        report.model.clone(),
+        format!("{:.1}", 100.0 * counted),
+        format!("{:.1}", report.candidates),
+        percent(head.relevance_estimate()),
+        percent(head.recall_estimate()),
+        number(head.diversity_estimate()),
+        crowded.unwrap_or_else(none),
+        times.unwrap_or_else(none),
     ]
 }
 
@@ -105,6 +145,14 @@ fn number(mean: Estimate) -> String {
         interval: [low, high],
     } = mean;
     format!("{value:.3} [{low:.3}, {high:.3}]")
+}
+
+fn whole(mean: Estimate) -> String {
+    let Estimate {
+        value,
+        interval: [low, high],
+    } = mean;
+    format!("{value:.0} [{low:.0}, {high:.0}]")
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use crate::serve::rpc::attributes;
 use crate::serve::rpc::context_pin::ContextPin;
 use crate::serve::rpc::ids::{self, PinLists};
 use crate::serve::rpc::page::Page;
-use crate::serve::rpc::reranking::{RequestReranking, RerankFields};
+use crate::serve::rpc::reranking::RequestReranking;
 use crate::serve::rpc::search_budget::SearchBudget;
 use crate::serve::rpc::seeds::RequestSeeds;
 use crate::serve::state::Serving;
 use crate::serve::status::CallError;
+use crate::wire::reranking::RerankFields;
 use crate::wire::v1;
 
 /// Greatest number of medoids of a small request: handing the call to a worker takes

@@ -1,29 +1,14 @@
 //! The reranking rules of a request, checked.
 
-use prost_types::Timestamp as TimestampMessage;
-
 use super::attributes;
 use super::times;
-use crate::index::Reranker;
 use crate::model::{
-    AttributeDefinition, Boost, BoostBy, Decay, DiversityRule, InvalidReranking, PinId,
-    RerankRules, SpacingRule, Timestamp,
+    AttributeDefinition, Boost, BoostBy, Decay, DiversityRule, InvalidReranking, RerankRules,
+    SpacingRule, Timestamp,
 };
-use crate::recommend::Spacing;
-use crate::serve::state::Loaded;
 use crate::serve::status::CallError;
+use crate::wire::reranking::RerankFields;
 use crate::wire::v1;
-
-/// The fields of a request that are about reranking.
-#[derive(Debug, Default)]
-pub(crate) struct RerankFields {
-    pub(crate) boosts: Vec<v1::Boost>,
-    pub(crate) min_score: Option<f32>,
-    pub(crate) spacing: Vec<v1::SpacingRule>,
-    pub(crate) diversity: Option<v1::Diversity>,
-    pub(crate) popularity_weight: Option<f32>,
-    pub(crate) boost_time: Option<TimestampMessage>,
-}
 
 /// The reranking rules of a request.
 #[derive(Debug, Default, PartialEq)]
@@ -99,47 +84,6 @@ impl RequestReranking {
     }
 }
 
-/// What counts for a pin beside its nearness: popularity and boosts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PinBonus<'a> {
-    pub(crate) popularity_weight: f32,
-    pub(crate) loaded: &'a Loaded,
-    pub(crate) reranker: &'a Reranker<'a>,
-}
-
-impl PinBonus<'_> {
-    /// The bonus of `pin`, as a difference of cosines.
-    pub(crate) fn of(self, pin: PinId) -> f32 {
-        let popularity = match self.popularity_weight > 0.0 {
-            true => self.popularity_weight * self.loaded.popularity(pin),
-            false => 0.0,
-        };
-        popularity + self.reranker.bonus(pin)
-    }
-
-    /// The greatest bonus that a pin could have; none where nothing counts beside nearness.
-    pub(crate) fn max(self) -> Option<f32> {
-        let counts = self.popularity_weight > 0.0 || self.reranker.has_boosts();
-        counts.then(|| self.popularity_weight + self.reranker.max_bonus())
-    }
-}
-
-/// The spacing rules in the type of the core; `keywords` are the words of pins that each goes
-/// by.
-pub(crate) fn spacing_of<'a>(
-    rules: &[SpacingRule],
-    keywords: &'a [impl Fn(PinId) -> Option<u64>],
-) -> Vec<Spacing<'a>> {
-    let rules = rules.iter().zip(keywords);
-    rules
-        .map(|(rule, keyword)| Spacing {
-            value: keyword,
-            max: rule.max as usize,
-            places: rule.places as usize,
-        })
-        .collect()
-}
-
 fn refused(invalid: InvalidReranking) -> CallError {
     CallError::field(invalid.field, invalid.reason)
 }
@@ -180,6 +124,8 @@ fn boost(message: v1::Boost, path: &str) -> Result<Boost, CallError> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use prost_types::Timestamp as TimestampMessage;
 
     use super::*;
 
@@ -246,6 +192,21 @@ mod tests {
             };
             assert_eq!(refused_field(fields), "boost_time");
         }
+    }
+
+    #[test]
+    fn rules_come_back_from_their_fields() {
+        let text = concat!(
+            r#"{"min_score":0.5,"popularity_weight":0.25,"boosts":[{"weight":0.125,"#,
+            r#""condition":{"attribute":"brand","any_of":["a","b"]}},{"weight":-0.5,"#,
+            r#""decay":{"attribute":"created_at","half_life":"1day 1s 5ms"}}],"#,
+            r#""spacing":[{"attribute":"brand","max":2,"places":10}],"#,
+            r#""diversity":{"strength":0.5,"among":20}}"#,
+        );
+        let rules: RerankRules = serde_json::from_str(text).expect("rules");
+        let fields = RerankFields::from(rules.clone());
+        let back = RequestReranking::new(fields).expect("good rules");
+        assert_eq!(back.rules, rules);
     }
 
     #[test]

@@ -6,16 +6,15 @@ use super::attributes;
 use super::page::Page;
 use super::request::RecommendParams;
 use super::request_context::RequestContext;
-use super::reranking::{PinBonus, spacing_of};
 use super::response::Answered;
 use super::search_budget::SearchBudget;
 use super::stage_timer::StageTimer;
 use crate::index::{DamagedAttribute, Filtered, ListsOnly, Reranker};
 use crate::kernel;
 use crate::metrics as names;
+use crate::model::Filter;
 use crate::recommend::{
-    Bonus, Context, Diversity, Fallback, NotCached, Recommendation, Rerank, Retrieve, Stage,
-    StageObserver,
+    Context, Fallback, NotCached, Recommendation, Retrieve, Stage, StageObserver,
 };
 use crate::serve::state::{LayeredIndex, RandomStream, Serving, UserContext};
 use crate::serve::status::CallError;
@@ -151,8 +150,9 @@ impl ValidatedRequest {
     ) -> Result<Reranker<'a>, DamagedAttribute> {
         let RequestContext { serving, now, .. } = context;
         let (index, reranking) = (serving.loaded.index(), &self.params.reranking);
-        let now = reranking.time(*now);
-        Reranker::new(&reranking.rules, index, &serving.delta, now)
+        let (rules, now) = (&reranking.rules, reranking.time(*now));
+        let select = |filter: &Filter| index.select(filter);
+        Reranker::new(rules, index.catalog(), &serving.delta, now, select)
     }
 
     fn recommend<'a>(
@@ -182,30 +182,17 @@ impl ValidatedRequest {
             strength: near.strength,
         });
         let Serving { loaded, delta, .. } = &*context.serving;
-        let pin_bonus = PinBonus {
-            popularity_weight: self.params.popularity_weight(&context.serving),
-            loaded,
-            reranker,
-        };
-        let rules = &self.params.reranking.rules;
-        let (bonus, keywords) = (|pin| pin_bonus.of(pin), reranker.keywords());
-        let rerank = Rerank {
-            min_score: rules.min_score,
-            bonus: pin_bonus.max().map(|max| Bonus::new(max, &bonus)),
-            spacing: &spacing_of(&rules.spacing, &keywords),
-            diversity: rules.diversity.map(|rule| Diversity {
-                vectors: &pins,
-                strength: rule.strength,
-                among: rule.among as usize,
-            }),
-        };
-        let request = self.params.request(&seeds, near, rerank, budget);
-        let layers = LayeredIndex { index, delta };
+        let weight = self.params.popularity_weight(&context.serving);
+        let popularity = |pin| loaded.popularity(pin);
         let stream = RandomStream {
             seed: self.seed,
             page: self.params.page.number(),
         };
-        let recommendation = loaded.recommend(&user, &request, layers, stream, &timer)?;
+        let recommendation = reranker.with_rerank(weight, popularity, |rerank| {
+            let request = self.params.request(&seeds, near, rerank, budget);
+            let layers = LayeredIndex { index, delta };
+            loaded.recommend(&user, &request, layers, stream, &timer)
+        })?;
         Ok(Answer {
             user,
             recommendation,
