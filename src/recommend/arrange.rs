@@ -1,7 +1,9 @@
 //! The order in which candidates stand beside each other: spacing rules and diversity.
 //!
-//! Places are filled one after the other, from the merged list. A place goes to the best of
-//! the next candidates that may stand there; the others wait for later places. What stands
+//! Places are filled one after the other, from the merged list. A place belongs to the medoid
+//! whose turn it was in the merge, so that diversity leaves the shares of medoids as they are.
+//! It goes to the best of the next candidates of that medoid that may stand there; where none
+//! of those that are compared is of that medoid, to the best of the others. What stands
 //! at a place depends on the merged list alone, so that a shorter answer is the head of a
 //! longer one.
 
@@ -166,10 +168,11 @@ impl<'a> Waiting<'a> {
         self.rerank.diversity.map_or(1, |diversity| diversity.among)
     }
 
-    /// Takes out the best of the first `among` that may stand at the next place. The first
-    /// `most` of the merged list are looked at.
+    /// Takes out the best of the first `among` that may stand at the next place: of those of
+    /// the medoid whose place it is, if there is one. The first `most` of the merged list are
+    /// looked at.
     fn next(&mut self, among: usize, most: usize, spaces: &[Space<'_>]) -> Next<'a> {
-        let mut best: Option<(f32, usize)> = None;
+        let mut best: Option<((bool, f32), usize)> = None;
         let (mut at, mut compared) = (0, 0);
         while compared < among {
             if at == self.waiters.len() {
@@ -183,7 +186,7 @@ impl<'a> Waiting<'a> {
             let waiter = &self.waiters[at];
             let mut rules = spaces.iter().zip(&waiter.values);
             if rules.all(|(space, &value)| space.admits(value)) {
-                let worth = self.worth(waiter);
+                let worth = (self.has_turn(waiter), self.worth(waiter));
                 // Of equal ones the first.
                 if best.is_none_or(|(greatest, _)| worth > greatest) {
                     best = Some((worth, at));
@@ -193,6 +196,14 @@ impl<'a> Waiting<'a> {
             at += 1;
         }
         best.map_or(Next::None, |(_, at)| Next::Place(self.waiters.remove(at)))
+    }
+
+    /// Whether the next place is that of the medoid of `waiter`.
+    fn has_turn(&self, waiter: &Waiter<'_>) -> bool {
+        // Every candidate that is neither waiting nor left out has a place.
+        let place = self.pulled - self.waiters.len();
+        let owner = self.merged.candidates.get(place);
+        owner.is_some_and(|owner| owner.medoid_index == waiter.candidate.medoid_index)
     }
 
     fn worth(&self, waiter: &Waiter<'_>) -> f32 {
@@ -289,6 +300,7 @@ mod tests {
         values: Vec<Option<u64>>,
         vectors: Vec<[f32; 2]>,
         scores: Vec<f32>,
+        medoids: Vec<usize>,
     }
 
     impl PinVectors for Table {
@@ -298,20 +310,21 @@ mod tests {
     }
 
     fn table() -> impl Strategy<Value = Table> {
-        let pin = (prop::option::of(0u64..4), 0u8..16, 0u8..8);
+        let pin = (prop::option::of(0u64..4), 0u8..16, 0u8..8, 0usize..3);
         prop::collection::vec(pin, 0..60).prop_map(|pins| Table {
-            values: pins.iter().map(|&(value, _, _)| value).collect(),
+            values: pins.iter().map(|&(value, ..)| value).collect(),
             vectors: pins
                 .iter()
-                .map(|&(_, angle, _)| {
+                .map(|&(_, angle, ..)| {
                     let angle = f32::from(angle) / 16.0 * std::f32::consts::TAU;
                     [angle.cos(), angle.sin()]
                 })
                 .collect(),
             scores: pins
                 .iter()
-                .map(|&(_, _, score)| f32::from(score) / 8.0)
+                .map(|&(_, _, score, _)| f32::from(score) / 8.0)
                 .collect(),
+            medoids: pins.iter().map(|pin| pin.3).collect(),
         })
     }
 
@@ -336,6 +349,8 @@ mod tests {
                 (1.0 - strength) * table.scores[pin] - strength * cosines.fold(0.0, f32::max)
             };
             let compared = left.iter().copied().filter(|pin| fits(pin)).take(among);
+            let owner = table.medoids.get(placed.len());
+            let worth = |pin: usize| (owner == Some(&table.medoids[pin]), worth(pin));
             let best = compared.reduce(|a, b| if worth(b) > worth(a) { b } else { a });
             // Without diversity the first.
             let first = left.iter().copied().find(|pin| fits(pin));
@@ -370,8 +385,13 @@ mod tests {
             let candidates: Vec<Candidate> = table
                 .scores
                 .iter()
+                .zip(&table.medoids)
                 .zip(0..)
-                .map(|(&score, pin)| Candidate { pin: PinId(pin), score, medoid_index: 0 })
+                .map(|((&score, &medoid_index), pin)| Candidate {
+                    pin: PinId(pin),
+                    score,
+                    medoid_index,
+                })
                 .collect();
             let whole = Merged { candidates: &candidates, is_whole: true };
             let mut expected = naive(&table, (max, max + more), diversity);
@@ -433,6 +453,7 @@ mod tests {
             values: Vec::new(),
             vectors: vec![[1.0, 0.0]; 9],
             scores: Vec::new(),
+            medoids: Vec::new(),
         };
         let rerank = Rerank {
             diversity: Some(Diversity {

@@ -44,6 +44,10 @@ impl ExcludedPins {
     /// Whether `pin` is excluded. The pins must have been reset before.
     #[inline]
     pub(super) fn contains(&self, pin: PinId) -> bool {
+        // Most requests exclude nothing.
+        if self.pins.is_empty() {
+            return false;
+        }
         let bit = (spread(pin) >> self.shift) as usize;
         let may_be = self.bits[bit / WORD] >> (bit % WORD) & 1 != 0;
         may_be && self.pins.binary_search(&pin).is_ok()

@@ -95,10 +95,11 @@ impl NeighborList {
         match (params.strategy, self.steps) {
             (MergeStrategy::GlobalTop, 0) => ROUND,
             (MergeStrategy::Interleave, 0) => with_margin(self.quota),
-            // Twice as many suffice for a list whose pins other lists brought before, three
-            // times that for the greatest number of candidates.
-            (_, steps) if steps % 2 == 1 => self.depth * 2,
-            _ => self.depth * 3,
+            // Twice as many suffice for most lists whose pins other lists brought before. Three
+            // times as many are still in a list that was made ahead of time, unless its medoid
+            // brings more than others.
+            (_, 2) => self.depth / 2 * 3,
+            _ => self.depth * 2,
         }
     }
 

@@ -37,8 +37,8 @@ pub trait PinVectors {
 }
 
 /// Maximal marginal relevance (Carbonell and Goldstein, 1998): each place goes to the
-/// candidate with the greatest
-/// (1 - strength) * rank - strength * greatest cosine to a candidate before it.
+/// candidate of the medoid whose turn it is with the greatest
+/// (1 - strength) * rank - strength * greatest cosine to a candidate before it, at least 0.
 #[derive(Clone, Copy)]
 pub struct Diversity<'a> {
     /// The vectors of pins. One that has none is like no other.

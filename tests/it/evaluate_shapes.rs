@@ -277,7 +277,7 @@ fn what_does_not_fit_is_refused_by_name_before_anything_starts() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_command_line_asks_with_rules() {
     let world = filters::world();
     let server = Server::start(&world).await;

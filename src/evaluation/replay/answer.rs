@@ -61,16 +61,18 @@ impl Call<'_> {
             observer: &Unobserved,
         };
         let rng = &mut self.case.seeds.rng(Purpose::Sample);
-        let mut shown: Vec<PinId> = Vec::new();
+        let (mut shown, mut drawn): (Vec<PinId>, Vec<PinId>) = Default::default();
         let mut page = |page: usize| {
             let request = Request {
                 rerank,
+                drawn: &drawn,
                 ..self.request(page, &shown)
             };
             let answer = recommender
                 .recommend(&user, &request, rng, scratch)
                 .expect("an index that searches needs no cached list");
             shown.extend(answer.candidates.iter().map(|candidate| candidate.pin));
+            drawn = answer.drawn(&drawn);
             answer
         };
         let mut list = page(0);

@@ -239,7 +239,7 @@ mod tests {
             change(&mut request);
             Page::of_recommend(&request)
         };
-        let same: [fn(&mut v1::RecommendRequest); 8] = [
+        let same: [fn(&mut v1::RecommendRequest); 10] = [
             |_| {},
             |r| r.paged = false,
             |r| r.limit = 9,
@@ -248,6 +248,8 @@ mod tests {
             |r| r.freshness_token = vec![1],
             |r| r.include_titles = true,
             |r| r.set_response_format(v1::ResponseFormat::Columns),
+            |r| r.boost_time = Some(prost_types::Timestamp::default()),
+            |r| r.arm = "new".to_owned(),
         ];
         for change in same {
             let page = next(change).expect("the next page");
@@ -256,7 +258,7 @@ mod tests {
             assert_eq!(page.drawn_before(), [PinId(4)]);
         }
         assert!(next(|r| r.seed = Some(9)).is_ok());
-        let other: [fn(&mut v1::RecommendRequest); 9] = [
+        let other: [fn(&mut v1::RecommendRequest); 11] = [
             |r| r.seed = Some(8),
             |r| r.user_id = Some(8),
             |r| r.user_key = Some("tea".to_owned()),
@@ -266,6 +268,8 @@ mod tests {
             |r| r.seeds = vec![v1::Seed::default()],
             |r| r.context_pin_id = Some(1),
             |r| r.filter = Some(v1::Filter::default()),
+            |r| r.boosts = vec![v1::Boost::default()],
+            |r| r.surface = "homefeed".to_owned(),
         ];
         for change in other {
             let refused = refusal(next(change));
